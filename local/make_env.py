@@ -1,0 +1,98 @@
+"""Create or refresh `.venv` from `locks/cpu.txt`: the one environment of the demo, the tests and the checks.
+
+Needs Python 3.11 or newer with `venv`, and the package registry that pip is set up for; nothing else.
+A second run returns at once while the lock has not changed. Standard library only, because it runs before there is an
+environment.
+"""
+
+from __future__ import annotations
+
+import ensurepip
+import hashlib
+import os
+import subprocess
+import sys
+import time
+import venv
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+VENV = ROOT / ".venv"
+LOCK = ROOT / "locks" / "cpu.txt"
+STAMP = VENV / ".installed-from"
+UV = "uv==0.13.8"  # installs the lock in seconds where pip needs minutes
+TORCH_WHEEL = "torch-2.13.0+cpu-*.whl"
+
+
+def main() -> None:
+    if sys.version_info < (3, 11):
+        sys.exit(
+            f"Python 3.11 or newer is needed; {sys.executable} is {sys.version.split()[0]}. Try: make PYTHON=python3.12"
+        )
+    wanted = hashlib.sha256(LOCK.read_bytes() + Path(__file__).read_bytes()).hexdigest()
+    if STAMP.exists() and STAMP.read_text() == wanted:
+        return
+    started = time.monotonic()
+    say(f"creating the environment in {VENV.name}/ from {LOCK.relative_to(ROOT)} (about 2.5 GB, once)")
+    create_venv()
+    run(VENV / "bin/python", "-m", "pip", "install", "-q", "--disable-pip-version-check", UV)
+    install_lock()
+    run(VENV / "bin/python", ROOT / "local" / "fix_torchaudio.py")
+    STAMP.write_text(wanted)
+    say(f"environment ready after {time.monotonic() - started:.0f} s")
+
+
+def create_venv() -> None:
+    try:
+        venv.create(VENV, with_pip=True, clear=not STAMP.exists())
+    except subprocess.CalledProcessError:
+        sys.exit("Python cannot create environments with pip; on Debian and Ubuntu: apt install python3-venv")
+
+
+def install_lock() -> None:
+    """Install exactly the lock. CPU builds of torch come from a folder that pip knows, else from torch's own index."""
+    command: list[str | Path] = [
+        VENV / "bin/uv",
+        "pip",
+        "sync",
+        "--quiet",
+        "--compile-bytecode",
+        "-p",
+        VENV / "bin/python",
+    ]
+    folders = pip_find_links()
+    if any(list(Path(folder).glob(TORCH_WHEEL)) for folder in folders):
+        command += [argument for folder in folders for argument in ("--find-links", folder)]
+    else:
+        command += ["--torch-backend", "cpu"]
+    with_tools = (
+        VENV / "lock-with-installers.txt"
+    )  # `uv pip sync` removes what the lock does not name: keep the installers
+    with_tools.write_text(LOCK.read_text() + f"pip=={ensurepip.version()}\n{UV}\n")
+    run(*command, with_tools)
+
+
+def pip_find_links() -> list[str]:
+    """The folders that pip is configured to look into besides its index; uv does not read pip's settings."""
+    answer = subprocess.run(
+        [VENV / "bin/python", "-m", "pip", "config", "get", "global.find-links"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    configured = os.environ.get("PIP_FIND_LINKS", "") + " " + answer.stdout
+    return sorted({word for word in configured.split() if Path(word).is_dir()})
+
+
+def run(*command: str | Path) -> None:
+    done = subprocess.run([str(part) for part in command], check=False)
+    if done.returncode != 0:
+        sys.exit(f"this step failed (exit code {done.returncode}): {' '.join(str(part) for part in command)}")
+
+
+def say(text: str) -> None:
+    print(f"==> {text}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

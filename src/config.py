@@ -1,0 +1,247 @@
+"""Every setting of the pipeline: one frozen typed object, read from the environment once, validated.
+
+A setting is one field of `Settings`; its metadata carries the variable's default, an example and one line of help, from
+which `.env.example` is written (`python config.py`) and the error messages are built. Secrets may come as systemd
+credentials instead: a file named like the variable in lower case under `$CREDENTIALS_DIRECTORY`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import Field, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from errors import ConfigError
+
+Parser = Callable[[str], Any]
+
+
+def _text(value: str) -> str:
+    return value
+
+
+def _port(value: str) -> int:
+    number = int(value)
+    if not 1 <= number <= 65535:
+        raise ValueError("a port lies between 1 and 65535")
+    return number
+
+
+def _positive(value: str) -> int:
+    number = int(value)
+    if number < 1:
+        raise ValueError("it must be 1 or more")
+    return number
+
+
+def _natural(value: str) -> int:
+    number = int(value)
+    if number < 0:
+        raise ValueError("it must be 0 or more")
+    return number
+
+
+def _seconds(value: str) -> float:
+    number = float(value)
+    if not 0 < number < 1e9:
+        raise ValueError("it must be a number of seconds above 0")
+    return number
+
+
+def _directory(value: str) -> Path:
+    path = Path(value)
+    if not path.is_absolute():
+        raise ValueError("it must be an absolute path")
+    return path
+
+
+def _optional_directory(value: str) -> Path | None:
+    return _directory(value) if value else None
+
+
+def _url(value: str) -> str:
+    if not re.fullmatch(r"https?://[^/\s]+/?", value):
+        raise ValueError("it must be http:// or https:// and a host, without a path")
+    return value.rstrip("/")
+
+
+def _queue(value: str) -> str:
+    if not re.fullmatch(r"queue:transcribe(:[A-Za-z0-9._-]+)?", value):
+        raise ValueError("it must be queue:transcribe or queue:transcribe:HOST")
+    return value
+
+
+def _device(value: str) -> str:
+    if value not in {"auto", "cuda", "cpu"}:
+        raise ValueError("it must be auto, cuda or cpu")
+    return value
+
+
+def setting(
+    help_: str, example: str, default: str | None = None, parse: Parser = _text, *, secret: bool = False
+) -> Any:
+    """Declare one setting; `default` is text as it would stand in the environment, None makes it required."""
+    meta = {"help": help_, "example": example, "default": default, "parse": parse, "secret": secret}
+    return field(metadata=meta, repr=not secret)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    redis_host: str = setting("Redis: host", "10.0.0.5", "localhost")
+    redis_port: int = setting("Redis: port", "6379", "6379", _port)
+    redis_password: str = setting("Redis: password; empty for none", "change-me", "", secret=True)
+    redis_db: int = setting("Redis: database number", "0", "0", _natural)
+
+    postgres_host: str = setting("Postgres: host, or the folder of its socket", "10.0.0.5", "localhost")
+    postgres_port: int = setting("Postgres: port", "5432", "5432", _port)
+    postgres_db: str = setting("Postgres: database", "audio_pipeline", "audio_pipeline")
+    postgres_user: str = setting("Postgres: login role of the pipeline", "pipeline", "pipeline")
+    postgres_password: str = setting("Postgres: its password; empty for none", "change-me", "", secret=True)
+
+    s3_endpoint: str = setting("S3: address of the service", "https://object-store.example.org:8080", None, _url)
+    s3_access_key: str = setting("S3: access key", "AKIAEXAMPLE", None, secret=True)
+    s3_secret_key: str = setting("S3: secret key", "change-me", None, secret=True)
+    s3_bucket: str = setting("S3: bucket", "audio-archives", "audio-archives")
+    s3_region: str = setting("S3: region that signatures name", "us-east-1", "us-east-1")
+
+    scratch_root: Path = setting(
+        "Where archives are unpacked, on the data volume", "/data/scratch", "/data/scratch", _directory
+    )
+    models_root: Path = setting("Where the models lie", "/data/models", "/data/models", _directory)
+    model_set: str = setting("Set of models in the manifest: production or demo", "production", "production")
+    policies_dir: Path = setting(
+        "The content policies; default: policies/ of this release",
+        "/opt/audio-pipeline/current/policies",
+        str(Path(__file__).resolve().parent.parent / "policies"),
+        _directory,
+    )
+    device: str = setting("auto takes CUDA where there is one; cuda or cpu force it", "auto", "auto", _device)
+    batch_size: int = setting("Speech windows per batch; reduce it when CUDA runs out of memory", "16", "16", _positive)
+
+    transcribe_queue: str = setting(
+        "Where unpack pushes clips: queue:transcribe on one machine, this host's own list in a fleet",
+        "queue:transcribe:gpu-01",
+        "queue:transcribe",
+        _queue,
+    )
+    worker_host: str = setting("This host's name in queues and logs; default: the host name", "gpu-01", "")
+    max_attempts: int = setting("Tries of a job before it goes to queue:failed", "3", "3", _positive)
+    retry_base_s: float = setting("Wait before the second try; it doubles with each (seconds)", "5", "5", _seconds)
+    heartbeat_ttl_s: float = setting("A worker silent for so long is taken for dead (seconds)", "60", "60", _seconds)
+    stop_timeout_s: float = setting(
+        "A stopping worker hands its job back after so long (seconds)", "60", "60", _seconds
+    )
+
+    convert_processes: int = setting("Clips that unpack converts at the same time; 0: one per core", "4", "0", _natural)
+    clip_timeout_s: float = setting(
+        "A clip whose conversion takes longer is given up (seconds)", "120", "120", _seconds
+    )
+    max_clip_s: float = setting("Longest clip accepted (seconds of audio)", "1800", "1800", _seconds)
+    max_archive_bytes: int = setting(
+        "Largest archive accepted, unpacked (bytes)", "21474836480", "21474836480", _positive
+    )
+    max_archive_members: int = setting("Most files in one archive", "20000", "20000", _positive)
+
+    transfer_ssh_host: str = setting("Transfer: the EC2 host that archives appear on", "ec2.example.org", "")
+    transfer_ssh_port: int = setting("Transfer: its ssh port", "22", "22", _port)
+    transfer_ssh_user: str = setting("Transfer: user there", "ubuntu", "ubuntu")
+    transfer_ssh_key: str = setting("Transfer: private key file (0600)", "/etc/audio-pipeline/ssh/id_ed25519", "")
+    transfer_known_hosts: str = setting(
+        "Transfer: known_hosts file with the host's key", "/etc/audio-pipeline/ssh/known_hosts", ""
+    )
+    transfer_remote_dir: str = setting("Transfer: directory on the EC2 host", "/srv/archives", "/srv/archives")
+    transfer_glob: str = setting("Transfer: which files there are archives", "*.tar*", "*.tar*")
+    transfer_staging: Path = setting(
+        "Transfer: where archives are staged on their way",
+        "/var/lib/audio-pipeline/staging",
+        str(Path(tempfile.gettempdir()) / "audio-pipeline-staging"),
+        _directory,
+    )
+    transfer_poll_s: float = setting("Transfer: look for new archives every so often (seconds)", "30", "30", _seconds)
+    transfer_settle_s: float = setting(
+        "Transfer: an archive unchanged for so long has stopped growing (seconds)", "60", "60", _seconds
+    )
+
+    @property
+    def host(self) -> str:
+        """This host's name, safe to stand in a Redis key."""
+        return re.sub(r"[^A-Za-z0-9._-]", "-", self.worker_host or socket.gethostname())
+
+    @property
+    def transcribe_queues(self) -> tuple[str, ...]:
+        """The lists a GPU worker serves: this host's own clips first, then those any host may take."""
+        return (f"queue:transcribe:{self.host}", "queue:transcribe")
+
+
+def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
+    """Read and validate every setting.
+
+    Raises
+    ------
+    ConfigError
+        One sentence that names the variable, what is wrong with it and an example value.
+    """
+    source = os.environ if environ is None else environ
+    return Settings(**{item.name: _read(item, source) for item in fields(Settings)})
+
+
+def require(settings: Settings, *names: str) -> None:
+    """Demand settings that only one worker needs, for example `require(settings, "transfer_ssh_host")`."""
+    for item in fields(Settings):
+        if item.name in names and not getattr(settings, item.name):
+            raise ConfigError(_missing(item))
+
+
+def _read(item: Field[Any], source: Mapping[str, str]) -> Any:
+    name, meta = item.name.upper(), item.metadata
+    raw = source.get(name)
+    if raw is None and meta["secret"]:
+        raw = _credential(item.name, source)
+    if raw is None or (raw == "" and meta["default"] is None):
+        raw = meta["default"]
+    if raw is None:
+        raise ConfigError(_missing(item))
+    try:
+        return meta["parse"](raw)
+    except ValueError as error:
+        shown = "the value given" if meta["secret"] else repr(raw)
+        # int() and float() speak of literals and bases; every other parser here speaks to the operator.
+        plain = not any(word in str(error) for word in ("invalid literal", "could not convert"))
+        reason = str(error) if plain else "it must be a number"
+        raise ConfigError(f"{name} is {shown}, but {reason}; for example {name}={meta['example']}") from error
+
+
+def _credential(name: str, source: Mapping[str, str]) -> str | None:
+    directory = source.get("CREDENTIALS_DIRECTORY")
+    path = Path(directory) / name if directory else None
+    return path.read_text().rstrip("\n") if path is not None and path.is_file() else None
+
+
+def _missing(item: Field[Any]) -> str:
+    name, meta = item.name.upper(), item.metadata
+    return f"{name} is not set ({meta['help']}); set it in the environment, for example {name}={meta['example']}"
+
+
+def env_example() -> str:
+    """The text of `.env.example`: every setting with its help; defaults commented out, required ones to fill in."""
+    lines = [
+        "# Every setting of the pipeline. Written by `cd src && python config.py > ../.env.example`; a test keeps it so.",
+        "# Load it with: set -a; . ./.env; set +a",
+    ]
+    for item in fields(Settings):
+        name, meta = item.name.upper(), item.metadata
+        required = meta["default"] is None
+        lines += ["", f"# {meta['help']}" + (" (required)" if required else "")]
+        lines.append(f"{name}={meta['example']}" if required else f"#{name}={meta['example']}")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    import sys
+
+    sys.stdout.write(env_example())
