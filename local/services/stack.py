@@ -1,0 +1,240 @@
+"""All four services as one thing: start them, hand out settings, make databases and buckets, stop them."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from io import TextIOWrapper
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol
+
+from psycopg2 import sql
+from psycopg2.extensions import encrypt_password
+
+from local.services.commands import write_commands
+from local.services.postgres import ADMIN, Postgres
+from local.services.process import ServerProcess, ServiceError
+from local.services.ssh import SshHost
+from local.services.state import State
+from local.services.swift import REGION, Swift
+from local.services.valkey import Valkey
+
+SCHEMA = Path(__file__).resolve().parents[2] / "schema.sql"
+DATABASE = "audio_pipeline"
+BUCKET = "audio-archives"
+ROLES = ("pipeline", "ra_app")
+
+
+class _Service(Protocol):
+    @property
+    def processes(self) -> list[ServerProcess]: ...
+    def start(self) -> None: ...
+    def stop(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Database:
+    """One database with the pipeline's schema, and how each role reaches it (the strings hold passwords)."""
+
+    name: str
+    admin_dsn: str
+    pipeline_dsn: str
+    ra_app_dsn: str
+    ra_app_url: str
+
+
+class Services:
+    """The services under one data directory. `durable=False` trades safety against power cuts for speed (tests)."""
+
+    def __init__(self, root: Path, *, durable: bool = True) -> None:
+        self.root = root
+        self.state = State(root)
+        self.valkey = Valkey(root, self.state, durable=durable)
+        self.postgres = Postgres(root, self.state, durable=durable)
+        self.swift = Swift(root, self.state)
+        self.ssh = SshHost(root, self.state)
+        self._all: tuple[_Service, ...] = (self.valkey, self.postgres, self.swift, self.ssh)
+        self._lock: TextIOWrapper | None = None
+
+    # What others use without knowing which server stands behind it.
+    redis_host = postgres_host = "127.0.0.1"
+
+    @property
+    def redis_port(self) -> int:
+        return self.valkey.port
+
+    @property
+    def redis_password(self) -> str:
+        return self.valkey.password
+
+    @property
+    def postgres_port(self) -> int:
+        return self.postgres.port
+
+    @property
+    def s3_endpoint(self) -> str:
+        return self.swift.endpoint
+
+    @property
+    def s3_access_key(self) -> str:
+        return self.swift.access_key
+
+    @property
+    def s3_secret_key(self) -> str:
+        return self.swift.secret_key
+
+    @property
+    def bin_dir(self) -> Path:
+        """A folder for PATH with `redis-cli` and `psql`."""
+        return self.root / "bin"
+
+    @property
+    def processes(self) -> list[ServerProcess]:
+        return [process for service in self._all for process in service.processes]
+
+    def start(self) -> None:
+        """Start all four at the same time and wait until each answers.
+
+        Raises
+        ------
+        ServiceError
+            One did not start (with the tail of its log), or another program uses this directory. Nothing is left running.
+        """
+        self._take_lock()
+        try:
+            with ThreadPoolExecutor(len(self._all)) as pool:
+                for started in [pool.submit(service.start) for service in self._all]:
+                    started.result()
+            write_commands(self.bin_dir)
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """Stop what this object started, at the same time; idempotent."""
+        with ThreadPoolExecutor(len(self._all)) as pool:
+            for stopped in [pool.submit(service.stop) for service in self._all]:
+                stopped.result()
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def __enter__(self) -> Services:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def environ(
+        self,
+        *,
+        database: str = DATABASE,
+        bucket: str = BUCKET,
+        redis_db: int = 0,
+    ) -> dict[str, str]:
+        """The pipeline's settings for these services, as environment variables (they hold secrets)."""
+        return {
+            "REDIS_HOST": self.redis_host,
+            "REDIS_PORT": str(self.redis_port),
+            "REDIS_PASSWORD": self.redis_password,
+            "REDIS_DB": str(redis_db),
+            "POSTGRES_HOST": self.postgres_host,
+            "POSTGRES_PORT": str(self.postgres_port),
+            "POSTGRES_DB": database,
+            "POSTGRES_USER": "pipeline",
+            "POSTGRES_PASSWORD": self.postgres.password("pipeline"),
+            "S3_ENDPOINT": self.s3_endpoint,
+            "S3_ACCESS_KEY": self.s3_access_key,
+            "S3_SECRET_KEY": self.s3_secret_key,
+            "S3_BUCKET": bucket,
+            "S3_REGION": REGION,
+            **self.ssh.environ(),
+        }
+
+    def ra_app_environ(self, *, database: str = DATABASE, bucket: str = BUCKET) -> dict[str, str]:
+        """The RA app's settings: its own role, and S3 keys that can only read."""
+        return {
+            "DATABASE_URL": self.database_url(database),
+            "SECRET_KEY": self.state.secret("ra-app-secret-key", 64),
+            "S3_ENDPOINT": self.s3_endpoint,
+            "S3_ACCESS_KEY": self.swift.reader_access_key,
+            "S3_SECRET_KEY": self.swift.reader_secret_key,
+            "S3_BUCKET": bucket,
+            "S3_REGION": REGION,
+        }
+
+    def database_url(self, database: str = DATABASE) -> str:
+        """`DATABASE_URL` of the RA app (role ra_app)."""
+        return self.postgres.url("ra_app", database)
+
+    def make_bucket(self, name: str = BUCKET) -> None:
+        self.swift.make_bucket(name)
+
+    def drop_bucket(self, name: str) -> None:
+        self.swift.drop_bucket(name)
+
+    def make_database(self, name: str = DATABASE) -> Database:
+        """Create a database unless it exists, apply `schema.sql`, set the roles' passwords."""
+        connection = self.postgres.admin()
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,))
+                if cursor.fetchone() is None:
+                    cursor.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        finally:
+            connection.close()
+        self.apply_schema(name)
+        postgres = self.postgres
+        return Database(
+            name,
+            postgres.dsn(ADMIN, name),
+            postgres.dsn("pipeline", name),
+            postgres.dsn("ra_app", name),
+            postgres.url("ra_app", name),
+        )
+
+    def apply_schema(self, database: str = DATABASE) -> None:
+        """Apply `schema.sql` (idempotent) and give its two roles their passwords."""
+        self.postgres.psql(database, SCHEMA)
+        connection = self.postgres.admin()
+        try:
+            with connection.cursor() as cursor:
+                for role in ROLES:
+                    sealed = encrypt_password(self.postgres.password(role), role, connection, "scram-sha-256")
+                    cursor.execute(
+                        sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(role), sql.Literal(sealed))
+                    )
+        finally:
+            connection.close()
+
+    def drop_database(self, name: str) -> None:
+        """Drop a database with all its connections."""
+        connection = self.postgres.admin()
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+        finally:
+            connection.close()
+
+    def _take_lock(self) -> None:
+        if self._lock is not None:
+            return
+        self.root.mkdir(parents=True, exist_ok=True)
+        file = (self.root / "lock").open("a+")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            file.seek(0)
+            holder = file.read().strip() or "unknown"
+            file.close()
+            raise ServiceError(f"Process {holder} already runs the services in {self.root}; stop it first.") from error
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        self._lock = file

@@ -1,0 +1,85 @@
+"""What a data directory remembers between starts: ports and secrets."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import socket
+import threading
+from pathlib import Path
+
+# Below the range from which the kernel takes ports for outgoing connections (from 32768 on Linux), so that a remembered
+# port is not given away while the service is down.
+PORT_RANGE = range(18000, 32000)
+PORT_TRIES = 200
+
+
+def port_is_free(port: int) -> bool:
+    """Whether a server could listen on this loopback port now."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the servers do; TIME_WAIT is no obstacle
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file that only its owner may read, from its first byte on."""
+    partial = path.with_name(path.name + ".new")
+    partial.unlink(missing_ok=True)
+    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
+    partial.replace(path)
+
+
+class State:
+    """Ports (chosen once, kept while they are free) and generated secrets of one data directory."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._lock = threading.Lock()  # services start in parallel
+        self._path = root / "state.json"
+        self._ports: dict[str, int] = {}
+        self._secrets: dict[str, str] = {}
+        if self._path.exists():
+            known = json.loads(self._path.read_text())
+            self._ports, self._secrets = known["ports"], known["secrets"]
+
+    def port(self, name: str) -> int:
+        """The remembered port of `name`, whether it is free or not; one is chosen if none is remembered."""
+        with self._lock:
+            if name not in self._ports:
+                self._choose(name)
+            return self._ports[name]
+
+    def free_port(self, name: str) -> int:
+        """The remembered port if it is free, else another, which is remembered from then on."""
+        with self._lock:
+            if name not in self._ports or not port_is_free(self._ports[name]):
+                self._choose(name)
+            return self._ports[name]
+
+    def secret(self, name: str, length: int = 32) -> str:
+        """A generated secret (letters and digits), the same at every call."""
+        with self._lock:
+            if name not in self._secrets:
+                self._secrets[name] = secrets.token_hex((length + 1) // 2)[:length]
+                self._save()
+            return self._secrets[name]
+
+    def _choose(self, name: str) -> None:
+        taken = set(self._ports.values())
+        for _ in range(PORT_TRIES):
+            port = secrets.choice(PORT_RANGE)
+            if port not in taken and port_is_free(port):
+                self._ports[name] = port
+                self._save()
+                return
+        raise OSError(f"no free port found for {name} between {PORT_RANGE.start} and {PORT_RANGE.stop}")
+
+    def _save(self) -> None:
+        self.root.mkdir(parents=True, exist_ok=True)
+        write_private(self._path, json.dumps({"ports": self._ports, "secrets": self._secrets}, indent=1))

@@ -1,0 +1,114 @@
+"""What every test may ask for. The services are real ones; a thing that is missing fails the test, it never skips it."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import redis
+
+from config import Settings, load_settings
+from local.demo_browser import HOW, find_chromium
+from local.services import Database, Services
+
+ROOT = Path(__file__).resolve().parent.parent
+REDIS_DB = 1  # the tests' own; 0 stays empty, so that code that forgets REDIS_DB is noticed
+
+
+@pytest.fixture(scope="session")
+def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
+    """Valkey, PostgreSQL, Swift and an SFTP host: started once, stopped at the end."""
+    with Services(tmp_path_factory.mktemp("services"), durable=False) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def database(services: Services) -> Iterator[Database]:
+    """A fresh database with `schema.sql` applied; one per test module."""
+    name = f"test_{secrets.token_hex(6)}"
+    yield services.make_database(name)
+    services.drop_database(name)
+
+
+@pytest.fixture
+def redis_db(services: Services) -> Iterator[redis.Redis]:
+    """A client of the tests' Redis database, which is empty when the test begins. Answers are bytes."""
+    client = redis.Redis(services.redis_host, services.redis_port, REDIS_DB, services.redis_password)
+    client.flushdb()
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def bucket(services: Services) -> Iterator[str]:
+    """The name of a fresh S3 bucket; it goes with the test."""
+    name = f"test-{secrets.token_hex(6)}"
+    services.make_bucket(name)
+    yield name
+    services.drop_bucket(name)
+
+
+@dataclass(frozen=True)
+class SshHostFixture:
+    """The stand-in for the EC2 host: `directory` is what the transfer worker sees as `TRANSFER_REMOTE_DIR`."""
+
+    directory: Path
+    env: dict[str, str]
+
+
+@pytest.fixture
+def ssh_host(services: Services) -> SshHostFixture:
+    """The SFTP host with an empty archive directory."""
+    shutil.rmtree(services.ssh.archives, ignore_errors=True)
+    services.ssh.archives.mkdir(parents=True)
+    return SshHostFixture(services.ssh.archives, services.ssh.environ())
+
+
+@pytest.fixture(scope="session")
+def models_root() -> Path:
+    """Where the demo models lie: `MODELS_ROOT`, else `models/` of the checkout (`make test` fetches them)."""
+    return Path(os.environ.get("MODELS_ROOT") or ROOT / "models").resolve()
+
+
+@pytest.fixture
+def settings_env(
+    services: Services, database: Database, redis_db: redis.Redis, bucket: str, tmp_path: Path, models_root: Path
+) -> dict[str, str]:
+    """Every setting the pipeline needs, as environment variables: for `load_settings`, or with `os.environ` for a child.
+
+    Asking for it empties the tests' Redis database.
+    """
+    assert redis_db.dbsize() == 0
+    scratch, staging = tmp_path / "scratch", tmp_path / "staging"
+    scratch.mkdir()
+    staging.mkdir()
+    return {
+        **services.environ(database=database.name, bucket=bucket, redis_db=REDIS_DB),
+        "SCRATCH_ROOT": str(scratch),
+        "MODELS_ROOT": str(models_root),
+        "MODEL_SET": "demo",
+        "DEVICE": "cpu",
+        "WORKER_HOST": "test-host",
+        "TRANSFER_STAGING": str(staging),
+        "TRANSFER_POLL_S": "0.2",
+        "TRANSFER_SETTLE_S": "0.2",
+    }
+
+
+@pytest.fixture
+def settings(settings_env: dict[str, str]) -> Settings:
+    return load_settings(settings_env)
+
+
+@pytest.fixture(scope="session")
+def chromium_path() -> str:
+    """A Chromium for browser tests."""
+    found = find_chromium()
+    if found is None:
+        pytest.fail(f"There is no Chromium on this machine. {HOW}")
+    return found
