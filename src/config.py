@@ -230,7 +230,7 @@ def _missing(item: Field[Any]) -> str:
 def env_example() -> str:
     """The text of `.env.example`: every setting with its help; defaults commented out, required ones to fill in."""
     lines = [
-        "# Every setting of the pipeline. Written by `cd src && python config.py > ../.env.example`; a test keeps it so.",
+        "# Every setting of the pipeline, written by: cd src && python config.py > ../.env.example",
         "# Load it with: set -a; . ./.env; set +a",
     ]
     for item in fields(Settings):

@@ -1,0 +1,83 @@
+"""A batch's progress: begun by unpack in one script, counted by acknowledgements, finished exactly once.
+
+Keys: batch:{id}:total, :processed, :failed (counters), :s3_key (string), :pending (set of clips without an outcome),
+and batches:finishing (set of batches whose last clip is settled but whose traces are not yet cleared). That set, not
+the answer that one worker got, drives the finish; so a worker that dies between the two leaves the finish to the next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+import redis
+
+from job_queue import (
+    ATTEMPTS,
+    FAILED,
+    FINISHING,
+    INTERRUPTIONS,
+    Claim,
+    JobQueue,
+    batch_key,
+    mapped_redis_errors,
+    script,
+)
+from payloads import TranscribeJob, UnpackJob
+
+KEYS = ("total", "processed", "failed", "s3_key", "pending")
+
+
+@dataclass(frozen=True)
+class BatchStart:
+    """What unpack found in an archive."""
+
+    job: UnpackJob
+    jobs: Sequence[TranscribeJob]  # clips to transcribe
+    done_before: int  # clips that have results from an earlier run
+    dead_letters: Sequence[bytes]  # clips that could not be read, one record each
+
+    @property
+    def total(self) -> int:
+        return len(self.jobs) + self.done_before + len(self.dead_letters)
+
+
+class Batches:
+    def __init__(self, client: redis.Redis) -> None:
+        self._client = client
+        self._start = script(client, "start_batch")
+
+    def under_way(self, batch_id: str) -> bool:
+        with mapped_redis_errors():
+            return bool(self._client.exists(batch_key(batch_id, "total")))
+
+    def start(
+        self, queue: JobQueue, claim: Claim, start: BatchStart, transcribe_queue: str
+    ) -> Literal["ok", "exists", "lost"]:
+        """Set the batch's keys, push its jobs and acknowledge the unpack job, all or nothing."""
+        batch_id = start.job.batch_id
+        keys = [queue.inflight_key(claim.queue), *(batch_key(batch_id, what) for what in KEYS)]
+        keys += [transcribe_queue, FAILED, FINISHING, ATTEMPTS, INTERRUPTIONS]
+        arguments: list[Any] = [claim.payload, claim.queue, batch_id, start.job.s3_key]
+        arguments += [start.total, start.done_before, len(start.dead_letters), len(start.jobs)]
+        for job in start.jobs:
+            arguments += [job.original_filename, job.to_json()]
+        arguments += start.dead_letters
+        with mapped_redis_errors():
+            answer = self._start(keys=keys, args=arguments)
+        queue.forget(claim)
+        return cast("Literal['ok', 'exists', 'lost']", answer.decode())
+
+    def finishing(self) -> list[str]:
+        """Batches whose clips are all settled and whose traces are still there."""
+        with mapped_redis_errors():
+            members = cast("set[bytes]", self._client.smembers(FINISHING))
+        return sorted(member.decode() for member in members)
+
+    def clear(self, batch_id: str) -> None:
+        """Remove a finished batch's keys; doing it twice does no harm."""
+        with mapped_redis_errors(), self._client.pipeline(transaction=True) as pipe:
+            pipe.delete(*(batch_key(batch_id, what) for what in KEYS))
+            pipe.srem(FINISHING, batch_id)
+            pipe.execute()

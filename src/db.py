@@ -1,0 +1,385 @@
+"""Postgres: what the pipeline reads and writes, as functions named after what they record.
+
+Every write can be repeated: a clip that is delivered twice finds its row and overwrites it with the same results. One
+connection, opened when first used and opened again after it broke; each method is one transaction.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import psycopg2
+import psycopg2.extensions
+import psycopg2.extras
+from transcription import Transcript
+
+from config import Settings
+from errors import OperatorError, RetryableError, ServiceUnavailableError
+from payloads import TranscribeJob, UnpackJob
+
+SCHEMA_VERSION = 1  # of schema.sql; workers wait for it
+CONNECT_TIMEOUT_S = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewClip:
+    """A clip as unpack found it; `error` is set when it could not be read."""
+
+    original_filename: str
+    error: str | None = None
+    duration_s: float | None = None
+    source_format: str | None = None
+    source_bytes: int | None = None
+    source_sha256: str | None = None
+    platform_metadata: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class ClipRow:
+    audio_id: int
+    status: str  # pending, done, no_speech or failed
+    s3_opus_path: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """One policy's verdict with all that is needed to trace it."""
+
+    policy: str
+    policy_version: str
+    policy_sha256: str
+    model: str
+    prompt_version: str
+    violates: bool
+    score: float
+    threshold: float
+    mass: float
+    truncated: bool
+
+
+@dataclass(frozen=True)
+class FinishedBatch:
+    total: int
+    processed: int
+    failed: int
+    seconds: float | None  # since the archive was unpacked
+
+
+class Database:
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._connection: psycopg2.extensions.connection | None = None
+
+    def check(self) -> None:
+        """Reach the database and find our schema; raises OperatorError with one sentence."""
+        with self._transaction() as cursor:
+            cursor.execute("SELECT to_regclass('schema_version') IS NOT NULL")
+            version = 0
+            if _one(cursor)[0]:
+                cursor.execute("SELECT coalesce(max(version), 0) FROM schema_version")
+                version = _one(cursor)[0]
+        if version < SCHEMA_VERSION:
+            raise OperatorError(
+                f"the database {self._settings.postgres_db} has schema version {version}, but this release needs "
+                f"{SCHEMA_VERSION}; apply schema.sql: psql -d {self._settings.postgres_db} -f schema.sql"
+            )
+
+    def done_clips(self, batch_id: str) -> set[str]:
+        """Names of the batch's clips that have results from an earlier run."""
+        with self._transaction() as cursor:
+            cursor.execute(
+                "SELECT original_filename FROM audio_files WHERE batch_id = %s AND status IN ('done', 'no_speech')",
+                (batch_id,),
+            )
+            return {name for (name,) in cursor.fetchall()}
+
+    def record_unpacked(
+        self, job: UnpackJob, host: str, *, total: int, clips: Sequence[NewClip], skipped: Sequence[tuple[str, str]]
+    ) -> None:
+        """The batch and its new clips: pending, or failed when a clip has an error."""
+        with self._transaction() as cursor:
+            cursor.execute(
+                """
+                INSERT INTO batches (batch_id, s3_key, original_filename, transferred_at, unpacked_at, unpack_host,
+                                     total, skipped_members)
+                VALUES (%s, %s, %s, %s, now(), %s, %s, %s)
+                ON CONFLICT (batch_id) DO UPDATE SET
+                    s3_key = EXCLUDED.s3_key, unpacked_at = now(), unpack_host = EXCLUDED.unpack_host,
+                    original_filename = coalesce(EXCLUDED.original_filename, batches.original_filename),
+                    transferred_at = coalesce(EXCLUDED.transferred_at, batches.transferred_at),
+                    total = EXCLUDED.total, skipped_members = EXCLUDED.skipped_members, completed_at = NULL
+                """,
+                (
+                    job.batch_id,
+                    job.s3_key,
+                    job.original_filename,
+                    _time(job.transferred_at),
+                    host,
+                    total,
+                    _json([{"name": name, "reason": reason} for name, reason in skipped]),
+                ),
+            )
+            psycopg2.extras.execute_values(
+                cursor,
+                """
+                INSERT INTO audio_files (batch_id, original_filename, status, error, duration_s, source_format,
+                                         source_bytes, source_sha256, platform_metadata)
+                VALUES %s
+                ON CONFLICT (batch_id, original_filename) DO UPDATE SET
+                    status = EXCLUDED.status, error = EXCLUDED.error, duration_s = EXCLUDED.duration_s,
+                    source_format = EXCLUDED.source_format, source_bytes = EXCLUDED.source_bytes,
+                    source_sha256 = EXCLUDED.source_sha256, platform_metadata = EXCLUDED.platform_metadata
+                """,
+                [_clip_row(job.batch_id, clip) for clip in clips],
+            )
+
+    def ensure_clip(self, job: TranscribeJob) -> ClipRow:
+        """The clip's row, made when there is none.
+
+        An `audio_id` that an operator names is used when it is this clip's, or free; when it is another clip's, this
+        clip keeps, or gets, an id of its own, so that no result is ever written over another clip's.
+        """
+        with self._transaction() as cursor:
+            cursor.execute("INSERT INTO batches (batch_id) VALUES (%s) ON CONFLICT DO NOTHING", (job.batch_id,))
+            if job.audio_id is not None:
+                cursor.execute(
+                    """
+                    INSERT INTO audio_files (audio_id, batch_id, original_filename) VALUES (%s, %s, %s)
+                    ON CONFLICT DO NOTHING RETURNING audio_id
+                    """,
+                    (job.audio_id, job.batch_id, job.original_filename),
+                )
+                if cursor.fetchone():  # keep the sequence ahead of ids that were given by hand
+                    cursor.execute(
+                        "SELECT setval(pg_get_serial_sequence('audio_files', 'audio_id'), "
+                        "(SELECT max(audio_id) FROM audio_files))"
+                    )
+            cursor.execute(
+                "INSERT INTO audio_files (batch_id, original_filename) VALUES (%s, %s) ON CONFLICT DO NOTHING",
+                (job.batch_id, job.original_filename),
+            )
+            cursor.execute(
+                """
+                SELECT audio_id, status, s3_opus_path FROM audio_files
+                WHERE batch_id = %s AND original_filename = %s
+                """,
+                (job.batch_id, job.original_filename),
+            )
+            return ClipRow(*_one(cursor))
+
+    def has_results(self, audio_id: int, speech_model: str, verdicts: Sequence[tuple[str, str, str]]) -> bool:
+        """Whether the clip has this model's transcript and, unless it has no speech, each (policy, version, model)."""
+        with self._transaction() as cursor:
+            cursor.execute(
+                """
+                SELECT t.no_speech FROM transcripts t JOIN audio_files a USING (audio_id)
+                WHERE t.audio_id = %s AND t.model = %s AND a.status IN ('done', 'no_speech')
+                """,
+                (audio_id, speech_model),
+            )
+            found = cursor.fetchone()
+            if found is None:
+                return False
+            cursor.execute("SELECT policy, policy_version, model FROM classifications WHERE audio_id = %s", (audio_id,))
+            return bool(found[0]) or set(verdicts) <= set(cursor.fetchall())
+
+    def save_results(
+        self,
+        audio_id: int,
+        *,
+        transcript: Transcript,
+        speech_model: str,
+        verdicts: Sequence[Verdict],
+        s3_opus_path: str,
+        duration_s: float,
+    ) -> None:
+        """Transcript, verdicts and the clip's outcome, in one transaction."""
+        with self._transaction() as cursor:
+            transcript_id = _save_transcript(cursor, audio_id, transcript, speech_model)
+            for verdict in verdicts:
+                _save_verdict(cursor, audio_id, transcript_id, verdict)
+            cursor.execute(
+                """
+                UPDATE audio_files SET status = %s, s3_opus_path = %s, error = NULL, processed_at = now(),
+                                       duration_s = coalesce(duration_s, %s)
+                WHERE audio_id = %s
+                """,
+                ("no_speech" if transcript.no_speech else "done", s3_opus_path, duration_s, audio_id),
+            )
+
+    def mark_failed(self, batch_id: str, original_filename: str, error: str) -> None:
+        """The clip was given up. A clip that has results keeps them."""
+        with self._transaction() as cursor:
+            cursor.execute(
+                """
+                UPDATE audio_files SET status = 'failed', error = %s, processed_at = now()
+                WHERE batch_id = %s AND original_filename = %s AND status = 'pending'
+                """,
+                (_storable(error), batch_id, original_filename),
+            )
+
+    def finish_batch(self, batch_id: str) -> FinishedBatch | None:
+        """Record the batch's completion; None when it was recorded before. The counts come from its clips."""
+        with self._transaction() as cursor:
+            cursor.execute(
+                """
+                UPDATE batches b SET completed_at = now(), processed = n.processed, failed = n.failed
+                FROM (SELECT count(*) FILTER (WHERE status IN ('done', 'no_speech')) AS processed,
+                             count(*) FILTER (WHERE status = 'failed') AS failed
+                      FROM audio_files WHERE batch_id = %s) n
+                WHERE b.batch_id = %s AND b.completed_at IS NULL
+                RETURNING b.total, b.processed, b.failed, extract(epoch FROM now() - b.unpacked_at)::float8
+                """,
+                (batch_id, batch_id),
+            )
+            found = cursor.fetchone()
+            return FinishedBatch(*found) if found else None
+
+    def batch_finished(self, batch_id: str) -> bool | None:
+        """True or False, or None when the batch was never unpacked."""
+        with self._transaction() as cursor:
+            cursor.execute(
+                "SELECT completed_at IS NOT NULL FROM batches WHERE batch_id = %s AND unpacked_at IS NOT NULL",
+                (batch_id,),
+            )
+            found = cursor.fetchone()
+            return found[0] if found else None
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    @contextmanager
+    def _transaction(self) -> Iterator[psycopg2.extensions.cursor]:
+        try:
+            if self._connection is None or self._connection.closed:
+                self._connection = self._connect()
+            with self._connection, self._connection.cursor() as cursor:
+                yield cursor
+        except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
+            self.close()
+            raise ServiceUnavailableError(
+                f"Postgres at {self._settings.postgres_host}:{self._settings.postgres_port} cannot be used; check that "
+                f"it listens, pg_hba.conf, POSTGRES_USER, POSTGRES_PASSWORD ({_brief(error)})"
+            ) from error
+        except psycopg2.errors.InsufficientPrivilege as error:
+            raise OperatorError(f"the database refuses us; apply schema.sql again ({_brief(error)})") from error
+        except psycopg2.Error as error:
+            raise RetryableError(f"Postgres refused a statement ({_brief(error)})") from error
+
+    def _connect(self) -> psycopg2.extensions.connection:
+        settings = self._settings
+        return psycopg2.connect(
+            host=settings.postgres_host,
+            port=settings.postgres_port,
+            dbname=settings.postgres_db,
+            user=settings.postgres_user,
+            password=settings.postgres_password or None,
+            connect_timeout=CONNECT_TIMEOUT_S,
+            application_name="audio-pipeline",
+        )
+
+
+def _save_transcript(
+    cursor: psycopg2.extensions.cursor, audio_id: int, transcript: Transcript, speech_model: str
+) -> int:
+    values = {
+        "text": _storable(transcript.text),
+        "language": transcript.language,
+        "language_probability": transcript.language_probability,
+        "segments": _json([vars(segment) for segment in transcript.segments]),
+        "speech_s": transcript.speech_s,
+        "no_speech": transcript.no_speech,
+        "no_speech_reason": transcript.no_speech_reason,
+        "avg_logprob": transcript.avg_logprob,
+        "no_speech_prob": transcript.no_speech_prob,
+        "compression_ratio": transcript.compression_ratio,
+    }
+    cursor.execute(
+        f"""
+        INSERT INTO transcripts (audio_id, model, {", ".join(values)})
+        VALUES (%s, %s, {", ".join(["%s"] * len(values))})
+        ON CONFLICT (audio_id, model) DO UPDATE SET {", ".join(f"{name} = EXCLUDED.{name}" for name in values)}
+        RETURNING transcript_id
+        """,  # noqa: S608 -- the names are the literals above
+        (audio_id, speech_model, *values.values()),
+    )
+    return int(_one(cursor)[0])
+
+
+def _save_verdict(cursor: psycopg2.extensions.cursor, audio_id: int, transcript_id: int, verdict: Verdict) -> None:
+    cursor.execute(
+        """
+        INSERT INTO classifications (audio_id, transcript_id, policy, policy_version, policy_sha256, model,
+                                     prompt_version, violates, score, threshold, mass, truncated)
+        VALUES (%(audio_id)s, %(transcript_id)s, %(policy)s, %(policy_version)s, %(policy_sha256)s, %(model)s,
+                %(prompt_version)s, %(violates)s, %(score)s, %(threshold)s, %(mass)s, %(truncated)s)
+        ON CONFLICT (audio_id, policy, policy_version, model) DO UPDATE SET
+            transcript_id = EXCLUDED.transcript_id, policy_sha256 = EXCLUDED.policy_sha256,
+            prompt_version = EXCLUDED.prompt_version, violates = EXCLUDED.violates, score = EXCLUDED.score,
+            threshold = EXCLUDED.threshold, mass = EXCLUDED.mass, truncated = EXCLUDED.truncated
+        """,
+        {"audio_id": audio_id, "transcript_id": transcript_id, **vars(verdict)},
+    )
+
+
+def _clip_row(batch_id: str, clip: NewClip) -> tuple[Any, ...]:
+    return (
+        batch_id,
+        clip.original_filename,
+        "failed" if clip.error else "pending",
+        clip.error and _storable(clip.error),
+        clip.duration_s,
+        clip.source_format,
+        clip.source_bytes,
+        clip.source_sha256,
+        None if clip.platform_metadata is None else _json(clip.platform_metadata),
+    )
+
+
+def _json(value: object) -> str:
+    return json.dumps(_json_safe(value), ensure_ascii=False, default=str)
+
+
+def _json_safe(value: object) -> object:
+    """Without what Postgres refuses in JSON: NUL, halves of surrogate pairs, NaN and infinities."""
+    if isinstance(value, str):
+        return _storable(value)
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {_storable(str(key)): _json_safe(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_json_safe(item) for item in value]
+    return value
+
+
+def _storable(text: str) -> str:
+    return text.replace("\0", "").encode("utf-8", "backslashreplace").decode()
+
+
+def _time(text: str | None) -> datetime | None:
+    """An ISO time from a payload; what cannot be read is left out: it is a note, not worth a batch."""
+    try:
+        parsed = datetime.fromisoformat(text) if text else None
+    except ValueError:
+        return None
+    return parsed.replace(tzinfo=UTC) if parsed is not None and parsed.tzinfo is None else parsed
+
+
+def _one(cursor: psycopg2.extensions.cursor) -> tuple[Any, ...]:
+    row = cursor.fetchone()
+    if row is None:
+        raise RetryableError("Postgres returned no row where there must be one")
+    return row
+
+
+def _brief(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

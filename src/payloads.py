@@ -1,0 +1,175 @@
+"""The jobs in the queues: what their JSON must say, and one sentence for each way it can be wrong.
+
+Operators write these by hand, so unknown fields are kept and everything that can be derived may be left out.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from errors import PayloadError
+
+MAX_PAYLOAD_BYTES = 1_000_000  # a job is a few hundred bytes; more is no job
+BATCH_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")  # becomes a directory name and part of Redis keys
+MANUAL_BATCH = "manual"  # clips that an operator injects from outside any batch's directory
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnpackJob:
+    batch_id: str
+    s3_key: str
+    original_filename: str | None = None
+    transferred_at: str | None = None
+
+    def to_json(self) -> bytes:
+        return _dump({name: value for name, value in vars(self).items() if value is not None})
+
+
+@dataclass(frozen=True, kw_only=True)
+class TranscribeJob:
+    opus_path: Path
+    batch_id: str
+    original_filename: str
+    audio_id: int | None = None
+
+    def to_json(self) -> bytes:
+        return _dump(
+            {
+                "batch_id": self.batch_id,
+                "opus_path": str(self.opus_path),
+                "original_filename": self.original_filename,
+                **({} if self.audio_id is None else {"audio_id": self.audio_id}),
+            }
+        )
+
+
+def parse_unpack_job(raw: bytes) -> UnpackJob:
+    """Read a job of `queue:unpack`; raises PayloadError."""
+    fields = _load(raw, example='{"batch_id": "test-001", "s3_key": "archives/test-001.tar"}')
+    return UnpackJob(
+        batch_id=_batch_id(_required(fields, "batch_id", str)),
+        s3_key=_text(_required(fields, "s3_key", str), "s3_key"),
+        original_filename=_optional_text(fields, "original_filename"),
+        transferred_at=_optional_text(fields, "transferred_at"),
+    )
+
+
+def parse_transcribe_job(raw: bytes, scratch_root: Path) -> TranscribeJob:
+    """Read a job of `queue:transcribe`; raises PayloadError.
+
+    `opus_path` must lie under `scratch_root`. A missing `batch_id` is the directory there that holds the file; a
+    missing `original_filename` is the file's name.
+    """
+    fields = _load(raw, example=f'{{"opus_path": "{scratch_root}/test-001/audio.opus"}}')
+    path, inside = _scratch_path(_required(fields, "opus_path", str), scratch_root)
+    batch_id = fields.get("batch_id")
+    if batch_id is None:
+        batch_id = inside.parts[0] if len(inside.parts) > 1 else MANUAL_BATCH
+    audio_id = fields.get("audio_id")
+    if audio_id is not None and (
+        isinstance(audio_id, bool) or not isinstance(audio_id, int) or not 0 < audio_id < 2**63
+    ):
+        raise PayloadError(f"audio_id is {audio_id!r}, but must be a whole number above 0, or be left out")
+    return TranscribeJob(
+        opus_path=path,
+        batch_id=_batch_id(batch_id),
+        original_filename=_optional_text(fields, "original_filename") or path.name,
+        audio_id=audio_id,
+    )
+
+
+def _load(raw: bytes, *, example: str) -> dict[str, Any]:
+    if len(raw) > MAX_PAYLOAD_BYTES:
+        raise PayloadError(f"the payload is {len(raw)} bytes long, but at most {MAX_PAYLOAD_BYTES} are read")
+    try:
+        fields = json.loads(raw.decode("utf-8"), parse_constant=_no_constant)
+    except UnicodeDecodeError as error:
+        raise PayloadError(
+            f"the payload is not UTF-8 text (byte {error.start}); expected JSON like {example}"
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise PayloadError(f"the payload is not JSON ({_brief(error)}); expected something like {example}") from error
+    if not isinstance(fields, dict):
+        raise PayloadError(f"the payload is a JSON {_kind(fields)}, but must be an object like {example}")
+    return fields
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON value")
+
+
+def _required(fields: dict[str, Any], name: str, kind: type) -> Any:
+    if name not in fields:
+        raise PayloadError(f"the field {name!r} is missing; the payload has {sorted(fields) or 'no fields'}")
+    if not isinstance(fields[name], kind):
+        raise PayloadError(f"{name} is a JSON {_kind(fields[name])}, but must be a string")
+    return fields[name]
+
+
+def _optional_text(fields: dict[str, Any], name: str) -> str | None:
+    return None if fields.get(name) is None else _text(_required(fields, name, str), name)
+
+
+def _text(value: str, name: str) -> str:
+    if not value.strip():
+        raise PayloadError(f"{name} is empty")
+    if len(value) > 1024:
+        raise PayloadError(f"{name} is {len(value)} characters long, but at most 1024 are read")
+    if "\0" in value or _has_surrogate(value):
+        raise PayloadError(f"{name} holds a character that no database stores (NUL or half of a surrogate pair)")
+    return value
+
+
+def _batch_id(value: object) -> str:
+    if not isinstance(value, str) or not BATCH_ID.fullmatch(value):
+        raise PayloadError(
+            f"batch_id is {_shorten(repr(value))}, but must be letters, digits, '.', '_' and '-', at most 128, "
+            "for example 20250622-143052-a1b2c3"
+        )
+    return value
+
+
+def _scratch_path(value: str, scratch_root: Path) -> tuple[Path, Path]:
+    """-> (the resolved file, its path inside the scratch directory)."""
+    path = Path(_text(value, "opus_path"))
+    try:
+        resolved = path.resolve()
+        return resolved, resolved.relative_to(scratch_root.resolve())
+    except (OSError, RuntimeError, ValueError) as error:
+        raise PayloadError(
+            f"opus_path is {_shorten(repr(value))}, but must lie under SCRATCH_ROOT, here {scratch_root}"
+        ) from error
+
+
+def _dump(fields: dict[str, Any]) -> bytes:
+    return json.dumps(fields, ensure_ascii=False).encode()
+
+
+def _has_surrogate(value: str) -> bool:
+    return any("\ud800" <= character <= "\udfff" for character in value)
+
+
+_KINDS: tuple[tuple[Callable[[Any], bool], str], ...] = (
+    (lambda value: value is None, "null"),
+    (lambda value: isinstance(value, bool), "boolean"),
+    (lambda value: isinstance(value, (int, float)), "number"),
+    (lambda value: isinstance(value, str), "string"),
+    (lambda value: isinstance(value, list), "array"),
+)
+
+
+def _kind(value: object) -> str:
+    return next((name for test, name in _KINDS if test(value)), "object")
+
+
+def _brief(error: BaseException) -> str:
+    return _shorten(str(error) or type(error).__name__)
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= 120 else text[:117] + "..."

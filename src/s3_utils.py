@@ -1,0 +1,230 @@
+"""S3: archives in, Opus files out.
+
+Keys: `archives/{batch_id}.tar`, `processed/{YYYY-MM-DD}/{audio_id}.opus`, `failed/{batch_id}/...`.
+
+`ObjectStore` does the work for the workers; the functions below it are the ones the group's guide names, for the shell
+(`python -c "from s3_utils import get_s3_client; ..."`), and read their settings from the environment.
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import logging
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import boto3
+from boto3.exceptions import Boto3Error
+from boto3.s3.transfer import TransferConfig
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from config import Settings, load_settings
+from errors import OperatorError, PermanentError, RetryableError, ServiceUnavailableError
+from payloads import BATCH_ID
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+log = logging.getLogger(__name__)
+
+MULTIPART_THRESHOLD = 100 * 1024 * 1024  # bytes; above, an upload goes in parts and a cut connection costs one part
+PART_SIZE = 32 * 1024 * 1024
+Progress = Callable[[int], None]
+
+_REFUSED = {"403", "401", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "RequestTimeTooSkewed"}
+_MISSING = {"404", "NoSuchKey", "NotFound"}
+
+
+class ObjectStore:
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.bucket = settings.s3_bucket
+        self.client = _new_client(settings)
+
+    def check(self) -> None:
+        """Reach the bucket; raises ServiceUnavailableError with one sentence that says which part is wrong."""
+        with self._mapped(f"the bucket {self.bucket}"):
+            try:
+                self.client.head_bucket(Bucket=self.bucket)
+            except ClientError as error:
+                if _code(error) in _MISSING | {"NoSuchBucket"}:
+                    raise ServiceUnavailableError(
+                        f"S3 at {self._settings.s3_endpoint} has no bucket {self.bucket}; create it or mend S3_BUCKET"
+                    ) from error
+                raise
+
+    def upload_archive(self, local_path: Path, batch_id: str, progress: Progress | None = None) -> str:
+        """Upload to `archives/{batch_id}.tar`, check the stored size -> the key."""
+        key = f"archives/{batch_id}.tar"
+        self._upload(local_path, key, "application/x-tar", progress)
+        stored, size = self.size(key), local_path.stat().st_size
+        if stored != size:
+            raise RetryableError(f"{key} has {stored} bytes in S3, but {size} were sent; it is uploaded again")
+        return key
+
+    def upload_opus(self, local_path: Path, audio_id: int, date_str: str) -> str:
+        """Upload to `processed/{date_str}/{audio_id}.opus` -> the key. `date_str` is the UTC day, YYYY-MM-DD."""
+        key = f"processed/{date_str}/{audio_id}.opus"
+        self.upload(local_path, key, "audio/ogg")
+        return key
+
+    def upload(self, local_path: Path, key: str, content_type: str = "application/octet-stream") -> None:
+        self._upload(local_path, key, content_type, None)
+
+    def download(self, key: str, target: Path, progress: Progress | None = None) -> None:
+        """Fetch an object; PermanentError when the bucket has no such key."""
+        with self._mapped(key):
+            self.client.download_file(self.bucket, key, str(target), Callback=progress, Config=_transfer())
+
+    def size(self, key: str) -> int:
+        """Bytes of an object; PermanentError when the bucket has no such key."""
+        with self._mapped(key):
+            return self.client.head_object(Bucket=self.bucket, Key=key)["ContentLength"]
+
+    def stored_size(self, key: str) -> int | None:
+        """Bytes of an object, or None when the bucket has no such key."""
+        try:
+            return self.size(key)
+        except PermanentError:
+            return None
+
+    def _upload(self, local_path: Path, key: str, content_type: str, progress: Progress | None) -> None:
+        if not local_path.is_file():
+            raise RetryableError(f"{local_path} is gone; it should be uploaded as {key}")
+        with self._mapped(key):
+            self.client.upload_file(
+                str(local_path),
+                self.bucket,
+                key,
+                ExtraArgs={"ContentType": content_type},
+                Callback=progress,
+                Config=_transfer(),
+            )
+
+    @contextmanager
+    def _mapped(self, what: str) -> Iterator[None]:
+        endpoint = self._settings.s3_endpoint
+        try:
+            yield
+        except (ClientError, Boto3Error) as error:
+            # boto3's transfer manager hides the service's answer in its own exception's context.
+            cause = error if isinstance(error, ClientError) else error.__context__
+            code = _code(cause) if isinstance(cause, ClientError) else ""
+            if code in _MISSING:
+                raise PermanentError(
+                    f"S3 has no object {what} in bucket {self.bucket}; check the key, or put the object there and retry"
+                ) from error
+            if code == "NoSuchBucket":
+                raise ServiceUnavailableError(
+                    f"S3 at {endpoint} has no bucket {self.bucket}; check S3_BUCKET"
+                ) from error
+            if code in _REFUSED:
+                raise ServiceUnavailableError(
+                    f"S3 at {endpoint} refuses us ({code}) for {what}; check S3_ACCESS_KEY, S3_SECRET_KEY and the clock"
+                ) from error
+            raise ServiceUnavailableError(f"S3 at {endpoint} failed on {what}: {cause or error}") from error
+        except BotoCoreError as error:
+            raise ServiceUnavailableError(
+                f"S3 at {endpoint} cannot be reached for {what}; check S3_ENDPOINT (https? port?), firewall ({error})"
+            ) from error
+        except OSError as error:
+            if error.errno == errno.ENOSPC:
+                raise OperatorError(
+                    f"the disk is full while fetching {what}; make room on the scratch volume"
+                ) from error
+            raise
+
+
+def remove_scratch(scratch_root: Path, batch_id: str) -> None:
+    """Remove a batch's scratch directory, if it is there."""
+    if not BATCH_ID.fullmatch(batch_id):
+        raise PermanentError(f"{batch_id!r} is no batch id, so there is no scratch directory to remove")
+    try:
+        shutil.rmtree(scratch_root / batch_id)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise OperatorError(f"cannot remove {scratch_root / batch_id}: {error}; check who owns it") from error
+
+
+def _new_client(settings: Settings) -> S3Client:
+    # Older Swift and Ceph reject the checksums that newer boto3 adds; addressing by path needs no wildcard DNS.
+    config = Config(
+        signature_version="s3v4",
+        s3={"addressing_style": "path"},
+        retries={"mode": "standard", "max_attempts": 3},
+        connect_timeout=10,
+        read_timeout=60,
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+    )
+    client: S3Client = boto3.session.Session().client(
+        "s3",
+        endpoint_url=settings.s3_endpoint,
+        aws_access_key_id=settings.s3_access_key,
+        aws_secret_access_key=settings.s3_secret_key,
+        region_name=settings.s3_region,
+        config=config,
+    )
+    return client
+
+
+def _transfer() -> TransferConfig:
+    return TransferConfig(multipart_threshold=MULTIPART_THRESHOLD, multipart_chunksize=PART_SIZE, max_concurrency=4)
+
+
+def _code(error: ClientError) -> str:
+    return str(error.response.get("Error", {}).get("Code", ""))
+
+
+@functools.cache
+def _store() -> ObjectStore:
+    return ObjectStore(load_settings())
+
+
+def get_s3_client() -> S3Client:
+    """The S3 client of the environment's settings."""
+    return _store().client
+
+
+def upload_archive(local_path: str | Path, batch_id: str) -> str:
+    """Upload an archive -> its key."""
+    return _store().upload_archive(Path(local_path), batch_id)
+
+
+def download_archive(s3_key: str, batch_id: str) -> Path:
+    """Fetch an archive into `{SCRATCH_ROOT}/{batch_id}/` -> the file."""
+    target = load_settings().scratch_root / batch_id / Path(s3_key).name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    _store().download(s3_key, target)
+    return target
+
+
+def upload_opus(local_path: str | Path, audio_id: int, date_str: str) -> str:
+    """Upload a converted clip -> its key."""
+    return _store().upload_opus(Path(local_path), audio_id, date_str)
+
+
+def cleanup_scratch(batch_id: str) -> None:
+    """Remove `{SCRATCH_ROOT}/{batch_id}/`; doing it twice does no harm."""
+    remove_scratch(load_settings().scratch_root, batch_id)
+
+
+def check_s3_connection() -> bool:
+    """True when the bucket can be reached; logs the reason when not."""
+    try:
+        _store().check()
+    except OperatorError as error:
+        log.error("%s", error)  # noqa: TRY400 -- the sentence is for the operator; a traceback would bury it
+        return False
+    return True
+
+
+def get_archive_size(s3_key: str) -> int:
+    """Bytes of an archive in S3."""
+    return _store().size(s3_key)

@@ -1,0 +1,79 @@
+"""Logging for `journalctl`, and the Redis client. Nothing else: what has a better home lives there."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from typing import Any
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from config import Settings
+
+SOCKET_TIMEOUT_S = 10.0  # a Redis that does not answer for so long counts as down
+
+# journald reads these prefixes as priorities, so that `journalctl -p warning` works; elsewhere they would be noise.
+_JOURNAL_PRIORITY = {"DEBUG": "<7>", "INFO": "<6>", "WARNING": "<4>", "ERROR": "<3>", "CRITICAL": "<2>"}
+
+
+class _LineFormatter(logging.Formatter):
+    def __init__(self, worker: str) -> None:
+        super().__init__()
+        self._worker = worker
+        self._to_journal = "JOURNAL_STREAM" in os.environ
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = f"{record.levelname} {self._worker} {record.getMessage()}"
+        if record.exc_info:
+            line += "\n" + self.formatException(record.exc_info)
+        if self._to_journal:
+            return _JOURNAL_PRIORITY.get(record.levelname, "<6>") + line
+        return f"{self.formatTime(record, '%Y-%m-%dT%H:%M:%S')} {line}"
+
+
+def configure_logging(worker: str) -> None:
+    """One line per event on standard error: time (unless journald adds it), level, worker, what happened, its facts."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_LineFormatter(worker))
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    for chatty in ("asyncssh", "boto3", "botocore", "urllib3", "transformers", "whisperx", "faster_whisper"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+
+
+def event(log: logging.Logger, level: int, what: str, **facts: object) -> None:
+    """Log `what` with its facts as key=value, for example `batch=20250622-143052-a1b2c3 clip="a b.mp3" took_s=1.2`.
+
+    Facts that are None are left out. Text from outside is quoted, so that a file name cannot forge a log line.
+    """
+    shown = " ".join(f"{key}={_fact(value)}" for key, value in facts.items() if value is not None)
+    log.log(level, "%s", f"{what} {shown}".rstrip())
+
+
+def _fact(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.2f}"
+    text = str(value)
+    plain = text.isprintable() and text and not any(mark in text for mark in ' "=')
+    return text if plain else json.dumps(text, ensure_ascii=False)
+
+
+def get_redis_client(settings: Settings) -> redis.Redis:
+    """A client that returns bytes and never re-sends a command by itself.
+
+    A move that is sent again after a time-out happens twice; whoever calls decides what to do after a failure.
+    """
+    options: dict[str, Any] = {"retry": Retry(NoBackoff(), 0), "retry_on_error": []}
+    return redis.Redis(
+        host=settings.redis_host,
+        port=settings.redis_port,
+        password=settings.redis_password or None,
+        db=settings.redis_db,
+        socket_timeout=SOCKET_TIMEOUT_S,
+        socket_connect_timeout=SOCKET_TIMEOUT_S,
+        health_check_interval=30,
+        **options,
+    )

@@ -1,0 +1,182 @@
+"""What all workers share: start, loop, hold, stop.
+
+Start: read the settings, name the worker, wait until what it depends on answers, write the heartbeat, then work.
+A setting, model or policy that is wrong ends the program at once with exit code 78 and one sentence, since waiting
+would not mend it; a service that is down is waited for.
+
+Loop: `step()` does one piece of work, or says that there is none. An OperatorError holds the worker: it stops claiming,
+says why, asks its dependencies again after a growing pause, and goes on by itself. No job loses an attempt by it.
+
+Stop: the first SIGTERM or SIGINT lets the work in hand finish, or reach its next safe point; after STOP_TIMEOUT_S, or
+at the second signal, whatever is in hand goes back to its queue and the process leaves. A kill is made good by the
+heartbeat's expiry: see `JobQueue.reap`.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from types import FrameType
+from typing import ClassVar
+
+from config import Settings, load_settings
+from errors import ConfigError, ModelError, OperatorError, PolicyError, ServiceUnavailableError
+from job_queue import JobQueue, WorkerName, mapped_redis_errors
+from utils import configure_logging, event, get_redis_client
+from workers.heartbeat import Heartbeat
+
+log = logging.getLogger(__name__)
+
+EXIT_CONFIG = 78  # EX_CONFIG of sysexits.h: systemd need not restart it over and over
+IDLE_POLL_S = 0.25  # between looks at empty queues: quick for a person who injects a job, nothing to Redis
+HOUSEKEEPING_S = 1.0  # delayed jobs whose time has come
+REAP_S = 10.0  # dead workers' jobs: with the heartbeat's 60 s they run again within 75 s
+HOLD_S = (2.0, 60.0)  # shortest and longest pause of a held worker
+
+
+class StopRequestedError(Exception):
+    """Raised at a safe point inside a long job when the worker is asked to stop; the job goes back to its queue."""
+
+
+class Worker(ABC):
+    kind: ClassVar[str]
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.name = WorkerName.of_this_process(settings.host)
+        self.redis = get_redis_client(settings)
+        self.queue = JobQueue(self.redis, self.name)
+        self.heartbeat = Heartbeat(settings, self.name, self.kind)
+        self.stopping = threading.Event()
+        self._hold_s = HOLD_S[0]
+        self._next_housekeeping = 0.0
+        self._next_reap = 0.0
+
+    @abstractmethod
+    def check_dependencies(self) -> None:
+        """Reach everything this worker needs besides Redis; raises OperatorError with one sentence."""
+
+    @abstractmethod
+    def step(self) -> bool:
+        """Do one piece of work; False when there was none."""
+
+    def prepare(self) -> None:  # noqa: B027 -- most workers have nothing to load
+        """Load what is loaded once (models), clear what an earlier process left behind."""
+
+    def housekeeping(self) -> None:  # noqa: B027 -- nor duties of their own
+        """Small regular duties besides the queue's own."""
+
+    def run(self) -> None:
+        """Work until asked to stop."""
+        event(log, logging.INFO, "starting", kind=self.kind, host=self.name.host, pid=self.name.pid)
+        try:
+            self._when_possible(self._begin)
+            while not self.stopping.is_set():
+                self._when_possible(self._work_or_wait)
+        finally:
+            self.heartbeat.stop()
+            event(log, logging.INFO, "stopped")
+
+    def stop_if_asked(self) -> None:
+        """A safe point inside a long job; raises StopRequestedError."""
+        if self.stopping.is_set():
+            raise StopRequestedError
+
+    def until_redis_answers(self, action: Callable[[], object]) -> None:
+        """Repeat `action` while Redis is away: finished work is not thrown away for a missing acknowledgement."""
+        while True:
+            try:
+                action()
+                return
+            except ServiceUnavailableError as error:
+                event(log, logging.WARNING, "waiting to acknowledge", reason=error)
+                time.sleep(HOLD_S[0])
+
+    def _begin(self) -> None:
+        with mapped_redis_errors():
+            self.redis.ping()
+        self.check_dependencies()
+        self.prepare()
+        self.heartbeat.start()
+        self.heartbeat.set("idle")
+        event(log, logging.INFO, "ready")
+
+    def _work_or_wait(self) -> None:
+        self._housekeep()
+        if self.step():
+            self._hold_s = HOLD_S[0]
+        else:
+            self.heartbeat.set("idle")
+            self.stopping.wait(IDLE_POLL_S)
+
+    def _housekeep(self) -> None:
+        now = time.monotonic()
+        if now >= self._next_housekeeping:
+            self.queue.promote_due()
+            self.housekeeping()
+            self._next_housekeeping = now + HOUSEKEEPING_S
+        if now >= self._next_reap:
+            for worker, queue, jobs in self.queue.reap():
+                event(log, logging.WARNING, "a worker died; its jobs run again", dead=worker, queue=queue, jobs=jobs)
+            self._next_reap = now + REAP_S
+
+    def _when_possible(self, action: Callable[[], None]) -> None:
+        """Run `action`; while an OperatorError stands in its way, stay held and try again."""
+        while not self.stopping.is_set():
+            try:
+                action()
+                return
+            except (ConfigError, ModelError, PolicyError):
+                raise
+            except OperatorError as error:
+                self._hold(error)
+
+    def _hold(self, error: OperatorError) -> None:
+        event(log, logging.WARNING, "held: not claiming until this is mended", reason=error, again_in_s=self._hold_s)
+        self.heartbeat.set("held", str(error))
+        self.stopping.wait(self._hold_s)
+        self._hold_s = min(2 * self._hold_s, HOLD_S[1])
+
+
+def main(worker_class: type[Worker]) -> None:
+    """Run a worker as a program; exit code 0 after a stop, 78 when something only a person can mend is wrong."""
+    configure_logging(worker_class.kind)
+    try:
+        worker = worker_class(load_settings())
+        _install_signal_handlers(worker)
+        worker.run()
+    except (ConfigError, ModelError, PolicyError) as error:
+        log.critical("%s", error)
+        sys.exit(EXIT_CONFIG)
+
+
+def _install_signal_handlers(worker: Worker) -> None:
+    def leave_now(reason: str) -> None:
+        try:
+            returned = worker.queue.hand_back_all()
+        except OperatorError:
+            returned = 0  # Redis is away: the heartbeat expires and the jobs are handed on
+        event(log, logging.WARNING, "leaving at once", reason=reason, jobs_handed_back=returned)
+        os._exit(0)
+
+    def on_signal(number: int, _frame: FrameType | None) -> None:
+        name = signal.Signals(number).name
+        if worker.stopping.is_set():
+            # Not from the handler itself: it may have interrupted a Redis call half-way.
+            threading.Thread(target=leave_now, args=(f"second {name}",), daemon=True).start()
+            return
+        event(log, logging.INFO, "stopping: finishing the work in hand", signal=name)
+        worker.stopping.set()
+        worker.heartbeat.set("draining")
+        timer = threading.Timer(worker.settings.stop_timeout_s, leave_now, args=("STOP_TIMEOUT_S is over",))
+        timer.daemon = True
+        timer.start()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, on_signal)

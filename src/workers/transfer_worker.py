@@ -1,0 +1,164 @@
+"""transfer: archives on the EC2 host -> S3 `archives/{batch_id}.tar` -> a job in `queue:unpack`.
+
+Looks at TRANSFER_REMOTE_DIR over ssh every TRANSFER_POLL_S and takes each archive that has not changed for
+TRANSFER_SETTLE_S, oldest first: fetch to TRANSFER_STAGING (resuming a part that is there), upload (in parts above
+100 MB), compare the stored size with the source's, enqueue, remove the staged file.
+
+Promises: an archive is enqueued once. Its batch id is made from its host, path, size and time, so every step repeated
+after a crash meets its own traces: a part file is continued, a staged file is not fetched again, an object of the
+right size is not uploaded again, and the entry in `transfer:taken` (hash: archive -> batch id) is made by the same
+script that pushes the job. Nothing is enqueued before the object is whole in S3; until then the staged file stays.
+
+Restart: at any moment; the next look continues where the last one stopped.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import cast
+
+from config import Settings, require
+from errors import OperatorError, RetryableError
+from job_queue import UNPACK, mapped_redis_errors, script
+from payloads import UnpackJob
+from remote_archives import ArchiveHost, RemoteArchive, batch_id
+from s3_utils import ObjectStore
+from utils import event
+from workers.base import StopRequestedError, Worker, main
+
+log = logging.getLogger(__name__)
+
+TAKEN = "transfer:taken"
+PROGRESS_S = 10.0  # between progress lines of one archive
+
+
+class TransferWorker(Worker):
+    kind = "transfer"
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        require(settings, "transfer_ssh_host")
+        self.s3 = ObjectStore(settings)
+        self.source = ArchiveHost.from_settings(settings)
+        self._enqueue = script(self.redis, "enqueue_archive")
+        self._seen: dict[str, float] = {}  # archive's identity -> when it was first seen so (monotonic seconds)
+        self._next_look = 0.0
+
+    def run(self) -> None:
+        with self.source:
+            super().run()
+
+    def check_dependencies(self) -> None:
+        self.s3.check()
+        staging = self.settings.transfer_staging
+        try:
+            staging.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise OperatorError(f"TRANSFER_STAGING {staging} cannot be made ({error.strerror})") from error
+        self.source.list(self.settings.transfer_remote_dir, self.settings.transfer_glob)
+
+    def prepare(self) -> None:
+        """Remove staged files whose archive was enqueued before an earlier process could remove them."""
+        with mapped_redis_errors():
+            taken = cast("list[bytes]", self.redis.hvals(TAKEN))
+        for name in taken:
+            _remove(self._staged(name.decode()))
+
+    def step(self) -> bool:
+        if time.monotonic() < self._next_look:
+            return False
+        ready = self._ready()
+        for archive in ready:
+            if self.stopping.is_set():
+                break
+            self._carry(archive)
+        self._next_look = time.monotonic() + self.settings.transfer_poll_s
+        return bool(ready)
+
+    def _ready(self) -> list[RemoteArchive]:
+        """Archives that nobody took yet and that have stopped growing."""
+        listed = self.source.list(self.settings.transfer_remote_dir, self.settings.transfer_glob)
+        with mapped_redis_errors():
+            fresh = [archive for archive in listed if not self.redis.hexists(TAKEN, self._identity(archive))]
+        now = time.monotonic()
+        self._seen = {archive.identity: self._seen.get(archive.identity, now) for archive in fresh}
+        settled = now - self.settings.transfer_settle_s
+        return [archive for archive in fresh if archive.size and self._seen[archive.identity] <= settled]
+
+    def _carry(self, archive: RemoteArchive) -> None:
+        began = time.monotonic()
+        name = batch_id(archive, self.settings.transfer_ssh_host)
+        self.heartbeat.set("working", f"{archive.name} as {name}")
+        event(log, logging.INFO, "archive found", batch=name, archive=archive.name, bytes=archive.size)
+        try:
+            key = self._to_s3(archive, name)
+            enqueued = self._push(archive, name, key)
+        except StopRequestedError:
+            event(log, logging.INFO, "archive left for the next start; what was fetched is kept", batch=name)
+            return
+        except RetryableError as error:
+            event(log, logging.WARNING, "archive not taken; it is tried again", batch=name, reason=error)
+            return
+        _remove(self._staged(name))
+        event(
+            log, logging.INFO, "archive enqueued" if enqueued else "archive was enqueued before",
+            batch=name, archive=archive.name, s3_key=key, bytes=archive.size, took_s=time.monotonic() - began,
+        )  # fmt: skip
+
+    def _to_s3(self, archive: RemoteArchive, name: str) -> str:
+        key = f"archives/{name}.tar"
+        if self.s3.stored_size(key) == archive.size:
+            event(log, logging.INFO, "archive is in S3 already", batch=name, s3_key=key)
+            return key
+        staged = self.source.fetch(archive, self._staged(name), self._progress("fetching", name))
+        if staged.stat().st_size != archive.size:
+            raise RetryableError(f"{archive.name} has {archive.size} bytes, but {staged.stat().st_size} were fetched")
+        report = self._progress("uploading", name)
+        sent = 0
+
+        def uploaded(more: int) -> None:
+            nonlocal sent
+            sent += more
+            report(sent, archive.size)
+
+        return self.s3.upload_archive(staged, name, uploaded)
+
+    def _push(self, archive: RemoteArchive, name: str, key: str) -> bool:
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        job = UnpackJob(batch_id=name, s3_key=key, original_filename=archive.name, transferred_at=now)
+        with mapped_redis_errors():
+            return bool(self._enqueue(keys=[TAKEN, UNPACK], args=[self._identity(archive), name, job.to_json()]))
+
+    def _progress(self, doing: str, name: str) -> Callable[[int, int], None]:
+        """A callback (done, total; bytes) that logs now and then, and leaves at a safe point when asked to stop."""
+        last = time.monotonic()
+
+        def report(done: int, total: int) -> None:
+            nonlocal last
+            self.stop_if_asked()
+            if time.monotonic() - last >= PROGRESS_S:
+                last = time.monotonic()
+                event(log, logging.INFO, doing, batch=name, done=f"{100 * done // total}%", bytes=done, of=total)
+
+        return report
+
+    def _identity(self, archive: RemoteArchive) -> str:
+        return f"{self.settings.transfer_ssh_host}:{archive.identity}"
+
+    def _staged(self, name: str) -> Path:
+        return self.settings.transfer_staging / f"{name}.tar"
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:  # the archive is safe in S3; a leftover costs room only
+        event(log, logging.WARNING, "staged file not removed; remove it by hand", path=path, reason=error)
+
+
+if __name__ == "__main__":
+    main(TransferWorker)
