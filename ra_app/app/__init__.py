@@ -1,0 +1,70 @@
+"""The RA app: research assistants hear flagged clips and label them by the codebook.
+
+`create_app()` reads every setting once, refuses to start on a bad one, and touches neither Postgres nor S3 until the
+first request: the app comes up while they are away and answers 503 until they are back.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from flask import Flask
+from flask_migrate import Migrate
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+from app.assets import fingerprint_static
+from app.codebook import load_codebook
+from app.commands import users
+from app.config import APP_ROOT, Settings, load_settings
+from app.failures import handle_failures
+from app.models import db
+from app.security import protect
+from app.state import State
+from app.storage import AudioStore
+from app.views import audio, auth, health, queue, review
+
+FORM_LIMIT = 64 * 1024  # bytes; a note of 2000 characters and a few labels fit many times over
+CONNECT_TIMEOUT_S = 5
+STATEMENT_TIMEOUT_MS = 15_000  # a stuck query must not hold a server thread for ever
+STATIC_MAX_AGE_S = 365 * 24 * 3600  # file names carry a fingerprint
+
+
+def create_app(config: Settings | None = None) -> Flask:
+    settings = config if config is not None else load_settings()
+    app = Flask(__name__)
+    app.config.update(
+        SECRET_KEY=settings.secret_key,
+        MAX_CONTENT_LENGTH=FORM_LIMIT,
+        MAX_FORM_MEMORY_SIZE=FORM_LIMIT,
+        SEND_FILE_MAX_AGE_DEFAULT=STATIC_MAX_AGE_S,
+        SESSION_COOKIE_NAME="ra_session",
+        SESSION_COOKIE_HTTPONLY=True,
+        SESSION_COOKIE_SAMESITE="Lax",
+        SESSION_COOKIE_SECURE=settings.session_cookie_secure,
+        PERMANENT_SESSION_LIFETIME=timedelta(hours=settings.session_hours),
+        WTF_CSRF_TIME_LIMIT=None,  # a form lives as long as its session: people think about a clip
+        SQLALCHEMY_DATABASE_URI=settings.database_url,
+        SQLALCHEMY_ENGINE_OPTIONS={
+            "pool_pre_ping": True,  # Postgres may have been restarted since the last request
+            "connect_args": {
+                "connect_timeout": CONNECT_TIMEOUT_S,
+                "application_name": "ra-app",
+                "options": f"-c statement_timeout={STATEMENT_TIMEOUT_MS}",
+            },
+        },
+    )
+    app.extensions["ra"] = State(codebook=load_codebook(settings.codebook_path), audio=AudioStore(settings))
+    db.init_app(app)
+    Migrate(app, db, directory=str(APP_ROOT / "migrations"))
+    protect(app)
+    handle_failures(app)
+    fingerprint_static(app)
+    for view in (auth, queue, review, audio, health):
+        app.register_blueprint(view.blueprint)
+    app.cli.add_command(users)
+    if settings.trusted_proxies:
+        hops = settings.trusted_proxies
+        app.wsgi_app = ProxyFix(  # type: ignore[method-assign]  # Flask's documented way to add middleware
+            app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops
+        )
+    return app

@@ -1,0 +1,254 @@
+"""What the app reads of the pipeline's tables: the queue of flagged clips, one clip, and, on request, the verdicts.
+
+Blind by default: no query here but `verdicts` selects a policy, a verdict or a score, so that nothing can leave the
+server by accident. The order of clips is that of their numbers and says nothing about the model either.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql as pg
+
+from app.models import Assignment, db
+
+PAGE_SIZE = 25
+SHOWS = ("todo", "done", "skipped")
+
+# Light descriptions without a MetaData: migrations can never see them.
+ra_queue = sa.table(
+    "ra_queue",
+    sa.column("audio_id", sa.BigInteger),
+    sa.column("batch_id", sa.Text),
+    sa.column("original_filename", sa.Text),
+    sa.column("s3_opus_path", sa.Text),
+    sa.column("duration_s", sa.Float),
+    sa.column("processed_at", sa.DateTime(timezone=True)),
+    sa.column("transcript", sa.Text),
+    sa.column("language", sa.Text),
+    sa.column("segments", pg.JSONB),
+)
+audio_files = sa.table(
+    "audio_files",
+    sa.column("audio_id", sa.BigInteger),
+    sa.column("batch_id", sa.Text),
+    sa.column("original_filename", sa.Text),
+    sa.column("s3_opus_path", sa.Text),
+    sa.column("duration_s", sa.Float),
+    sa.column("processed_at", sa.DateTime(timezone=True)),
+)
+transcripts = sa.table(
+    "transcripts",
+    sa.column("transcript_id", sa.BigInteger),
+    sa.column("audio_id", sa.BigInteger),
+    sa.column("text", sa.Text),
+    sa.column("language", sa.Text),
+    sa.column("segments", pg.JSONB),
+)
+classifications = sa.table(
+    "classifications",
+    sa.column("classification_id", sa.BigInteger),
+    sa.column("audio_id", sa.BigInteger),
+    sa.column("policy", sa.Text),
+    sa.column("policy_version", sa.Text),
+    sa.column("model", sa.Text),
+    sa.column("violates", sa.Boolean),
+    sa.column("score", sa.Float),
+    sa.column("threshold", sa.Float),
+    sa.column("created_at", sa.DateTime(timezone=True)),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    flagged: int
+    labelled: int
+    skipped: int
+
+    @property
+    def todo(self) -> int:
+        return self.flagged - self.labelled - self.skipped
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipLine:
+    """One line of the queue page."""
+
+    audio_id: int
+    batch_id: str
+    original_filename: str
+    duration_s: float | None
+    processed_at: datetime | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Segment:
+    start: float
+    end: float
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clip:
+    audio_id: int
+    batch_id: str
+    original_filename: str
+    duration_s: float | None
+    transcript: str
+    language: str | None
+    segments: tuple[Segment, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    policy: str
+    policy_version: str
+    model: str
+    violates: bool
+    score: float
+    threshold: float
+
+
+def _mine(user_id: int) -> sa.Join:
+    """The queue beside this user's assignments."""
+    on = sa.and_(Assignment.audio_id == ra_queue.c.audio_id, Assignment.user_id == user_id)
+    return sa.outerjoin(ra_queue, Assignment, on)
+
+
+_TODO = sa.or_(Assignment.state.is_(None), Assignment.state == "open")
+
+
+def progress(user_id: int) -> Progress:
+    row = db.session.execute(
+        sa.select(
+            sa.func.count(),
+            sa.func.count().filter(Assignment.state == "submitted"),
+            sa.func.count().filter(Assignment.state == "skipped"),
+        ).select_from(_mine(user_id))
+    ).one()
+    return Progress(flagged=row[0], labelled=row[1], skipped=row[2])
+
+
+def list_clips(user_id: int, show: str, page: int) -> list[ClipLine]:
+    """One page of the user's clips; `done` also lists clips that have left the queue since."""
+    source: Any = ra_queue
+    if show == "done":
+        source = audio_files
+        joined = sa.join(audio_files, Assignment, Assignment.audio_id == audio_files.c.audio_id)
+        where = sa.and_(Assignment.user_id == user_id, Assignment.state == "submitted")
+        order: list[Any] = [Assignment.submitted_at.desc(), Assignment.audio_id]
+    else:
+        joined = _mine(user_id)
+        where = _TODO if show == "todo" else Assignment.state == "skipped"
+        order = [ra_queue.c.audio_id]
+    names = ("audio_id", "batch_id", "original_filename", "duration_s", "processed_at")
+    query = (
+        sa.select(*(source.c[name] for name in names))
+        .select_from(joined)
+        .where(where)
+        .order_by(*order)
+        .limit(PAGE_SIZE)
+        .offset((page - 1) * PAGE_SIZE)
+    )
+    return [ClipLine(**row) for row in db.session.execute(query).mappings()]
+
+
+def count_done(user_id: int) -> int:
+    query = sa.select(sa.func.count()).where(Assignment.user_id == user_id, Assignment.state == "submitted")
+    return db.session.scalar(query) or 0
+
+
+def next_clip(user_id: int, after: int = 0) -> int | None:
+    """The user's next clip to do behind `after`, or from the front again; skipped ones wait to be asked for."""
+    query = (
+        sa.select(ra_queue.c.audio_id)
+        .select_from(_mine(user_id))
+        .where(_TODO, ra_queue.c.audio_id != after)
+        .order_by(ra_queue.c.audio_id <= after, ra_queue.c.audio_id)
+        .limit(1)
+    )
+    return db.session.scalar(query)
+
+
+def load_clip(user_id: int, audio_id: int) -> Clip | None:
+    """A clip that this user may review: it is in the queue, or was when they opened it."""
+    queued = sa.select(
+        *(ra_queue.c[name] for name in ("audio_id", "batch_id", "original_filename", "duration_s")),
+        *(ra_queue.c[name] for name in ("transcript", "language", "segments")),
+    ).where(ra_queue.c.audio_id == audio_id)
+    row = db.session.execute(queued).mappings().first()
+    if row is None:
+        row = db.session.execute(_left_queue(user_id, audio_id)).mappings().first()
+    if row is None:
+        return None
+    return Clip(**{**row, "segments": _segments(row)})
+
+
+def _left_queue(user_id: int, audio_id: int) -> sa.Select[Any]:
+    """A clip that a newer verdict took out of the queue while this user had it."""
+    return (
+        sa.select(
+            audio_files.c.audio_id,
+            audio_files.c.batch_id,
+            audio_files.c.original_filename,
+            audio_files.c.duration_s,
+            transcripts.c.text.label("transcript"),
+            transcripts.c.language,
+            transcripts.c.segments,
+        )
+        .select_from(audio_files.join(transcripts, transcripts.c.audio_id == audio_files.c.audio_id))
+        .where(audio_files.c.audio_id == audio_id, _has_assignment(user_id, audio_files.c.audio_id))
+        .order_by(transcripts.c.transcript_id.desc())
+        .limit(1)
+    )
+
+
+def _has_assignment(user_id: int, audio_id: sa.ColumnElement[int]) -> sa.ColumnElement[bool]:
+    return sa.select(sa.literal(1)).where(Assignment.user_id == user_id, Assignment.audio_id == audio_id).exists()
+
+
+def audio_key(user_id: int, audio_id: int) -> str | None:
+    """Where a clip's audio lies in S3, for those who may review it."""
+    queued = sa.select(sa.literal(1)).where(ra_queue.c.audio_id == audio_id).exists()
+    query = sa.select(audio_files.c.s3_opus_path).where(
+        audio_files.c.audio_id == audio_id,
+        sa.or_(queued, _has_assignment(user_id, audio_files.c.audio_id)),
+    )
+    return db.session.scalar(query)
+
+
+def verdicts(audio_id: int) -> list[Verdict]:
+    """The newest verdict of each policy. Only for a reviewer whose own label on the clip is stored."""
+    columns = classifications.c
+    newest = (
+        sa.select(
+            columns.policy, columns.policy_version, columns.model, columns.violates, columns.score, columns.threshold
+        )
+        .distinct(columns.policy)
+        .where(columns.audio_id == audio_id)
+        .order_by(columns.policy, columns.created_at.desc(), columns.classification_id.desc())
+    )
+    return [Verdict(**row) for row in db.session.execute(newest).mappings()]
+
+
+def _segments(row: Mapping[Any, Any]) -> tuple[Segment, ...]:
+    """Sentences with times. Only these three fields of the JSON leave the server; odd entries are passed over."""
+    found = []
+    for item in row["segments"] if isinstance(row["segments"], list) else []:
+        if not isinstance(item, Mapping):
+            continue
+        start, end, text = _time(item.get("start")), _time(item.get("end")), item.get("text")
+        if start is not None and end is not None and isinstance(text, str) and text.strip():
+            found.append(Segment(start=start, end=end, text=text.strip()))
+    return tuple(found)
+
+
+def _time(value: Any) -> float | None:
+    """Seconds, if that is what the JSON has there."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if number and math.isfinite(value) and value >= 0 else None

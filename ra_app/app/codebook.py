@@ -1,0 +1,156 @@
+"""The codebook: which labels a reviewer may give, and what each one means.
+
+One TOML file, read when the app starts. A mistake in it stops the app with file, place and reason, because a label
+that two people understand differently costs more than a late start.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from app.errors import CodebookError
+
+# Keys that the review page uses itself: note, skip, codebook, and the page's own j/k for sentences.
+RESERVED_KEYS = frozenset("nsgjk")
+MAX_LABELS = 20  # more do not fit on one screen, and no one keeps them apart
+
+_CODE = re.compile(r"[a-z][a-z0-9_]{0,31}")
+_KEY = re.compile(r"[0-9a-z]")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Label:
+    key: str
+    code: str
+    name: str
+    definition: str
+    exclusive: bool = False
+    include_when: tuple[str, ...] = ()
+    exclude_when: tuple[str, ...] = ()
+    examples: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Codebook:
+    id: str
+    version: str
+    title: str
+    labels: tuple[Label, ...]
+
+    def label(self, code: str) -> Label | None:
+        return next((label for label in self.labels if label.code == code), None)
+
+    def problem(self, codes: Iterable[str]) -> str | None:
+        """What is wrong with a reviewer's choice, as one sentence, or None."""
+        chosen = [self.label(code) for code in codes]
+        if not chosen:
+            return "Choose at least one label before you submit."
+        labels = [label for label in chosen if label is not None]
+        if len(labels) < len(chosen):
+            return "One of the labels is not in the codebook; choose again."
+        alone = next((label for label in labels if label.exclusive), None)
+        if alone is not None and len(labels) > 1:
+            return f"“{alone.name}” stands alone: take it back, or take back the others."
+        return None
+
+    def name(self, code: str) -> str:
+        """The label's name; a code that an older codebook had stands for itself."""
+        label = self.label(code)
+        return label.name if label is not None else code
+
+
+def load_codebook(path: Path) -> Codebook:
+    """Read and check a codebook file."""
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CodebookError(f"{path}: the codebook cannot be read ({error.strerror}); set CODEBOOK_PATH") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise CodebookError(f"{path}: not a TOML file: {error}") from error
+    return _Reader(path).codebook(raw)
+
+
+class _Reader:
+    """Turns parsed TOML into a Codebook; every complaint names the file and the place."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def codebook(self, raw: Mapping[str, Any]) -> Codebook:
+        self._only(raw, "", {"id", "version", "title", "labels"})
+        entries = raw.get("labels")
+        if not isinstance(entries, list) or not entries:
+            raise self._error("labels", "there must be at least one [[labels]] table")
+        if len(entries) > MAX_LABELS:
+            raise self._error("labels", f"there are {len(entries)}, and at most {MAX_LABELS} fit on the screen")
+        labels = tuple(self._label(entry, f"labels[{number}]") for number, entry in enumerate(entries, 1))
+        self._unique(labels, "key")
+        self._unique(labels, "code")
+        return Codebook(
+            id=self._text(raw, "id", ""),
+            version=self._text(raw, "version", ""),
+            title=self._text(raw, "title", ""),
+            labels=labels,
+        )
+
+    def _label(self, raw: Any, place: str) -> Label:
+        if not isinstance(raw, Mapping):
+            raise self._error(place, "it must be a [[labels]] table")
+        known = {"key", "code", "name", "definition", "exclusive", "include_when", "exclude_when", "examples"}
+        self._only(raw, place, known)
+        key, code = self._text(raw, "key", place), self._text(raw, "code", place)
+        if not _KEY.fullmatch(key) or key in RESERVED_KEYS:
+            taken = ", ".join(sorted(RESERVED_KEYS))
+            raise self._error(f"{place}.key", f"{key!r} must be one digit or small letter, and not one of {taken}")
+        if not _CODE.fullmatch(code):
+            raise self._error(f"{place}.code", f"{code!r} must be small letters, digits and underscores")
+        exclusive = raw.get("exclusive", False)
+        if not isinstance(exclusive, bool):
+            raise self._error(f"{place}.exclusive", "it must be true or false")
+        return Label(
+            key=key,
+            code=code,
+            name=self._text(raw, "name", place),
+            definition=self._text(raw, "definition", place),
+            exclusive=exclusive,
+            include_when=self._list(raw, "include_when", place),
+            exclude_when=self._list(raw, "exclude_when", place),
+            examples=self._list(raw, "examples", place),
+        )
+
+    def _text(self, raw: Mapping[str, Any], name: str, place: str) -> str:
+        value = raw.get(name)
+        where = f"{place}.{name}" if place else name
+        if value is None:
+            raise self._error(where, "it is missing")
+        if not isinstance(value, str) or not value.strip():
+            raise self._error(where, "it must be text that is not empty")
+        return value.strip()
+
+    def _list(self, raw: Mapping[str, Any], name: str, place: str) -> tuple[str, ...]:
+        value = raw.get(name, [])
+        if not isinstance(value, list) or not all(isinstance(item, str) and item.strip() for item in value):
+            raise self._error(f"{place}.{name}", "it must be a list of texts that are not empty")
+        return tuple(item.strip() for item in value)
+
+    def _only(self, raw: Mapping[str, Any], place: str, known: set[str]) -> None:
+        for name in raw:
+            if name not in known:
+                where = f"{place}.{name}" if place else name
+                raise self._error(where, f"it is unknown; known are {', '.join(sorted(known))}")
+
+    def _unique(self, labels: tuple[Label, ...], name: str) -> None:
+        seen: dict[str, int] = {}
+        for number, label in enumerate(labels, 1):
+            value = getattr(label, name)
+            if value in seen:
+                raise self._error(f"labels[{number}].{name}", f"{value!r} is taken by labels[{seen[value]}]")
+            seen[value] = number
+
+    def _error(self, place: str, reason: str) -> CodebookError:
+        return CodebookError(f"{self._path}: {place}: {reason}")

@@ -1,0 +1,134 @@
+"""`flask users …`: how an administrator makes and closes accounts."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+import click
+import psycopg2.errors
+import sqlalchemy.exc
+from flask.cli import AppGroup
+
+from app.accounts import (
+    AccountError,
+    create_user,
+    find_user,
+    generate_password,
+    list_users,
+    normalise_username,
+    set_active,
+    set_password,
+)
+from app.models import ROLES, User
+
+users = AppGroup("users", help="Make, list and close the accounts of the RA app.")
+
+
+def clear_errors(command: Callable[..., None]) -> Callable[..., None]:
+    """Say what is wrong in one sentence instead of a traceback."""
+
+    @wraps(command)
+    def guarded(*args: Any, **kwargs: Any) -> None:
+        try:
+            command(*args, **kwargs)
+        except AccountError as error:
+            raise click.ClickException(str(error)) from error
+        except sqlalchemy.exc.DBAPIError as error:
+            if isinstance(error.orig, psycopg2.errors.UndefinedTable):
+                raise click.ClickException("The app's tables are missing; run `flask db upgrade` first.") from error
+            raise click.ClickException(f"Postgres says: {str(error.orig).strip()}") from error
+
+    return guarded
+
+
+def password_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Three ways to give a password, none of which leaves it in the shell's history."""
+    command = click.option("--generate", is_flag=True, help="Make a password and print it once.")(command)
+    return click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")(command)
+
+
+@users.command("create")
+@click.argument("username")
+@click.option("--role", type=click.Choice(ROLES), default="ra", show_default=True)
+@password_options
+@clear_errors
+def create(username: str, role: str, password_stdin: bool, generate: bool) -> None:
+    """Make an account."""
+    password = _password(password_stdin, generate)
+    user = create_user(username, password, role)
+    click.echo(f"Created {user.username} ({user.role}), in exports {user.pseudonym}.")
+    _tell(password, generate)
+
+
+@users.command("list")
+@clear_errors
+def list_() -> None:
+    """List all accounts."""
+    everyone = list_users()
+    if not everyone:
+        click.echo("There are no users yet; make one with: flask users create USERNAME --role admin --generate")
+        return
+    click.echo(f"{'user':<24}{'pseudonym':<12}{'role':<7}{'state':<10}last log-in (UTC)")
+    for user in everyone:
+        state = "active" if user.active else "closed"
+        seen = f"{user.last_login_at:%Y-%m-%d %H:%M}" if user.last_login_at else "never"
+        click.echo(f"{user.username:<24}{user.pseudonym:<12}{user.role:<7}{state:<10}{seen}")
+
+
+@users.command("deactivate")
+@click.argument("username")
+@clear_errors
+def deactivate(username: str) -> None:
+    """Close an account: no more log-ins, and open sessions end. Its labels stay."""
+    user = _known(username)
+    set_active(user, active=False)
+    click.echo(f"{user.username} can no longer log in; their labels are kept.")
+
+
+@users.command("activate")
+@click.argument("username")
+@clear_errors
+def activate(username: str) -> None:
+    """Open a closed account again."""
+    user = _known(username)
+    set_active(user, active=True)
+    click.echo(f"{user.username} can log in again.")
+
+
+@users.command("set-password")
+@click.argument("username")
+@password_options
+@clear_errors
+def set_password_(username: str, password_stdin: bool, generate: bool) -> None:
+    """Give an account a new password; its open sessions end."""
+    user = _known(username)
+    password = _password(password_stdin, generate)
+    set_password(user, password)
+    click.echo(f"{user.username} has a new password.")
+    _tell(password, generate)
+
+
+def _known(username: str) -> User:
+    name = normalise_username(username)
+    user = find_user(name) if name is not None else None
+    if user is None:
+        raise AccountError(f"There is no user named {username}; `flask users list` shows all.")
+    return user
+
+
+def _password(from_stdin: bool, generate: bool) -> str:
+    if from_stdin and generate:
+        raise click.UsageError("Give --password-stdin or --generate, not both.")
+    if generate:
+        return generate_password()
+    if from_stdin:
+        return sys.stdin.readline().rstrip("\r\n")
+    return str(click.prompt("Password", hide_input=True, confirmation_prompt=True))
+
+
+def _tell(password: str, generated: bool) -> None:
+    if generated:
+        click.echo(f"Password (shown once): {password}")

@@ -1,0 +1,128 @@
+"""Reads clips from S3. botocore's exceptions are mapped to the app's here and nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+from urllib3.exceptions import HTTPError
+
+from app.config import Settings
+from app.errors import ClipMissingError, RangeUnsatisfiableError, StorageUnavailableError
+from app.ranges import is_empty_suffix
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+CHUNK = 64 * 1024  # bytes; 16 s of speech at 32 kbit/s
+CONNECT_TIMEOUT_S = 3
+READ_TIMEOUT_S = 15
+
+
+@dataclass(frozen=True, kw_only=True)
+class AudioObject:
+    """An object, or a part of it. Whoever takes one closes it."""
+
+    etag: str
+    length: int  # bytes of this part
+    content_range: str | None  # None: the part is the whole
+    body: Any = None
+
+    def chunks(self) -> Iterator[bytes]:
+        try:
+            yield from self.body.iter_chunks(CHUNK)
+        except (BotoCoreError, HTTPError, OSError) as error:
+            # The status line is gone: breaking the connection is the only way left to say that bytes are missing.
+            raise StorageUnavailableError(f"S3 broke off while sending a clip: {error}") from error
+
+    def close(self) -> None:
+        if self.body is not None:
+            self.body.close()
+
+
+class AudioStore:
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._bucket = settings.s3_bucket
+
+    @cached_property
+    def _client(self) -> S3Client:
+        """Made at first use, so that the app starts while S3 is away. boto3 clients are safe to share by threads."""
+        options = Config(
+            signature_version="s3v4",
+            s3={"addressing_style": "path"},
+            connect_timeout=CONNECT_TIMEOUT_S,
+            read_timeout=READ_TIMEOUT_S,
+            retries={"mode": "standard", "total_max_attempts": 2},
+            max_pool_connections=32,
+            # Older Swift and Ceph refuse the checksums that newer clients send by default.
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+        )
+        client: S3Client = boto3.client(
+            "s3",
+            endpoint_url=self._settings.s3_endpoint,
+            aws_access_key_id=self._settings.s3_access_key,
+            aws_secret_access_key=self._settings.s3_secret_key,
+            region_name=self._settings.s3_region,
+            config=options,
+        )
+        return client
+
+    def head(self, key: str) -> AudioObject:
+        found = self._ask("head_object", key)
+        return AudioObject(etag=found["ETag"], length=found["ContentLength"], content_range=None)
+
+    def open(self, key: str, asked: str | None = None, if_range: str | None = None) -> AudioObject:
+        """Open an object, or the part that `asked` names if the object's tag is still `if_range`."""
+        if asked is None:
+            return self._open(key)
+        if is_empty_suffix(asked):
+            raise RangeUnsatisfiableError(self.head(key).length)
+        try:
+            return self._open(key, Range=asked, **({"IfMatch": if_range} if if_range else {}))
+        except _ChangedError:
+            return self._open(key)
+        except _RangeRefusedError:
+            raise RangeUnsatisfiableError(self.head(key).length) from None
+
+    def _open(self, key: str, **options: str) -> AudioObject:
+        found = self._ask("get_object", key, **options)
+        return AudioObject(
+            etag=found["ETag"],
+            length=found["ContentLength"],
+            content_range=found.get("ContentRange"),
+            body=found["Body"],
+        )
+
+    def _ask(self, operation: str, key: str, **options: str) -> Any:
+        try:
+            return getattr(self._client, operation)(Bucket=self._bucket, Key=key, **options)
+        except ClientError as error:
+            raise _meaning(error, self._bucket, key) from error
+        except (BotoCoreError, HTTPError, OSError) as error:
+            raise StorageUnavailableError(f"S3 at {self._settings.s3_endpoint} cannot be reached: {error}") from error
+
+
+class _ChangedError(Exception):
+    """The object is not the one that If-Range names."""
+
+
+class _RangeRefusedError(Exception):
+    """The range lies outside the object."""
+
+
+def _meaning(error: ClientError, bucket: str, key: str) -> Exception:
+    code = str(error.response.get("Error", {}).get("Code", ""))
+    if code in {"NoSuchKey", "404"}:
+        return ClipMissingError(f"S3 has no object {key} in bucket {bucket}")
+    if code in {"InvalidRange", "416"}:
+        return _RangeRefusedError()
+    if code in {"PreconditionFailed", "412"}:
+        return _ChangedError()
+    return StorageUnavailableError(f"S3 refuses to give {key} of bucket {bucket}: {error}")
