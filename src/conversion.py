@@ -1,0 +1,142 @@
+"""Many clips to Opus at the same time, each in a process that may hang or die without harm to the others.
+
+The processes are forked by a fork server, not by the caller: a fork of a process with threads can deadlock, and a fresh
+interpreter per process would import everything again. What holds for each of them:
+
+- it has SIGTERM and SIGINT blocked from its first instant, so that a Ctrl-C in the terminal or a signal to the whole
+  control group reaches the parent only, which then decides;
+- it dies with its parent: the fork server ends when the parent's end of its pipe closes, and the kernel kills the
+  fork server's children with it, even one that hangs inside a decoder;
+- it has a memory limit, and is replaced after a number of clips, which bounds leaks of the libraries.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import multiprocessing
+import os
+import resource
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, wait
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import forkserver, resource_tracker
+from pathlib import Path
+from typing import Any
+
+from pebble import CONSTS, ProcessExpired, ProcessPool
+
+from audio import ConvertedClip, convert_to_opus
+from errors import AudioError, OperatorError, PipelineError, RetryableError
+
+CLIPS_PER_PROCESS = 100  # then a fresh one; a fork takes some 10 ms
+MEMORY_LIMIT_BYTES = 4 << 30  # of address space; a conversion touches well under 0.2 GB
+POLL_S = 0.2  # how soon a request to stop is seen
+_PR_SET_PDEATHSIG = 1  # prctl(2)
+
+# Pebble sends SIGTERM, waits so long, then SIGKILL. Ours have SIGTERM blocked, so waiting is in vain.
+CONSTS.term_timeout = 0.05
+
+Job = tuple[Path, Path]
+Outcome = ConvertedClip | PipelineError
+
+
+def convert_all(
+    jobs: Sequence[Job],
+    *,
+    processes: int,
+    clip_timeout_s: float,
+    max_clip_s: float,
+    should_stop: Callable[[], bool] = lambda: False,
+    convert: Callable[..., ConvertedClip] = convert_to_opus,
+) -> Iterator[tuple[int, Outcome]]:
+    """Convert every (source, target) and yield (index in `jobs`, outcome) in the order of completion.
+
+    `processes` work at the same time, 0 for one per core. A conversion that takes longer than `clip_timeout_s` seconds
+    is killed. `should_stop` is asked every 0.2 s; once it answers True, running conversions are killed and the
+    iteration ends: clips that were not yielded have not been judged. `convert` is what to do with one clip; it must be
+    importable by name and is called as `convert_to_opus` is.
+
+    The outcome is an AudioError for a clip that cannot be converted, is longer than `max_clip_s` seconds, hangs, or
+    kills its process; a RetryableError when its process was stopped from outside; an OperatorError when the disk or the
+    machine is to blame.
+    """
+    if not jobs:
+        return
+    workers = min(processes or len(os.sched_getaffinity(0)), len(jobs))
+    pool = ProcessPool(
+        max_workers=workers, max_tasks=CLIPS_PER_PROCESS, initializer=_settle_in_child, context=_fork_server()
+    )
+    waiting = iter(enumerate(jobs))
+    running: dict[Any, int] = {}
+
+    def schedule(count: int) -> None:
+        for index, (source, target) in (item for _, item in zip(range(count), waiting, strict=False)):
+            task = pool.schedule(convert, (source, target), {"max_clip_s": max_clip_s}, timeout=clip_timeout_s)
+            running[task] = index
+
+    try:
+        schedule(2 * workers)  # one in work and one at hand per process
+        while running and not should_stop():
+            done, _ = wait(running, timeout=POLL_S, return_when=FIRST_COMPLETED)
+            for task in done:
+                index = running.pop(task)
+                yield index, _outcome(task, jobs[index][0], clip_timeout_s)
+            schedule(len(done))
+    finally:
+        pool.stop()
+        pool.join()
+
+
+def _outcome(task: Any, source: Path, clip_timeout_s: float) -> Outcome:
+    name = repr(source.name)
+    outcome: Outcome
+    try:
+        outcome = task.result()
+    except PipelineError as error:
+        outcome = error
+    except TimeoutError:
+        outcome = AudioError(f"{name} takes longer than {clip_timeout_s:g} s to convert (CLIP_TIMEOUT_S)")
+    except MemoryError:
+        outcome = AudioError(f"{name} needs more than {MEMORY_LIMIT_BYTES >> 30} GB of memory to convert")
+    except ProcessExpired as error:
+        outcome = _expired(name, error.exitcode or 0)
+    except (BrokenProcessPool, OSError) as error:
+        outcome = OperatorError(f"no process can be started to convert clips: {error}; check memory and process limits")
+    return outcome
+
+
+def _expired(name: str, code: int) -> PipelineError:
+    """Judge the end of a process, by its exit status or minus the signal that ended it."""
+    if -code in {signal.SIGTERM, signal.SIGINT}:
+        return RetryableError(f"the conversion of {name} was stopped from outside")
+    how = f"by signal {-code} ({signal.strsignal(-code)})" if code < 0 else f"with status {code}"
+    return AudioError(f"{name} makes the decoder end {how}")
+
+
+def _fork_server() -> Any:
+    """The context whose processes come from the fork server, which is started here the first time."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["__main__", "conversion"])
+    # The server inherits the mask across exec, and its children inherit it from the server. The resource tracker that
+    # the server starts first would unblock these signals again, so it comes before.
+    resource_tracker.ensure_running()
+    previous = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, previous)
+    return context
+
+
+def _settle_in_child() -> None:
+    # Each child gets a copy of the pipe that keeps the fork server alive, so that it could fork in turn. A child that
+    # hangs would thus keep the server alive, and the server the child.
+    alive = getattr(getattr(forkserver, "_forkserver", None), "_forkserver_alive_fd", None)
+    if isinstance(alive, int):
+        os.close(alive)
+    with contextlib.suppress(OSError, AttributeError):  # a system without prctl: pipes still end idle children
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_LIMIT_BYTES, MEMORY_LIMIT_BYTES))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
