@@ -1,4 +1,4 @@
-"""What every test may ask for. The services are real ones; a thing that is missing fails the test, it never skips it."""
+"""What every test may ask for. The services are real ones; a thing that is missing fails the test, it never skips."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def models_root() -> Path:
 def settings_env(
     services: Services, database: Database, redis_db: redis.Redis, bucket: str, tmp_path: Path, models_root: Path
 ) -> dict[str, str]:
-    """Every setting the pipeline needs, as environment variables: for `load_settings`, or with `os.environ` for a child.
+    """Every setting the pipeline needs, as environment variables, for `load_settings` or a child's environment.
 
     Asking for it empties the tests' Redis database.
     """

@@ -12,8 +12,7 @@ import tempfile
 from pathlib import Path
 
 import psycopg2
-from psycopg2.extensions import connection as Connection
-from psycopg2.extensions import make_dsn
+from psycopg2 import extensions
 
 from local.services.process import ServerProcess, ServiceError
 from local.services.state import State, write_private
@@ -95,14 +94,18 @@ class Postgres:
 
     def dsn(self, role: str, database: str) -> str:
         """A libpq connection string with the role's password; for a connection, never for a command line."""
-        return str(make_dsn(host="127.0.0.1", port=self.port, user=role, password=self.password(role), dbname=database))
+        return str(
+            extensions.make_dsn(
+                host="127.0.0.1", port=self.port, user=role, password=self.password(role), dbname=database
+            )
+        )
 
     def url(self, role: str, database: str) -> str:
         return f"postgresql://{role}:{self.password(role)}@127.0.0.1:{self.port}/{database}"
 
-    def admin(self, database: str = "postgres") -> Connection:
+    def admin(self, database: str = "postgres") -> extensions.connection:
         """A connection of the administrator, every statement its own transaction."""
-        connection: Connection = psycopg2.connect(self.dsn(ADMIN, database), connect_timeout=5)
+        connection: extensions.connection = psycopg2.connect(self.dsn(ADMIN, database), connect_timeout=5)
         connection.autocommit = True
         return connection
 

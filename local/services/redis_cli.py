@@ -1,7 +1,7 @@
 """A stand-in for `redis-cli` where a machine has none: one command per call, answers printed the way redis-cli does.
 
-Takes `-h HOST`, `-p PORT`, `-n DB`, `--raw`, `-x` (last argument from standard input); else `REDIS_HOST`, `REDIS_PORT`, `REDIS_DB`, and the password
-from `REDISCLI_AUTH` or `REDIS_PASSWORD`.
+Takes `-h HOST`, `-p PORT`, `-n DB` (else `REDIS_HOST`, `REDIS_PORT`, `REDIS_DB`), `--raw` and `-x` (the last argument
+from standard input). The password comes from `REDISCLI_AUTH` or `REDIS_PASSWORD`, never from the command line.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ import redis
 def shown(value: object, *, raw: bool, indent: str = "") -> str:
     """One answer as text: like redis-cli on a terminal, or bare if `raw`."""
     if isinstance(value, list | tuple | set):
-        items = list(value)
-        if raw:
-            return "\n".join(shown(item, raw=True) for item in items)
-        if not items:
-            return "(empty array)"
-        width = len(str(len(items)))
-        deeper = indent + " " * (width + 2)
-        return f"\n{indent}".join(
-            f"{number:>{width}}) {shown(item, raw=False, indent=deeper)}" for number, item in enumerate(items, 1)
-        )
-    if value is None:
-        return "" if raw else "(nil)"
+        return _array(list(value), raw=raw, indent=indent)
     if isinstance(value, bytes):
         text = value.decode("utf-8", "backslashreplace")
         return text if raw else '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
-    if isinstance(value, int):
-        return str(value) if raw else f"(integer) {value}"
-    return str(value)
+    if value is None:
+        return "" if raw else "(nil)"
+    return f"(integer) {value}" if isinstance(value, int) and not raw else str(value)
+
+
+def _array(items: list[object], *, raw: bool, indent: str) -> str:
+    if raw:
+        return "\n".join(shown(item, raw=True) for item in items)
+    if not items:
+        return "(empty array)"
+    width = len(str(len(items)))
+    deeper = indent + " " * (width + 2)
+    lines = [f"{number:>{width}}) {shown(item, raw=False, indent=deeper)}" for number, item in enumerate(items, 1)]
+    return f"\n{indent}".join(lines)
 
 
 def _arguments(argv: list[str]) -> argparse.Namespace:
@@ -60,7 +60,7 @@ def main(argv: list[str]) -> int:
     client = redis.Redis(arguments.host, arguments.port, arguments.database, password, protocol=2)
     client.response_callbacks.clear()  # answers as they come: 1 stays 1, OK stays OK
     try:
-        answer = client.execute_command(*words)
+        answer = client.execute_command(*words)  # type: ignore[no-untyped-call]
     except redis.ResponseError as error:
         print(f"(error) {error}")
         return 1

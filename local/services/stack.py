@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from io import TextIOWrapper
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol
+from typing import Protocol, Self
 
 from psycopg2 import sql
 from psycopg2.extensions import encrypt_password
@@ -101,7 +101,8 @@ class Services:
         Raises
         ------
         ServiceError
-            One did not start (with the tail of its log), or another program uses this directory. Nothing is left running.
+            One did not start (with the tail of its log), or another program uses this directory. Nothing is left
+            running.
         """
         self._take_lock()
         try:
@@ -122,7 +123,7 @@ class Services:
             self._lock.close()
             self._lock = None
 
-    def __enter__(self) -> Services:
+    def __enter__(self) -> Self:
         self.start()
         return self
 

@@ -172,9 +172,9 @@ def _write_rings(etc: Path, ports: dict[str, int]) -> None:
     if stamp.exists() and stamp.read_text() == wanted:
         return
     # In a process of its own: Swift's modules patch the standard library when they are imported.
+    servers = [f"{name}:{ports[name]}" for name in BACKENDS]
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-m", "local.services.swift_rings", etc, DEVICE]
-        + [f"{name}:{ports[name]}" for name in BACKENDS],
+        [sys.executable, "-W", "ignore", "-m", "local.services.swift_rings", str(etc), DEVICE, *servers],
         cwd=Path(__file__).resolve().parents[2],
         capture_output=True,
         text=True,

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import http.client
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
 
 import asyncssh
 import boto3
@@ -39,7 +41,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 
 def s3_client(services: Services, access_key: str = "", secret_key: str = "") -> S3Client:
-    return boto3.client(
+    client: S3Client = boto3.client(
         "s3",
         endpoint_url=services.s3_endpoint,
         region_name="us-east-1",
@@ -47,6 +49,7 @@ def s3_client(services: Services, access_key: str = "", secret_key: str = "") ->
         aws_secret_access_key=secret_key or services.s3_secret_key,
         config=Config(signature_version="s3v4", s3={"addressing_style": "path"}),
     )
+    return client
 
 
 def put(services: Services, bucket: str, key: str, content: bytes) -> None:
@@ -56,7 +59,17 @@ def put(services: Services, bucket: str, key: str, content: bytes) -> None:
 
 def get(services: Services, bucket: str, key: str) -> bytes:
     with contextlib.closing(s3_client(services)) as client:
-        return client.get_object(Bucket=bucket, Key=key)["Body"].read()
+        content: bytes = client.get_object(Bucket=bucket, Key=key)["Body"].read()
+    return content
+
+
+def http_get(address: str) -> tuple[int, bytes]:
+    """Status and body of one plain request."""
+    parts = urlsplit(address)
+    with contextlib.closing(http.client.HTTPConnection(parts.netloc, timeout=10)) as connection:
+        connection.request("GET", f"{parts.path}?{parts.query}")
+        answer = connection.getresponse()
+        return answer.status, answer.read()
 
 
 def execute(dsn: str, statement: str) -> list[tuple[Any, ...]]:
