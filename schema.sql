@@ -125,7 +125,7 @@ GRANT USAGE ON SCHEMA public TO pipeline, ra_app;
 GRANT CREATE ON SCHEMA public TO ra_app;
 GRANT SELECT, INSERT, UPDATE ON batches, audio_files, transcripts, classifications TO pipeline;
 GRANT SELECT ON schema_version, ra_queue TO pipeline;
-GRANT USAGE, UPDATE ON SEQUENCE audio_files_audio_id_seq TO pipeline;
+GRANT USAGE, SELECT, UPDATE ON SEQUENCE audio_files_audio_id_seq TO pipeline;
 GRANT SELECT ON batches, audio_files, transcripts, classifications, schema_version, ra_queue TO ra_app;
 
 INSERT INTO schema_version (version) VALUES (1) ON CONFLICT DO NOTHING;

@@ -146,32 +146,14 @@ class Database:
         clip keeps, or gets, an id of its own, so that no result is ever written over another clip's.
         """
         with self._transaction() as cursor:
-            cursor.execute("INSERT INTO batches (batch_id) VALUES (%s) ON CONFLICT DO NOTHING", (job.batch_id,))
-            if job.audio_id is not None:
-                cursor.execute(
-                    """
-                    INSERT INTO audio_files (audio_id, batch_id, original_filename) VALUES (%s, %s, %s)
-                    ON CONFLICT DO NOTHING RETURNING audio_id
-                    """,
-                    (job.audio_id, job.batch_id, job.original_filename),
-                )
-                if cursor.fetchone():  # keep the sequence ahead of ids that were given by hand
-                    cursor.execute(
-                        "SELECT setval(pg_get_serial_sequence('audio_files', 'audio_id'), "
-                        "(SELECT max(audio_id) FROM audio_files))"
-                    )
-            cursor.execute(
-                "INSERT INTO audio_files (batch_id, original_filename) VALUES (%s, %s) ON CONFLICT DO NOTHING",
-                (job.batch_id, job.original_filename),
-            )
-            cursor.execute(
-                """
-                SELECT audio_id, status, s3_opus_path FROM audio_files
-                WHERE batch_id = %s AND original_filename = %s
-                """,
-                (job.batch_id, job.original_filename),
-            )
-            return ClipRow(*_one(cursor))
+            found = _find_clip(cursor, job)
+            if found is None:
+                cursor.execute("INSERT INTO batches (batch_id) VALUES (%s) ON CONFLICT DO NOTHING", (job.batch_id,))
+                _insert_clip(cursor, job)
+                found = _find_clip(cursor, job)
+        if found is None:  # a clip inserted at the same moment took the id
+            raise RetryableError(f"the row of {job.original_filename} of batch {job.batch_id} could not be made")
+        return found
 
     def has_results(self, audio_id: int, speech_model: str, verdicts: Sequence[tuple[str, str, str]]) -> bool:
         """Whether the clip has this model's transcript and, unless it has no speech, each (policy, version, model)."""
@@ -285,6 +267,36 @@ class Database:
             connect_timeout=CONNECT_TIMEOUT_S,
             application_name="audio-pipeline",
         )
+
+
+def _find_clip(cursor: psycopg2.extensions.cursor, job: TranscribeJob) -> ClipRow | None:
+    cursor.execute(
+        "SELECT audio_id, status, s3_opus_path FROM audio_files WHERE batch_id = %s AND original_filename = %s",
+        (job.batch_id, job.original_filename),
+    )
+    found = cursor.fetchone()
+    return ClipRow(*found) if found else None
+
+
+def _insert_clip(cursor: psycopg2.extensions.cursor, job: TranscribeJob) -> None:
+    if job.audio_id is not None:
+        cursor.execute(
+            """
+            INSERT INTO audio_files (audio_id, batch_id, original_filename) VALUES (%s, %s, %s)
+            ON CONFLICT DO NOTHING RETURNING audio_id
+            """,
+            (job.audio_id, job.batch_id, job.original_filename),
+        )
+        if cursor.fetchone():  # keep the sequence ahead of ids that were given by hand
+            cursor.execute(
+                "SELECT setval('audio_files_audio_id_seq', greatest(%s, last_value)) FROM audio_files_audio_id_seq",
+                (job.audio_id,),
+            )
+            return
+    cursor.execute(
+        "INSERT INTO audio_files (batch_id, original_filename) VALUES (%s, %s) ON CONFLICT DO NOTHING",
+        (job.batch_id, job.original_filename),
+    )
 
 
 def _save_transcript(

@@ -16,6 +16,7 @@ from errors import PayloadError
 
 MAX_PAYLOAD_BYTES = 1_000_000  # a job is a few hundred bytes; more is no job
 BATCH_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")  # becomes a directory name and part of Redis keys
+MAX_AUDIO_ID = 2**53  # exact in every JSON reader, and far from where the sequence would end
 MANUAL_BATCH = "manual"  # clips that an operator injects from outside any batch's directory
 
 
@@ -72,7 +73,7 @@ def parse_transcribe_job(raw: bytes, scratch_root: Path) -> TranscribeJob:
         batch_id = inside.parts[0] if len(inside.parts) > 1 else MANUAL_BATCH
     audio_id = fields.get("audio_id")
     if audio_id is not None and (
-        isinstance(audio_id, bool) or not isinstance(audio_id, int) or not 0 < audio_id < 2**63
+        isinstance(audio_id, bool) or not isinstance(audio_id, int) or not 0 < audio_id < MAX_AUDIO_ID
     ):
         raise PayloadError(f"audio_id is {audio_id!r}, but must be a whole number above 0, or be left out")
     return TranscribeJob(

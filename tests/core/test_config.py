@@ -1,0 +1,91 @@
+"""Settings: a wrong one stops the program with one sentence; code and .env.example agree."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from config import Settings, env_example, load_settings, require
+from errors import ConfigError
+
+ROOT = Path(__file__).resolve().parents[2]
+NEEDED = {"S3_ENDPOINT": "https://s3.example.org", "S3_ACCESS_KEY": "key", "S3_SECRET_KEY": "secret"}
+
+
+def test_only_the_s3_settings_are_required_and_the_rest_has_the_documented_defaults():
+    settings = load_settings(NEEDED)
+    assert settings.scratch_root == Path("/data/scratch")
+    assert settings.models_root == Path("/data/models")
+    assert settings.s3_bucket == "audio-archives"
+    assert settings.transcribe_queue == "queue:transcribe"
+    assert settings.batch_size == 16
+
+
+@pytest.mark.parametrize("name", sorted(NEEDED))
+def test_a_missing_setting_is_named_with_an_example(name):
+    environ = {key: value for key, value in NEEDED.items() if key != name}
+    with pytest.raises(ConfigError, match=rf"^{name} is not set .*for example {name}="):
+        load_settings(environ)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("REDIS_PORT", "redis", "it must be a number"),
+        ("REDIS_PORT", "70000", "a port lies between"),
+        ("BATCH_SIZE", "0", "1 or more"),
+        ("SCRATCH_ROOT", "scratch", "an absolute path"),
+        ("S3_ENDPOINT", "s3.example.org", "http:// or https://"),
+        ("S3_ENDPOINT", "https://s3.example.org/bucket", "without a path"),
+        ("TRANSCRIBE_QUEUE", "transcribe", "queue:transcribe"),
+        ("DEVICE", "gpu", "auto, cuda or cpu"),
+        ("HEARTBEAT_TTL_S", "soon", "it must be a number"),
+        ("HEARTBEAT_TTL_S", "nan", "above 0"),
+    ],
+)
+def test_a_malformed_setting_is_named_with_value_reason_and_example(name, value, reason):
+    with pytest.raises(ConfigError) as caught:
+        load_settings({**NEEDED, name: value})
+    message = str(caught.value)
+    assert message.startswith(f"{name} is {value!r}")
+    assert reason in message
+    assert f"for example {name}=" in message
+
+
+def test_secrets_may_come_as_systemd_credentials(tmp_path):
+    (tmp_path / "s3_secret_key").write_text("from-a-file\n")
+    environ = {key: value for key, value in NEEDED.items() if key != "S3_SECRET_KEY"}
+    assert load_settings({**environ, "CREDENTIALS_DIRECTORY": str(tmp_path)}).s3_secret_key == "from-a-file"
+
+
+def test_secrets_do_not_show_when_settings_are_printed():
+    shown = repr(load_settings({**NEEDED, "REDIS_PASSWORD": "hush"}))
+    assert "hush" not in shown
+    assert "secret" not in shown.replace("s3_secret_key", "")
+
+
+def test_what_one_worker_needs_is_demanded_by_that_worker_only():
+    with pytest.raises(ConfigError, match="TRANSFER_SSH_HOST is not set"):
+        require(load_settings(NEEDED), "transfer_ssh_host")
+
+
+def test_the_host_name_is_safe_in_a_redis_key():
+    assert load_settings({**NEEDED, "WORKER_HOST": "gpu 01:a"}).host == "gpu-01-a"
+
+
+def test_env_example_is_up_to_date_and_names_every_setting():
+    text = (ROOT / ".env.example").read_text()
+    assert text == env_example(), "run: cd src && python config.py > ../.env.example"
+    assert all(f"{item.name.upper()}=" in text for item in fields(Settings))
+
+
+def test_only_config_reads_the_environment():
+    allowed = {"config.py", "utils.py"}  # utils asks whether it writes to the journal
+    readers = [
+        path.name
+        for path in (ROOT / "src").rglob("*.py")
+        if path.name not in allowed and ("os.environ.get" in path.read_text() or "os.getenv" in path.read_text())
+    ]
+    assert readers == []
