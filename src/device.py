@@ -1,0 +1,57 @@
+"""Where the models run: chosen once, by the DEVICE setting."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from errors import OperatorError
+
+
+@dataclass(frozen=True)
+class Device:
+    """A processor and the number formats that suit it."""
+
+    name: str  # cuda or cpu
+    description: str  # for the log, for example "NVIDIA L40S, 44 GiB"
+    compute_type: str  # CTranslate2's name for the arithmetic of the speech model
+    dtype: str  # torch's name for the weights of the moderation model
+
+
+def choose_device(wanted: str) -> Device:
+    """Choose by `wanted`: "auto" takes CUDA where there is one, "cuda" insists on it, "cpu" does without.
+
+    Raises
+    ------
+    OperatorError
+        `wanted` is "cuda" and torch sees no CUDA device.
+    """
+    import torch
+
+    if wanted == "cpu":
+        return _cpu()
+    if torch.cuda.is_available():
+        return _cuda()
+    if wanted == "cuda":
+        built = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "a build without CUDA"
+        raise OperatorError(
+            f"DEVICE is cuda, but torch {torch.__version__} ({built}) sees no CUDA device; check `nvidia-smi`, install"
+            " requirements-gpu.txt, or set DEVICE=cpu"
+        )
+    return _cpu()
+
+
+def _cpu() -> Device:
+    import torch
+
+    # int8 halves Whisper's time on a CPU at the same word error rate; bfloat16 is emulated, thus slow, on most CPUs.
+    return Device("cpu", f"CPU, {torch.get_num_threads()} threads", "int8", "float32")
+
+
+def _cuda() -> Device:
+    import torch
+
+    properties = torch.cuda.get_device_properties(0)
+    # Cards before Ampere (compute capability 8) emulate bfloat16 in float32: half the speed of float16. Gemma-2's
+    # activations overflow float16, so they get bfloat16 all the same; the T4 is slow but right.
+    description = f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB"
+    return Device("cuda", description, "float16", "bfloat16")

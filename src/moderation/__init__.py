@@ -1,0 +1,6 @@
+"""Text to verdicts: the content policies, and models that decide whether a text meets one."""
+
+from moderation.policies import Policy, load_policies
+from moderation.scorer import Score, Scorer
+
+__all__ = ["Policy", "Score", "Scorer", "load_policies"]

@@ -1,0 +1,59 @@
+"""What a speech model hands back, whichever it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+Samples = npt.NDArray[np.float32]  # mono, 16 kHz, in [-1, 1), shape (samples,)
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A stretch of speech that a reader can follow: a sentence or so. Times in seconds from the clip's start."""
+
+    start: float
+    end: float
+    text: str
+    avg_logprob: float | None = None  # mean natural log-probability per token; 0 is certain, below -1 is a guess
+    no_speech_prob: float | None = None  # 0..1, Whisper's own
+    compression_ratio: float | None = None  # of the text under zlib; above 2.4 it repeats itself
+
+
+@dataclass(frozen=True)
+class Transcript:
+    """What was said in one clip. With `no_speech` the text is empty, a reason is given, and no verdict follows."""
+
+    text: str
+    language: str | None  # ISO 639-1; None without speech
+    language_probability: float | None
+    segments: tuple[Segment, ...]
+    speech_s: float  # seconds of speech that the voice activity detector found
+    no_speech: bool
+    no_speech_reason: str | None
+    avg_logprob: float | None  # mean over segments, weighted by length; of the dropped windows when there is no speech
+    no_speech_prob: float | None  # highest of the segments
+    compression_ratio: float | None  # highest of the segments
+
+
+class Transcriber(Protocol):
+    """A speech model. One per process: it keeps state between the steps of a call and is not for two threads."""
+
+    @property
+    def name(self) -> str:
+        """As recorded with every transcript, for example large-v3."""
+        ...
+
+    def transcribe(self, clips: Sequence[Samples]) -> list[Transcript]:
+        """Transcribe each clip; the results do not depend on what else is in the call.
+
+        Raises
+        ------
+        OperatorError
+            The device ran out of memory.
+        """
+        ...
