@@ -17,6 +17,7 @@ from app.codebook import load_codebook
 from app.commands import users
 from app.config import APP_ROOT, Settings, load_settings
 from app.failures import handle_failures
+from app.formats import add_formats
 from app.models import db
 from app.security import protect
 from app.state import State
@@ -59,6 +60,7 @@ def create_app(config: Settings | None = None) -> Flask:
     protect(app)
     handle_failures(app)
     fingerprint_static(app)
+    add_formats(app)
     for view in (auth, queue, review, audio, health):
         app.register_blueprint(view.blueprint)
     app.cli.add_command(users)

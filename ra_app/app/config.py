@@ -1,7 +1,7 @@
 """Every setting of the RA app: one frozen typed object, read from the environment once, validated.
 
 A setting is one field of `Settings`; its metadata carries the variable's default, an example and one line of help, from
-which `.env.example` is written (`python -m app.config`) and the error messages are built. Secrets may come as systemd
+which `.env.example` is written (its first lines say how) and the error messages are built. Secrets may come as systemd
 credentials instead: a file named like the variable in lower case under `$CREDENTIALS_DIRECTORY`. The app is deployed
 without the pipeline's `src/`, so it has its own reader and its own few settings.
 """
@@ -183,7 +183,9 @@ def _credential(name: str, source: Mapping[str, str]) -> str | None:
 def env_example() -> str:
     """The text of `.env.example`: every setting with its help; defaults commented out, required ones to fill in."""
     lines = [
-        "# Settings of the RA app. Written by `cd ra_app && python -m app.config > .env.example`; a test keeps it so.",
+        "# Every setting of the RA app, written in ra_app/ by",
+        "#   python -c 'from app.config import env_example as e; print(e(), end=\"\")' > .env.example",
+        "# A test keeps it so.",
         "# Load it with: set -a; . ./.env; set +a",
     ]
     for item in fields(Settings):
@@ -192,9 +194,3 @@ def env_example() -> str:
         lines += ["", f"# {meta['help']}" + (" (required)" if required else "")]
         lines.append(f"{name}={meta['example']}" if required else f"#{name}={meta['example']}")
     return "\n".join(lines) + "\n"
-
-
-if __name__ == "__main__":
-    import sys
-
-    sys.stdout.write(env_example())

@@ -23,7 +23,7 @@ if config.config_file_name is not None:
 logger = logging.getLogger("alembic.env")
 
 
-def ours(name: str | None, kind: str, parents: Any) -> bool:
+def ours(name: str | None, kind: str, _parents: Any) -> bool:
     """Whether autogenerate may look at something of the database; columns and the like follow their table."""
     return kind != "table" or (name is not None and name.startswith("ra_"))
 

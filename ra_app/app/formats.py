@@ -1,0 +1,28 @@
+"""How times and days are written on pages."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from flask import Flask
+
+
+def clock(seconds: float | None) -> str:
+    """Minutes and seconds, for example 0:06; a dash for what is not known."""
+    if seconds is None:
+        return "–"
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes}:{rest:02d}"
+
+
+def day(moment: datetime | None) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%d") if moment is not None else "–"
+
+
+def minute(moment: datetime | None) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC") if moment is not None else "–"
+
+
+def add_formats(app: Flask) -> None:
+    for function in (clock, day, minute):
+        app.add_template_filter(function)

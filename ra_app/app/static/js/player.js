@@ -1,0 +1,57 @@
+// The player and the transcript beside it: seeking by sentence, and lighting the sentence that is playing.
+
+export class Player {
+  constructor(audio, segments, problem) {
+    this.audio = audio;
+    this.segments = segments.map((element) => ({
+      element,
+      start: Number(element.dataset.start),
+      end: Number(element.dataset.end),
+    }));
+    this.lit = null;
+    for (const segment of this.segments) {
+      segment.element.addEventListener("click", () => this.seek(segment.start));
+    }
+    audio.addEventListener("timeupdate", () => this.light());
+    audio.addEventListener("seeking", () => this.light());
+    audio.addEventListener("error", () => { problem.hidden = false; });
+    audio.addEventListener("loadeddata", () => { problem.hidden = true; });
+    if (audio.error) problem.hidden = false; // it may have failed before this module ran
+  }
+
+  toggle() {
+    if (this.audio.paused) {
+      this.audio.play().catch(() => {}); // why it cannot play is told by the error event
+    } else {
+      this.audio.pause();
+    }
+  }
+
+  seek(seconds) {
+    const end = Number.isFinite(this.audio.duration) ? this.audio.duration : Infinity;
+    this.audio.currentTime = Math.min(Math.max(seconds, 0), end);
+  }
+
+  skip(seconds) {
+    this.seek(this.audio.currentTime + seconds);
+  }
+
+  // To the sentence before (-1) or after (1) the one at the playhead.
+  step(direction) {
+    const now = this.audio.currentTime;
+    const near = direction > 0
+      ? this.segments.find((segment) => segment.start > now + 0.05)
+      : this.segments.findLast((segment) => segment.start < now - 0.75); // within a sentence: first to its beginning
+    if (near) this.seek(near.start);
+  }
+
+  light() {
+    const now = this.audio.currentTime;
+    const current = this.segments.find((segment) => now >= segment.start && now < segment.end) ?? null;
+    if (current === this.lit) return;
+    this.lit?.element.removeAttribute("aria-current");
+    current?.element.setAttribute("aria-current", "true");
+    current?.element.scrollIntoView({ block: "nearest" });
+    this.lit = current;
+  }
+}

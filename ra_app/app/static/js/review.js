@@ -1,0 +1,58 @@
+// The review page, put together. Without this module the page still works by mouse and form.
+
+import { listen, setShortcuts, shortcutsOn } from "./keys.js";
+import { Labels } from "./labels.js";
+import { Player } from "./player.js";
+
+const SKIP_S = 3;
+const byId = (id) => document.getElementById(id);
+
+const form = byId("label-form");
+const note = byId("note");
+const codebook = byId("codebook");
+const help = byId("help");
+const helpButton = byId("help-open");
+const shortcuts = byId("shortcuts-on");
+const player = new Player(byId("player"), [...document.querySelectorAll(".segment")], byId("audio-problem"));
+const labels = new Labels(form, codebook.querySelector(".definitions"), byId("problem"));
+
+const submit = () => form.requestSubmit(form.querySelector("button.primary"));
+const actions = {
+  " ": () => player.toggle(),
+  ArrowLeft: () => player.skip(-SKIP_S),
+  ArrowRight: () => player.skip(SKIP_S),
+  j: () => player.step(1),
+  k: () => player.step(-1),
+  n: () => note.focus(),
+  s: () => byId("skip")?.click(),
+  g: () => { codebook.open = !codebook.open; },
+  Enter: submit,
+  "?": () => help.showModal(),
+};
+const keys = new Set([...form.querySelectorAll("[data-key]")].map((box) => box.dataset.key));
+
+let on = shortcutsOn();
+shortcuts.checked = on;
+shortcuts.addEventListener("change", () => {
+  on = shortcuts.checked;
+  setShortcuts(on);
+});
+listen((key) => (keys.has(key) ? () => labels.toggle(key) : actions[key]), { isOn: () => on, submit });
+
+helpButton.hidden = false;
+helpButton.addEventListener("click", () => help.showModal());
+
+// A mouse click leaves the focus on the box, where Space would change the label again instead of playing.
+form.addEventListener("pointerup", (event) => {
+  const box = event.target.closest(".choice")?.querySelector("input");
+  if (box) setTimeout(() => box.blur());
+});
+
+// One form, one submission: a second Enter while the page is leaving does nothing.
+let leaving = false;
+form.addEventListener("submit", (event) => {
+  if (event.defaultPrevented) return;
+  if (leaving) event.preventDefault();
+  leaving = true;
+});
+addEventListener("pageshow", () => { leaving = false; });
