@@ -104,7 +104,7 @@ class Services:
             One did not start (with the tail of its log), or another program uses this directory. Nothing is left
             running.
         """
-        self._take_lock()
+        self.claim()
         try:
             with ThreadPoolExecutor(len(self._all)) as pool:
                 for started in [pool.submit(service.start) for service in self._all]:
@@ -223,7 +223,8 @@ class Services:
         finally:
             connection.close()
 
-    def _take_lock(self) -> None:
+    def claim(self) -> None:
+        """Make the directory this program's own until `stop()`; raises ServiceError if another one has it."""
         if self._lock is not None:
             return
         self.root.mkdir(parents=True, exist_ok=True)

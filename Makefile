@@ -1,0 +1,49 @@
+# One command each. `make` alone lists them.
+PYTHON ?= python3
+PY := .venv/bin/python
+MODELS_ROOT ?= $(CURDIR)/models
+export MODELS_ROOT
+CHECKED := src ra_app local tests $(wildcard bench)
+
+.DEFAULT_GOAL := help
+.PHONY: help env demo demo-check demo-reset models browser test check format lock clean
+
+help: ## list these commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+
+env: ## create or refresh .venv from locks/cpu.txt (at once when nothing changed)
+	@$(PYTHON) local/make_env.py
+
+demo: env ## the whole system on this machine: services, workers, sample clips, RA app; until Ctrl-C
+	@$(PY) -m local.demo run
+
+demo-check: env ## the same without serving: exit code 0 only if every clip ended as the manifest says
+	@$(PY) -m local.demo check
+
+demo-reset: env ## delete the demo's data (.demo/); models and environment stay
+	@$(PY) -m local.demo reset
+
+models: env ## fetch and verify the small models of the demo and the tests
+	@cd src && ../$(PY) -m models fetch demo
+
+browser: env ## find a Chromium for the browser tests, or get one
+	@$(PY) -m local.demo_browser
+
+test: env models browser ## all tests, against real services; ARGS="-k name" for some
+	@$(PY) -m pytest $(ARGS)
+
+check: env ## lint, format and types: what CI runs before the tests
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+	@$(PY) -m mypy $(CHECKED)
+
+format: env ## put the code into the project's format
+	@$(PY) -m ruff check --fix-only --quiet .
+	@$(PY) -m ruff format .
+
+lock: env ## resolve the direct requirements into locks/
+	@sh local/lock.sh
+
+clean: ## delete the environment and all caches; the demo's data and the models stay
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,245 @@
+"""The whole system on this machine: `python -m local.demo run | check | reset`, or `make demo`, `make demo-check`.
+
+Starts the real services, the three workers and the RA app, lets the transfer worker find the sample archive, shows
+how the clips travel, and compares what came out with the manifest. `run` then serves until Ctrl-C; `check` ends, with
+exit code 0 only if every check passed. All data lie in `.demo/` and stay for the next start; `reset` deletes them.
+
+Whatever ends this program, a signal at any moment included, ends all that it started and nothing else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+import psycopg2
+
+from local import demo_paths as paths
+from local import demo_programs as programs
+from local import demo_report as report
+from local.demo_console import Screen
+from local.demo_progress import Progress, Reader
+from local.demo_results import checks, read_results
+from local.samples.archive import build_archive, load_manifest
+from local.samples.librivox import LibrivoxError, fetch_librivox
+from local.services import ServiceError, Services
+from local.services.process import ServerProcess, reap_leftover
+from local.services.stack import DATABASE
+from local.services.state import write_private
+
+BATCH_LIMIT_S = 30 * 60.0  # two slow cores need a few minutes; beyond this something is stuck
+LOOK_S = 0.5
+EXIT_FAILED, EXIT_INTERRUPTED = 1, 130
+
+
+class Demo:
+    """One run: `prepare`, `process`, `report`."""
+
+    def __init__(self, screen: Screen, services: Services, cleanup: contextlib.ExitStack) -> None:
+        self.screen = screen
+        self.services = services
+        self.cleanup = cleanup
+        self.programs: list[ServerProcess] = []
+        self.address = ""
+        self.ra_app_after_s = 0.0
+
+    def prepare(self) -> None:
+        """Everything up to running programs and an archive in the place where the transfer worker looks."""
+        with self.screen.step("Models", "about 600 MB the first time, then only verified"):
+            self._fetch_models()
+        with self.screen.step("LibriVox sentences", "34 MB the first time"):
+            librivox = fetch_librivox(paths.LIBRIVOX)
+        with self.screen.step("Services: Valkey, PostgreSQL, Swift, SFTP host"):
+            self.cleanup.callback(self.services.stop)
+            self.services.start()
+            self.services.make_bucket()
+            paths.write_env_file(self.services)
+        with self.screen.step("Database: schema.sql"):
+            self.services.make_database()
+        with self.screen.step("RA app: migrations and an account"):
+            self._prepare_ra_app()
+        with self.screen.step("RA app"):
+            self._start_ra_app()
+        with self.screen.step("Workers: transfer, unpack, gpu"):
+            self._start_workers()
+        with self.screen.step("Sample archive"):
+            self.archive = self._place_archive(librivox)
+
+    def process(self) -> Progress:
+        """Wait until the batch is complete, with all programs alive.
+
+        Raises
+        ------
+        ServiceError
+            A program ended, or the batch was not complete after `BATCH_LIMIT_S`.
+        """
+        reader = Reader(self.services, self.archive)
+        deadline = time.monotonic() + BATCH_LIMIT_S
+        with self.screen.step("Clips", "a few minutes the first time: two models run on this machine's processor"):
+            while not (progress := reader.read()).complete:
+                self.screen.update(str(progress))
+                programs.demand_alive(self.programs)
+                if time.monotonic() > deadline:
+                    raise ServiceError(
+                        f"The batch was not complete after {BATCH_LIMIT_S / 60:.0f} minutes: {progress}. "
+                        f"See the logs in {paths.LOGS.relative_to(paths.ROOT)}."
+                    )
+                time.sleep(LOOK_S)
+        return progress
+
+    def report(self, progress: Progress) -> bool:
+        """Show the results; whether every check passed."""
+        results = read_results(self.services, progress.batch_id or "", load_manifest())
+        found = checks(results)
+        report.show_clips(self.screen, results)
+        report.show_figures(self.screen, results, programs.peak_memory_bytes(self.programs[-1]), self.ra_app_after_s)
+        report.show_checks(self.screen, found)
+        return all(check.passed for check in found)
+
+    def serve(self) -> NoReturn:
+        """Stay until a signal comes or a program ends."""
+        report.show_doors(self.screen, self.address)
+        self.screen.say("Serving until Ctrl-C.", "bold")
+        while True:
+            programs.demand_alive(self.programs)
+            time.sleep(LOOK_S)
+
+    def _fetch_models(self) -> None:
+        programs.run_command(
+            "Fetching the models",
+            [sys.executable, "-m", "models", "fetch", "demo"],
+            cwd=paths.ROOT / "src",
+            env={"MODELS_ROOT": str(paths.models_root())},
+            log=paths.LOGS / "models.log",
+        )
+
+    def _prepare_ra_app(self) -> None:
+        env = paths.ra_app_environ(self.services)
+        flask = [sys.executable, "-m", "flask"]
+        home = paths.ROOT / "ra_app"
+        programs.run_command(
+            "flask db upgrade", [*flask, "db", "upgrade"], cwd=home, env=env, log=paths.LOGS / "migrate.log"
+        )
+        password = self.services.state.secret("ra-demo-password", 16)
+        write_private(paths.RA_PASSWORD_FILE, password + "\n")
+        if not self._has_account():
+            programs.run_command(
+                "flask users create",
+                [*flask, "users", "create", paths.RA_USER, "--role", "ra", "--password-stdin"],
+                cwd=home,
+                env=env,
+                log=paths.LOGS / "users.log",
+                given=password + "\n",
+            )
+
+    def _has_account(self) -> bool:
+        connection = psycopg2.connect(self.services.postgres.dsn("ra_app", DATABASE))
+        try:
+            with connection, connection.cursor() as cursor:
+                cursor.execute("SELECT 1 FROM ra_users WHERE username = %s", (paths.RA_USER,))
+                return cursor.fetchone() is not None
+        finally:
+            connection.close()
+
+    def _start_ra_app(self) -> None:
+        port = programs.ra_app_port(self.services.state)
+        app = programs.ra_app(paths.ra_app_environ(self.services), port)
+        self._start(app)
+        app.wait_ready(lambda: programs.ra_app_answers(port), programs.RA_APP_READY_S)
+        self.address = f"http://127.0.0.1:{port}/"
+        self.ra_app_after_s = self.screen.elapsed_s
+        self.screen.say(f"             {self.address}")
+
+    def _start_workers(self) -> None:
+        for folder in (paths.SCRATCH, paths.STAGING):
+            folder.mkdir(parents=True, exist_ok=True)
+        for kind in programs.WORKERS:
+            self._start(programs.worker(kind, paths.pipeline_environ(self.services)))
+
+    def _start(self, program: ServerProcess) -> None:
+        program.reap()
+        self.programs.append(program)
+        program.start()
+
+    def _place_archive(self, librivox: list[Path]) -> Path:
+        """Put the archive on the SFTP host, unless the same one lies there: a new file would be a new batch."""
+        made = build_archive(paths.DEMO / "archive", librivox)
+        there = self.services.ssh.archives / made.name
+        if not there.exists() or there.read_bytes() != made.read_bytes():
+            partial = there.with_name(f".{there.name}.part")
+            shutil.copyfile(made, partial)
+            partial.replace(there)
+        return there
+
+
+@contextlib.contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """SIGTERM and SIGINT raise KeyboardInterrupt, once; while things are being stopped further ones change nothing."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
+        for name in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(name, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    for name in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(name, interrupt)
+    yield
+
+
+def main(command: str) -> int:
+    screen = Screen()
+    services = Services(paths.DEMO)
+    if command == "reset":
+        return reset(screen, services)
+    with ended_by_signals(), contextlib.ExitStack() as cleanup:
+        demo = Demo(screen, services, cleanup)
+        try:
+            return run(demo, serve=command == "run")
+        except KeyboardInterrupt:
+            screen.say("\nStopping what was started here.")
+            return 0 if command == "run" and demo.address else EXIT_INTERRUPTED
+        except (ServiceError, LibrivoxError, OSError, ValueError) as error:
+            screen.say(f"\n{error}", "red")
+            return EXIT_FAILED
+        finally:
+            for name in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(name, signal.SIG_IGN)  # nothing may cut the stopping short
+            programs.stop_all(demo.programs)
+
+
+def run(demo: Demo, *, serve: bool) -> int:
+    demo.prepare()
+    passed = demo.report(demo.process())
+    if serve:
+        demo.serve()
+    demo.screen.say("All checks passed." if passed else "Some checks failed.", "green" if passed else "red")
+    return 0 if passed else EXIT_FAILED
+
+
+def reset(screen: Screen, services: Services) -> int:
+    """Delete the demo's data, after stopping what a crashed run left behind."""
+    try:
+        services.claim()
+    except ServiceError as error:
+        screen.say(str(error), "red")
+        return EXIT_FAILED
+    for pidfile in sorted(paths.RUN.glob("*.pid")):
+        reap_leftover(pidfile)
+    shutil.rmtree(paths.DEMO)
+    services.stop()
+    screen.say(f"{paths.DEMO.relative_to(paths.ROOT)}/ is gone; models and environment stay.")
+    return 0
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m local.demo", description=__doc__.partition("\n")[0])
+    parser.add_argument("command", choices=["run", "check", "reset"])
+    sys.exit(main(parser.parse_args().command))

@@ -1,0 +1,63 @@
+"""What the demo shows while it works: steps with their seconds, one live line on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+
+from rich.console import Console
+from rich.markup import escape
+from rich.status import Status
+
+
+WIDTH = 140  # columns of tables where there is no terminal
+
+
+class Screen:
+    def __init__(self) -> None:
+        self.console = Console(highlight=False)
+        if not self.console.is_terminal:
+            self.console = Console(highlight=False, width=WIDTH)
+        self._started = time.monotonic()
+        self._status: Status | None = None
+        self._last = ""
+
+    @property
+    def elapsed_s(self) -> float:
+        return time.monotonic() - self._started
+
+    def say(self, text: str, style: str | None = None) -> None:
+        self.console.print(escape(text), style=style, soft_wrap=True)
+
+    @contextlib.contextmanager
+    def step(self, title: str, hint: str = "") -> Iterator[None]:
+        """Name a step when it begins (with an honest `hint` if it is long) and its seconds when it ends."""
+        began = time.monotonic()
+        shown = f"{title} ({hint})" if hint else title
+        if self.console.is_terminal:
+            self._status = self.console.status(escape(shown))
+            self._status.start()
+        else:
+            self.say(f"[{self.elapsed_s:6.1f} s] {shown} ...")
+        try:
+            yield
+        except BaseException:
+            self._end_status()
+            self.say(f"[{self.elapsed_s:6.1f} s] {title}: not finished", "red")
+            raise
+        self._end_status()
+        self.say(f"[{self.elapsed_s:6.1f} s] {title}: done in {time.monotonic() - began:.1f} s", "green")
+
+    def update(self, text: str) -> None:
+        """How far the step is; on a terminal in place, elsewhere a line whenever it changed."""
+        if self._status is not None:
+            self._status.update(escape(text))
+        elif text != self._last:
+            self.say(f"[{self.elapsed_s:6.1f} s]   {text}")
+        self._last = text
+
+    def _end_status(self) -> None:
+        if self._status is not None:
+            self._status.stop()
+            self._status = None

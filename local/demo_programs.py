@@ -1,0 +1,116 @@
+"""The programs of the demo: the three workers and the RA app, started as systemd starts them; and short commands."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from local.demo_paths import LOGS, ROOT, RUN, STOP_TIMEOUT_S
+from local.services.process import ServerProcess, ServiceError, tail
+from local.services.state import State, port_is_free
+
+WORKERS = ("transfer", "unpack", "gpu")
+RA_APP_READY_S = 30.0
+USUAL_PORT = 8000
+
+
+def worker(kind: str, env: Mapping[str, str]) -> ServerProcess:
+    """One worker daemon, not yet started."""
+    return ServerProcess(
+        f"The {kind} worker",
+        [sys.executable, "-m", f"workers.{kind}_worker"],
+        LOGS / f"{kind}-worker.log",
+        RUN / f"{kind}-worker.pid",
+        env=os.environ | dict(env) | {"PYTHONUNBUFFERED": "1"},
+        cwd=ROOT / "src",
+    )
+
+
+def ra_app(env: Mapping[str, str], port: int) -> ServerProcess:
+    """The RA app under gunicorn, not yet started."""
+    return ServerProcess(
+        "The RA app",
+        [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py", "--bind", f"127.0.0.1:{port}", "app:create_app()"],
+        LOGS / "ra-app.log",
+        RUN / "ra-app.pid",
+        env=os.environ | dict(env) | {"PYTHONUNBUFFERED": "1"},
+        cwd=ROOT / "ra_app",
+    )
+
+
+def ra_app_port(state: State) -> int:
+    """8000 if it is free, as on a host; else a port of the demo's own."""
+    return USUAL_PORT if port_is_free(USUAL_PORT) else state.free_port("ra-app")
+
+
+def ra_app_answers(port: int) -> bool:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("GET", "/login")
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def demand_alive(programs: Sequence[ServerProcess]) -> None:
+    """Raise ServiceError with the end of its log if a program has ended."""
+    for program in programs:
+        if not program.alive():
+            code = program.popen.returncode if program.popen is not None else "never started"
+            raise ServiceError(f"{program.name} ended (exit code {code}); its log says:\n{tail(program.log)}")
+
+
+def stop_all(programs: Sequence[ServerProcess]) -> None:
+    for program in programs:
+        program.ask_to_stop()
+    for program in programs:
+        program.stop(STOP_TIMEOUT_S + 10)
+
+
+def peak_memory_bytes(program: ServerProcess) -> int | None:
+    """The most memory the program ever held at once; None where the kernel does not tell."""
+    try:
+        lines = Path(f"/proc/{program.pid}/status").read_text().splitlines()
+    except OSError:
+        return None
+    found = next((line.split() for line in lines if line.startswith("VmHWM:")), None)
+    return int(found[1]) * 1024 if found else None
+
+
+def run_command(
+    what: str, command: Sequence[str | Path], *, cwd: Path, env: Mapping[str, str], log: Path, given: str | None = None
+) -> None:
+    """Run a command to its end; with all it started, it ends with us. `given` goes to its standard input.
+
+    Raises
+    ------
+    ServiceError
+        It failed; the message ends with the tail of its output, which stands in `log`.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [str(part) for part in command],
+            stdin=subprocess.DEVNULL if given is None else subprocess.PIPE,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            cwd=cwd,
+            env=os.environ | dict(env),
+            start_new_session=True,
+        )
+        try:
+            process.communicate(None if given is None else given.encode())
+        finally:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    if process.returncode != 0:
+        raise ServiceError(f"{what} failed (exit code {process.returncode}); it said:\n{tail(log)}")

@@ -1,0 +1,180 @@
+"""What came out of a batch, clip by clip, beside what the manifest of the sample clips demands."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, cast
+
+import psycopg2
+
+from local.demo_paths import ROOT, SCRATCH
+from local.demo_progress import connect_redis
+from local.demo_wer import word_error_rate
+from local.samples.archive import SampleClip
+from local.services import Services
+from local.services.stack import DATABASE
+
+MAX_WER = 0.15
+
+CLIPS = """
+SELECT a.original_filename, a.status, coalesce(a.duration_s, 0), t.language, coalesce(t.text, ''),
+       coalesce(q.policies, '{}'), (SELECT count(DISTINCT policy) FROM classifications c USING_CLIP)
+FROM audio_files a
+LEFT JOIN LATERAL (SELECT * FROM transcripts t USING_CLIP ORDER BY created_at DESC LIMIT 1) t ON true
+LEFT JOIN ra_queue q ON q.audio_id = a.audio_id
+WHERE a.batch_id = %s
+""".replace("USING_CLIP", "WHERE audio_id = a.audio_id")
+BATCH = "SELECT transferred_at, completed_at FROM batches WHERE batch_id = %s"
+
+
+@dataclass(frozen=True)
+class ClipResult:
+    status: str
+    duration_s: float
+    language: str | None
+    text: str
+    flagged: frozenset[str]
+    verdicts: int  # policies that were judged
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One clip: what was wanted and what came."""
+
+    wanted: SampleClip
+    got: ClipResult | None
+    policies: int
+
+    @property
+    def trouble(self) -> str:
+        """What is not as the manifest says; empty if all is."""
+        if self.got is None:
+            return "there is no row for it"
+        if self.got.status != self.wanted.end:
+            return f"status is {self.got.status}"
+        if self.got.flagged != frozenset(self.wanted.flagged):
+            return "verdicts differ"
+        judged = self.policies if self.wanted.end == "done" else 0
+        if self.got.verdicts != judged:
+            return f"{self.got.verdicts} policies judged instead of {judged}"
+        return ""
+
+
+@dataclass(frozen=True)
+class DeadLetter:
+    clip: str
+    error: str
+
+
+@dataclass(frozen=True)
+class Results:
+    batch_id: str
+    outcomes: Sequence[Outcome]
+    unexpected: Sequence[str]  # clips of the batch that the manifest does not know
+    transferred_at: datetime | None
+    completed_at: datetime | None
+    dead_letters: Sequence[DeadLetter]
+    batch_keys: Sequence[str]
+    scratch: Sequence[str]
+
+    def wer(self, source: str | None = None) -> float | None:
+        """Word error rate over the clips in which something is said, or over one source of them."""
+        pairs = [
+            (outcome.wanted.text, outcome.got.text if outcome.got else "")
+            for outcome in self.outcomes
+            if outcome.wanted.text and source in {None, outcome.wanted.source}
+        ]
+        return word_error_rate(pairs)
+
+    @property
+    def audio_s(self) -> float:
+        return sum(outcome.got.duration_s for outcome in self.outcomes if outcome.got)
+
+    @property
+    def took_s(self) -> float | None:
+        """From the transfer to the batch's completion."""
+        if self.transferred_at is None or self.completed_at is None:
+            return None
+        return (self.completed_at - self.transferred_at).total_seconds()
+
+
+@dataclass(frozen=True)
+class Check:
+    name: str
+    passed: bool
+    found: str
+
+
+def policy_names() -> list[str]:
+    return sorted(path.stem for path in (ROOT / "policies").glob("*.md"))
+
+
+def read_results(services: Services, batch_id: str, manifest: Sequence[SampleClip]) -> Results:
+    connection = psycopg2.connect(services.postgres.dsn("pipeline", DATABASE))
+    try:
+        with connection, connection.cursor() as cursor:
+            cursor.execute(CLIPS, (batch_id,))
+            found = {row[0]: _clip_result(row) for row in cursor.fetchall()}
+            cursor.execute(BATCH, (batch_id,))
+            times = cursor.fetchone() or (None, None)
+    finally:
+        connection.close()
+    letters, keys = _read_redis(services, batch_id)
+    known = {clip.file for clip in manifest}
+    policies = len(policy_names())
+    return Results(
+        batch_id=batch_id,
+        outcomes=[Outcome(clip, found.get(clip.file), policies) for clip in manifest],
+        unexpected=sorted(set(found) - known),
+        transferred_at=times[0],
+        completed_at=times[1],
+        dead_letters=letters,
+        batch_keys=keys,
+        scratch=sorted(path.name for path in SCRATCH.iterdir()) if SCRATCH.is_dir() else [],
+    )
+
+
+def _clip_result(row: tuple[Any, ...]) -> ClipResult:
+    return ClipResult(row[1], row[2], row[3], row[4], frozenset(row[5]), row[6])
+
+
+def _read_redis(services: Services, batch_id: str) -> tuple[list[DeadLetter], list[str]]:
+    with connect_redis(services) as client:
+        raw = cast("list[bytes]", client.lrange("queue:failed", 0, -1))
+        keys = sorted(key.decode() for key in client.scan_iter("batch:*"))
+    records = [json.loads(entry) for entry in raw]
+    letters = [DeadLetter(r.get("clip") or "", r.get("error") or "") for r in records if r.get("batch_id") == batch_id]
+    return letters, keys
+
+
+def checks(results: Results) -> list[Check]:
+    """Everything `make demo-check` demands, each with what was found."""
+    troubles = [f"{outcome.wanted.file}: {outcome.trouble}" for outcome in results.outcomes if outcome.trouble]
+    troubles += [f"{name}: not in the manifest" for name in results.unexpected]
+    good = len(results.outcomes) - sum(1 for outcome in results.outcomes if outcome.trouble)
+    wer = results.wer()
+    failed = {outcome.wanted.file for outcome in results.outcomes if outcome.wanted.end == "failed"}
+    named = {letter.clip for letter in results.dead_letters if len(letter.error.split()) >= 3}
+    return [
+        Check(
+            "every clip ended as the manifest says",
+            not troubles,
+            f"{good} of {len(results.outcomes)}" + "".join(f"\n      {trouble}" for trouble in troubles),
+        ),
+        Check(f"word error rate at most {MAX_WER}", wer is not None and wer <= MAX_WER, shown_rate(wer)),
+        Check("the batch is complete", results.completed_at is not None, results.batch_id),
+        Check("scratch is empty", not results.scratch, ", ".join(results.scratch) or "nothing left"),
+        Check("no batch keys are left in Redis", not results.batch_keys, ", ".join(results.batch_keys) or "none"),
+        Check(
+            "each failed clip stands in queue:failed with a sentence",
+            failed == named,
+            ", ".join(sorted(named)) or "none there",
+        ),
+    ]
+
+
+def shown_rate(rate: float | None) -> str:
+    return "not measured" if rate is None else f"{rate:.3f}"
