@@ -10,7 +10,6 @@ from rich.console import Console
 from rich.markup import escape
 from rich.status import Status
 
-
 WIDTH = 140  # columns of tables where there is no terminal
 
 
