@@ -207,7 +207,7 @@ class TarStream:
         try:
             block = self._exactly(BLOCK)
         except DamagedError as error:
-            if first:
+            if first and not self.compression:  # compressed data that break off were an archive once
                 raise self._not_tar() from error
             raise
         if not block.strip(b"\0"):
