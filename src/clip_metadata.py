@@ -1,8 +1,8 @@
 """Reading metadata.parquet: what the platform says about each clip, as JSON that Postgres takes.
 
 The columns are the platform's business and change without notice, so any will do; only the one that names the clips
-must be found. Metadata never cost the clips: whatever is wrong here raises `MetadataProblem`, which the caller turns
-into a warning.
+must be found. Metadata never cost the clips: whatever is wrong here raises `MetadataProblemError`, which the caller
+turns into a warning.
 
 The file is untrusted, its format is intricate, and its reader is native code that a few hostile bytes can make ask for
 all memory. So a child process reads it, without our environment and with bounds on memory and time, and hands back
@@ -22,7 +22,7 @@ import sys
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TypeVar
 
 MAX_FILE_BYTES = 64 << 20  # a ten-minute archive's metadata are below 1 MB
 MAX_ROWS = 100_000  # five times the members an archive may have
@@ -37,9 +37,10 @@ FILE_COLUMNS = ("filename", "file_name", "file", "path", "original_filename", "f
 ID_COLUMNS = ("video_id", "id", "aweme_id", "item_id", "clip_id")
 
 Rows = dict[str, dict[str, Any]]
+Row = TypeVar("Row", bound=Mapping[str, Any])
 
 
-class MetadataProblem(ValueError):  # noqa: N818 - a reason for a warning: the clips go on without metadata
+class MetadataProblemError(ValueError):
     """The metadata cannot be read; one sentence that says why."""
 
 
@@ -53,7 +54,7 @@ def read_metadata(path: Path) -> Rows:
 
     Raises
     ------
-    MetadataProblem
+    MetadataProblemError
         No parquet, above a limit, or without a column that names the clips.
     """
     # Our environment holds secrets, and the child needs nothing of it; -I keeps the directory it runs in out of play.
@@ -62,16 +63,16 @@ def read_metadata(path: Path) -> Rows:
     try:
         done = subprocess.run(command, capture_output=True, timeout=MAX_WALL_S, env=environment, check=False)
     except subprocess.TimeoutExpired as error:
-        raise MetadataProblem(f"{path.name} takes longer than {MAX_WALL_S} s to read") from error
+        raise MetadataProblemError(f"{path.name} takes longer than {MAX_WALL_S} s to read") from error
     if done.returncode != 0:
         said = done.stderr.decode(errors="replace").strip().splitlines()
         reason = said[-1] if done.returncode == 1 and said else f"the reader died with code {done.returncode}"
-        raise MetadataProblem(f"{path.name} cannot be read: {reason[:500]}")
+        raise MetadataProblemError(f"{path.name} cannot be read: {reason[:500]}")
     table: list[dict[str, Any]] = json.loads(done.stdout)
     return _keyed(table, path.name)
 
 
-def match(rows: Mapping[str, dict[str, Any]], clip_name: str) -> dict[str, Any] | None:
+def match(rows: Mapping[str, Row], clip_name: str) -> Row | None:
     """The row that describes a clip: by its path or any end of it, else by its file name without extension."""
     parts = _path(clip_name).split("/")
     names = ["/".join(parts[start:]) for start in range(len(parts))] + [PurePosixPath(parts[-1]).stem]
@@ -96,7 +97,7 @@ def _key_column(columns: Iterable[str], file: str) -> str:
     for wanted in FILE_COLUMNS + ID_COLUMNS:
         if wanted in by_lower:
             return by_lower[wanted]
-    raise MetadataProblem(
+    raise MetadataProblemError(
         f"{file} has no column that names the clips (one of {', '.join(FILE_COLUMNS + ID_COLUMNS)}); it has "
         f"{', '.join(list(by_lower)[:10]) or 'none'}"
     )
@@ -123,13 +124,13 @@ def _read_table(path: Path) -> list[dict[str, Any]]:
 
     pa.set_cpu_count(1)
     if (size := path.stat().st_size) > MAX_FILE_BYTES:
-        raise MetadataProblem(f"it has {size:,} bytes, above the limit of {MAX_FILE_BYTES:,}")
+        raise MetadataProblemError(f"it has {size:,} bytes, above the limit of {MAX_FILE_BYTES:,}")
     # pre_buffer and mapping off: both ask for memory by what the file claims.
     with parquet.ParquetFile(path, memory_map=False, pre_buffer=False) as file:
         if (count := file.metadata.num_rows) > MAX_ROWS:
-            raise MetadataProblem(f"it has {count:,} rows, above the limit of {MAX_ROWS:,}")
+            raise MetadataProblemError(f"it has {count:,} rows, above the limit of {MAX_ROWS:,}")
         if (count := len(file.schema_arrow.names)) > MAX_COLUMNS:
-            raise MetadataProblem(f"it has {count:,} columns, above the limit of {MAX_COLUMNS:,}")
+            raise MetadataProblemError(f"it has {count:,} columns, above the limit of {MAX_COLUMNS:,}")
         rows: list[dict[str, Any]] = []
         left = MAX_TOTAL_CHARS
         for batch in file.iter_batches(batch_size=1000, use_threads=False):
@@ -140,7 +141,7 @@ def _read_table(path: Path) -> list[dict[str, Any]]:
             left -= len(json.dumps(fresh))
             rows += fresh
             if left < 0 or len(rows) > MAX_ROWS:  # the footer need not tell the truth
-                raise MetadataProblem(f"its values are above the limit of {MAX_TOTAL_CHARS:,} characters")
+                raise MetadataProblemError(f"its values are above the limit of {MAX_TOTAL_CHARS:,} characters")
         return rows
 
 

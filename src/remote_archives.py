@@ -86,8 +86,6 @@ class ArchiveHost:
     ) -> None:
         self.host, self._port, self._user, self._key = host, port, user, key
         self._known_hosts = known_hosts or Path("~/.ssh/known_hosts").expanduser()
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="ssh", daemon=True)
         self._connection: asyncssh.SSHClientConnection | None = None
         self._client: asyncssh.SFTPClient | None = None
 
@@ -103,6 +101,8 @@ class ArchiveHost:
         )
 
     def __enter__(self) -> Self:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="ssh", daemon=True)
         self._thread.start()
         return self
 
@@ -161,7 +161,7 @@ class ArchiveHost:
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             _remove_other_parts(target, part)
-            self._check_source(archive, part)
+            self._check_source(archive)
             if part.is_file() and part.stat().st_size > archive.size:
                 part.unlink()
             with part.open("ab") as file:
@@ -169,10 +169,13 @@ class ArchiveHost:
                 self._copy(archive, file, on_progress)
                 file.flush()
                 os.fsync(file.fileno())
-            self._check_source(archive, part)
+            self._check_source(archive)
             os.utime(part, (archive.mtime, archive.mtime))
             part.rename(target)
             _sync_directory(target.parent)
+        except RetryableError:
+            part.unlink(missing_ok=True)  # of a version that is no more
+            raise
         except OSError as error:
             raise _local_error(error, target.parent) from error
         return target
@@ -210,12 +213,11 @@ class ArchiveHost:
             if self._client is not None:
                 self._wait(self._submit(source.close()), doing, archive.path)
 
-    def _check_source(self, archive: RemoteArchive, part: Path) -> None:
+    def _check_source(self, archive: RemoteArchive) -> None:
         """Demand that the source is still the file that was listed: a mixture of two versions must never be whole."""
         attrs = self._call(lambda sftp: sftp.stat(archive.path), f"look at {archive.path}", archive.path)
         if (attrs.size, int(attrs.mtime or 0)) == (archive.size, archive.mtime):
             return
-        part.unlink(missing_ok=True)
         raise RetryableError(
             f"{archive.name} was changed on {self.host} while it was being fetched ({archive.size:,} bytes when "
             f"listed, {attrs.size or 0:,} now); it is fetched anew when it has stopped growing"

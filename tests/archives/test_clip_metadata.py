@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from clip_metadata import MAX_ROWS, MAX_VALUE_CHARS, MetadataProblem, match, read_metadata
+from clip_metadata import MAX_ROWS, MAX_VALUE_CHARS, MetadataProblemError, match, read_metadata
 
 MOMENT = dt.datetime(2026, 11, 20, 12, 30, 15, 123456, tzinfo=dt.UTC)
 
@@ -169,7 +169,7 @@ def _bomb(path: Path) -> None:
 )
 def test_what_cannot_be_read_is_a_problem_in_one_sentence(file: Path, make: Any, sentence: str) -> None:
     make(file)
-    with pytest.raises(MetadataProblem, match=sentence) as caught:
+    with pytest.raises(MetadataProblemError, match=sentence) as caught:
         read_metadata(file)
     assert "\n" not in str(caught.value)
     assert isinstance(caught.value, ValueError)

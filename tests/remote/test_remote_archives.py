@@ -192,8 +192,10 @@ def test_an_archive_that_was_removed_may_be_tried_again(sftp_host: SftpHost, tmp
     with sftp_host.client() as client:
         (archive,) = client.list("/archives")
         source.unlink()
+        (tmp_path / "in").mkdir()
         with pytest.raises(RetryableError, match="no longer there"):
-            client.fetch(archive, tmp_path / "a.tar")
+            client.fetch(archive, tmp_path / "in" / "a.tar")
+    assert list((tmp_path / "in").iterdir()) == []
 
 
 def test_an_archive_larger_than_the_free_space_is_refused_before_it_is_fetched(
