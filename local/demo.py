@@ -90,7 +90,7 @@ class Demo:
                 if time.monotonic() > deadline:
                     raise ServiceError(
                         f"The batch was not complete after {BATCH_LIMIT_S / 60:.0f} minutes: {progress}. "
-                        f"See the logs in {paths.LOGS.relative_to(paths.ROOT)}."
+                        f"See the logs in {paths.shown(paths.LOGS)}."
                     )
                 time.sleep(LOOK_S)
         return progress
@@ -235,7 +235,7 @@ def reset(screen: Screen, services: Services) -> int:
         reap_leftover(pidfile)
     shutil.rmtree(paths.DEMO)
     services.stop()
-    screen.say(f"{paths.DEMO.relative_to(paths.ROOT)}/ is gone; models and environment stay.")
+    screen.say(f"{paths.shown(paths.DEMO)}/ is gone; models and environment stay.")
     return 0
 
 

@@ -10,7 +10,7 @@ from local.services import Services
 from local.services.state import write_private
 
 ROOT = Path(__file__).resolve().parent.parent
-DEMO = ROOT / ".demo"
+DEMO = Path(os.environ.get("DEMO_ROOT") or ROOT / ".demo").resolve()  # tests give theirs
 LOGS = DEMO / "logs"
 RUN = DEMO / "run"
 SCRATCH = DEMO / "scratch"
@@ -21,6 +21,11 @@ RA_USER = "demo"
 RA_PASSWORD_FILE = DEMO / "ra-password"
 
 STOP_TIMEOUT_S = 15  # a worker that is asked to stop hands its job back after so long
+
+
+def shown(path: Path) -> str:
+    """A path as a person would type it here."""
+    return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
 
 
 def models_root() -> Path:

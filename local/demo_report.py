@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.table import Table
 
 from local.demo_console import Screen
-from local.demo_paths import ENV_FILE, RA_PASSWORD_FILE, RA_USER, ROOT
+from local.demo_paths import ENV_FILE, RA_PASSWORD_FILE, RA_USER, shown
 from local.demo_results import Check, Outcome, Results, policy_names, shown_rate
 
 MIB = 1024 * 1024
@@ -62,8 +62,8 @@ def show_doors(screen: Screen, address: str) -> None:
     """Where to go from here."""
     password = RA_PASSWORD_FILE.read_text().strip()
     screen.say(f"RA app     {address}", "bold")
-    screen.say(f"log in as  {RA_USER} with {password} (kept in {RA_PASSWORD_FILE.relative_to(ROOT)})")
-    screen.say(f"look into  . {ENV_FILE.relative_to(ROOT)} && redis-cli LRANGE queue:failed 0 -1")
+    screen.say(f"log in as  {RA_USER} with {password} (kept in {shown(RA_PASSWORD_FILE)})")
+    screen.say(f"look into  . {shown(ENV_FILE)} && redis-cli LRANGE queue:failed 0 -1")
     screen.say("           psql -c 'SELECT original_filename, policies FROM ra_queue'")
 
 
