@@ -17,11 +17,11 @@ from typing import Any
 import psycopg2
 import psycopg2.extensions
 import psycopg2.extras
-from transcription import Transcript
 
 from config import Settings
 from errors import OperatorError, RetryableError, ServiceUnavailableError
 from payloads import TranscribeJob, UnpackJob
+from transcription import Transcript
 
 SCHEMA_VERSION = 1  # of schema.sql; workers wait for it
 CONNECT_TIMEOUT_S = 10

@@ -58,7 +58,11 @@ def _fact(value: object) -> str:
         return f"{value:.2f}"
     text = str(value)
     plain = text.isprintable() and text and not any(mark in text for mark in ' "=')
-    return text if plain else json.dumps(text, ensure_ascii=False)
+    if plain:
+        return text
+    if text.isprintable() and "'" not in text and '"' in text:  # JSON from a queue stays readable
+        return f"'{text}'"
+    return json.dumps(text, ensure_ascii=False)
 
 
 def get_redis_client(settings: Settings) -> redis.Redis:

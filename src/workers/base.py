@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 EXIT_CONFIG = 78  # EX_CONFIG of sysexits.h: systemd need not restart it over and over
 IDLE_POLL_S = 0.25  # between looks at empty queues: quick for a person who injects a job, nothing to Redis
 HOUSEKEEPING_S = 1.0  # delayed jobs whose time has come
-REAP_S = 10.0  # dead workers' jobs: with the heartbeat's 60 s they run again within 75 s
+REAPS_PER_TTL = 6  # looks for dead workers: a job runs again within 7/6 of HEARTBEAT_TTL_S, 70 s by default
 HOLD_S = (2.0, 60.0)  # shortest and longest pause of a held worker
 
 
@@ -124,7 +124,7 @@ class Worker(ABC):
         if now >= self._next_reap:
             for worker, queue, jobs in self.queue.reap():
                 event(log, logging.WARNING, "a worker died; its jobs run again", dead=worker, queue=queue, jobs=jobs)
-            self._next_reap = now + REAP_S
+            self._next_reap = now + self.settings.heartbeat_ttl_s / REAPS_PER_TTL
 
     def _when_possible(self, action: Callable[[], None]) -> None:
         """Run `action`; while an OperatorError stands in its way, stay held and try again."""

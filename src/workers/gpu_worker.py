@@ -20,12 +20,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from device import choose_device
 from models import resolve
 from moderation.cope_a import load_cope_a
-from moderation.policies import Policy, load_policies
-from moderation.scorer import Scorer
-from transcription import Transcriber, Transcript
 from transcription.whisperx_engine import load_transcriber
 
 import scratch
@@ -33,10 +29,14 @@ from audio import SAMPLE_RATE, decode
 from batches import Batches
 from config import Settings
 from db import Database, Verdict
+from device import choose_device
 from errors import PayloadError, PermanentError, PipelineError
 from job_queue import Claim, ClipRef
+from moderation.policies import Policy, load_policies
+from moderation.scorer import Scorer
 from payloads import TranscribeJob, parse_transcribe_job
 from s3_utils import ObjectStore
+from transcription import Transcriber, Transcript
 from utils import event
 from workers.base import main
 from workers.jobs import JobWorker

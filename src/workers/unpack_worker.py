@@ -22,12 +22,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from clip_metadata import MetadataProblemError, match, read_metadata
-
 import scratch
 from archives import Extraction, Limits, Member, extract
 from audio import ConvertedClip, probe
 from batches import Batches, BatchStart
+from clip_metadata import MetadataProblemError, match, read_metadata
 from config import Settings
 from conversion import convert_all
 from db import Database, NewClip
@@ -195,10 +194,10 @@ class UnpackWorker(JobWorker):
                 )
                 converted.rows.append(_row(member, result, facts))
             elif isinstance(result, AudioError):
-                converted.broken.append((member, result))
-                converted.rows.append(
-                    NewClip(original_filename=member.name, error=str(result), platform_metadata=facts)
-                )
+                # On disk the clip has a number for a name; people know it by the one in the archive.
+                error = AudioError(str(result).replace(member.path.name, member.name))
+                converted.broken.append((member, error))
+                converted.rows.append(NewClip(original_filename=member.name, error=str(error), platform_metadata=facts))
             else:
                 raise result
         self.stop_if_asked()
