@@ -53,7 +53,7 @@ class Demo:
 
     def prepare(self) -> None:
         """Everything up to running programs and an archive in the place where the transfer worker looks."""
-        with self.screen.step("Models", "about 600 MB the first time, then only verified"):
+        with self.screen.step("Models", "about 300 MB and a minute or two the first time, then a check"):
             self._fetch_models()
         with self.screen.step("LibriVox sentences", "34 MB the first time"):
             librivox = fetch_librivox(paths.LIBRIVOX)
@@ -119,6 +119,7 @@ class Demo:
             cwd=paths.ROOT / "src",
             env={"MODELS_ROOT": str(paths.models_root())},
             log=paths.LOGS / "models.log",
+            watch=self.screen.update,
         )
 
     def _prepare_ra_app(self) -> None:

@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from local.demo_paths import LOGS, ROOT, RUN, STOP_TIMEOUT_S
@@ -18,6 +18,7 @@ from local.services.state import State, port_is_free
 WORKERS = ("transfer", "unpack", "gpu")
 RA_APP_READY_S = 30.0
 USUAL_PORT = 8000
+WATCH_S = 0.5
 
 
 def worker(kind: str, env: Mapping[str, str]) -> ServerProcess:
@@ -85,10 +86,31 @@ def peak_memory_bytes(program: ServerProcess) -> int | None:
     return int(found[1]) * 1024 if found else None
 
 
+def _hand_over(process: subprocess.Popen[bytes], given: str) -> None:
+    if process.stdin is not None:
+        with contextlib.suppress(BrokenPipeError), process.stdin as pipe:
+            pipe.write(given.encode())
+
+
+def _ended(process: subprocess.Popen[bytes]) -> bool:
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(WATCH_S)
+    return process.returncode is not None
+
+
 def run_command(
-    what: str, command: Sequence[str | Path], *, cwd: Path, env: Mapping[str, str], log: Path, given: str | None = None
+    what: str,
+    command: Sequence[str | Path],
+    *,
+    cwd: Path,
+    env: Mapping[str, str],
+    log: Path,
+    given: str = "",
+    watch: Callable[[str], None] = lambda _line: None,
 ) -> None:
-    """Run a command to its end; with all it started, it ends with us. `given` goes to its standard input.
+    """Run a command to its end; with all it started, it ends with us.
+
+    `given` goes to its standard input; `watch` gets the last line of its output now and then.
 
     Raises
     ------
@@ -99,7 +121,7 @@ def run_command(
     with log.open("wb") as output:
         process = subprocess.Popen(
             [str(part) for part in command],
-            stdin=subprocess.DEVNULL if given is None else subprocess.PIPE,
+            stdin=subprocess.PIPE,
             stdout=output,
             stderr=subprocess.STDOUT,
             cwd=cwd,
@@ -107,7 +129,9 @@ def run_command(
             start_new_session=True,
         )
         try:
-            process.communicate(None if given is None else given.encode())
+            _hand_over(process, given)
+            while not _ended(process):
+                watch(tail(log, lines=1).strip())
         finally:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)
