@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.status import Status
 
-WIDTH = 140  # columns of tables where there is no terminal
+WIDTH = 150  # columns of tables where there is no terminal
+LINE_EVERY_S = 5.0
 
 
 class Screen:
@@ -21,6 +22,7 @@ class Screen:
         self._started = time.monotonic()
         self._status: Status | None = None
         self._last = ""
+        self._next_line_s = 0.0
 
     @property
     def elapsed_s(self) -> float:
@@ -49,12 +51,13 @@ class Screen:
         self.say(f"[{self.elapsed_s:6.1f} s] {title}: done in {time.monotonic() - began:.1f} s", "green")
 
     def update(self, text: str) -> None:
-        """How far the step is; on a terminal in place, elsewhere a line whenever it changed."""
+        """How far the step is: on a terminal in place, elsewhere a line now and then if it changed."""
         if self._status is not None:
             self._status.update(escape(text))
-        elif text != self._last:
+        elif text != self._last and self.elapsed_s >= self._next_line_s:
             self.say(f"[{self.elapsed_s:6.1f} s]   {text}")
-        self._last = text
+            self._last = text
+            self._next_line_s = self.elapsed_s + LINE_EVERY_S
 
     def _end_status(self) -> None:
         if self._status is not None:

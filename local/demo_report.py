@@ -68,4 +68,4 @@ def show_doors(screen: Screen, address: str) -> None:
 
 
 def _expected(outcome: Outcome) -> str:
-    return ", ".join(outcome.wanted.flagged) or outcome.wanted.end
+    return ", ".join(sorted(outcome.wanted.flagged)) or outcome.wanted.end
