@@ -45,7 +45,7 @@ def show_figures(screen: Screen, results: Results, gpu_peak_bytes: int | None, r
             f"{results.audio_s / results.took_s:.1f} times as fast as it plays"
         )
     if gpu_peak_bytes is not None:
-        screen.say(f"memory               {gpu_peak_bytes / MIB:.0f} MiB, the GPU worker's peak in this run")
+        screen.say(f"memory               {gpu_peak_bytes / MIB:.0f} MiB, the GPU worker's peak")
     screen.say(f"RA app               ready {ra_app_after_s:.1f} s after the start")
     screen.console.print()
 
