@@ -26,11 +26,16 @@ def make_queue(client: redis.Redis, nonce: str = "aa", *, alive: bool = True) ->
     return queue
 
 
+def take(queue: JobQueue, queues: list[str]) -> Claim:
+    claim = queue.claim(queues)
+    assert claim is not None
+    return claim
+
+
 def begin_batch(client: redis.Redis, clips: list[str], *, dead: int = 0, done_before: int = 0) -> JobQueue:
     queue = make_queue(client)
     client.rpush(UNPACK, b"unpack-job")
-    claim = queue.claim([UNPACK])
-    assert claim is not None
+    claim = take(queue, [UNPACK])
     jobs = [TranscribeJob(opus_path=Path("/s") / clip, batch_id="b1", original_filename=clip) for clip in clips]
     start = BatchStart(UnpackJob(batch_id="b1", s3_key="k"), jobs, done_before, [b"{}"] * dead)
     assert Batches(client).start(queue, claim, start, TRANSCRIBE) == "ok"
@@ -41,7 +46,7 @@ def test_jobs_come_in_order_and_an_lpush_jumps_the_line(redis_db):
     queue = make_queue(redis_db)
     redis_db.rpush(UNPACK, b"first", b"second")
     redis_db.lpush(UNPACK, b"urgent")
-    assert [queue.claim([UNPACK]).payload for _ in range(3)] == [b"urgent", b"first", b"second"]
+    assert [take(queue, [UNPACK]).payload for _ in range(3)] == [b"urgent", b"first", b"second"]
     assert queue.claim([UNPACK]) is None
 
 
@@ -50,13 +55,13 @@ def test_the_preferred_queue_is_served_first(redis_db):
     redis_db.rpush(TRANSCRIBE, b"anyone")
     redis_db.rpush(f"{TRANSCRIBE}:host-1", b"ours")
     both = [f"{TRANSCRIBE}:host-1", TRANSCRIBE]
-    assert [queue.claim(both).queue for _ in range(2)] == both
+    assert [take(queue, both).queue for _ in range(2)] == both
 
 
 def test_a_claimed_job_stands_in_the_workers_own_list_until_it_is_settled(redis_db):
     queue = make_queue(redis_db)
     redis_db.rpush(UNPACK, b"job")
-    claim = queue.claim([UNPACK])
+    claim = take(queue, [UNPACK])
     assert redis_db.lrange("inflight:queue:unpack:host-1:42:aa", 0, -1) == [b"job"]
     assert queue.settle(claim) == "ok"
     assert redis_db.keys("inflight:*") == []
@@ -65,19 +70,19 @@ def test_a_claimed_job_stands_in_the_workers_own_list_until_it_is_settled(redis_
 def test_a_second_acknowledgement_is_refused(redis_db):
     queue = make_queue(redis_db)
     redis_db.rpush(UNPACK, b"job")
-    claim = queue.claim([UNPACK])
+    claim = take(queue, [UNPACK])
     assert [queue.settle(claim), queue.settle(claim)] == ["ok", "lost"]
 
 
 def test_a_dead_workers_jobs_go_back_in_order_and_its_late_acknowledgement_counts_nothing(redis_db):
     begin_batch(redis_db, ["a.mp3", "b.mp3"])
     dead, living = make_queue(redis_db, "dead", alive=False), make_queue(redis_db, "living")
-    claims = [dead.claim([TRANSCRIBE]) for _ in range(2)]
+    claims = [take(dead, [TRANSCRIBE]) for _ in range(2)]
     assert living.reap() == [("host-1:42:dead", TRANSCRIBE, 2)]
     assert redis_db.lrange(TRANSCRIBE, 0, -1) == [claim.payload for claim in claims]
     assert dead.settle(claims[0], clip=ClipRef("b1", "a.mp3")) == "lost"
     assert redis_db.get("batch:b1:processed") == b"0"
-    again = living.claim([TRANSCRIBE])
+    again = take(living, [TRANSCRIBE])
     assert again.interruptions == 1
     assert living.settle(again, clip=ClipRef("b1", "a.mp3")) == "ok"
     assert redis_db.get("batch:b1:processed") == b"1"
@@ -86,7 +91,7 @@ def test_a_dead_workers_jobs_go_back_in_order_and_its_late_acknowledgement_count
 def test_a_living_workers_jobs_are_left_alone(redis_db):
     busy, other = make_queue(redis_db, "busy"), make_queue(redis_db, "other")
     redis_db.rpush(UNPACK, b"job")
-    busy.claim([UNPACK])
+    take(busy, [UNPACK])
     assert other.reap() == []
 
 
@@ -110,13 +115,13 @@ def test_a_killed_process_leaves_its_job_to_be_found(services, redis_db):
 def test_a_failed_job_waits_its_time_and_remembers_its_attempts(redis_db):
     queue = make_queue(redis_db)
     redis_db.rpush(UNPACK, b"job\nwith\nlines")
-    claim = queue.claim([UNPACK])
+    claim = take(queue, [UNPACK])
     assert queue.retry_later(claim, 1000, failed=True)
     assert queue.promote_due() == 0
     member = redis_db.zrange("queue:delayed", 0, -1)[0]
     redis_db.zadd("queue:delayed", {member: 0})
     assert queue.promote_due() == 1
-    again = queue.claim([UNPACK])
+    again = take(queue, [UNPACK])
     assert (again.payload, again.failures) == (b"job\nwith\nlines", 1)
     queue.settle(again)
     assert redis_db.hlen("queue:attempts") == 0
@@ -125,7 +130,7 @@ def test_a_failed_job_waits_its_time_and_remembers_its_attempts(redis_db):
 def test_equal_jobs_that_wait_together_stay_two(redis_db):
     queue = make_queue(redis_db)
     redis_db.rpush(UNPACK, b"same", b"same")
-    for claim in [queue.claim([UNPACK]), queue.claim([UNPACK])]:
+    for claim in [take(queue, [UNPACK]), take(queue, [UNPACK])]:
         queue.retry_later(claim, 0, failed=True)
     assert queue.promote_due() == 2
 
@@ -133,9 +138,9 @@ def test_equal_jobs_that_wait_together_stay_two(redis_db):
 def test_handing_back_puts_the_job_first_and_spends_nothing(redis_db):
     queue = make_queue(redis_db)
     redis_db.rpush(UNPACK, b"mine", b"next")
-    queue.claim([UNPACK])
+    take(queue, [UNPACK])
     assert queue.hand_back_all() == 1
-    again = queue.claim([UNPACK])
+    again = take(queue, [UNPACK])
     assert (again.payload, again.failures, again.interruptions) == (b"mine", 0, 0)
 
 
@@ -145,7 +150,7 @@ def test_a_claim_whose_answer_was_lost_is_returned_before_the_next_claim(redis_d
     redis_db.rpush(UNPACK, b"job")
     redis_db.lmove(UNPACK, queue.inflight_key(UNPACK), "LEFT", "RIGHT")
     queue._uncertain = True
-    assert queue.claim([UNPACK]).payload == b"job"
+    assert take(queue, [UNPACK]).payload == b"job"
     assert redis_db.llen(queue.inflight_key(UNPACK)) == 1
 
 
@@ -162,7 +167,7 @@ def test_a_batch_begins_with_its_keys_jobs_and_acknowledgement_in_one_step(redis
 def test_a_batch_under_way_is_not_begun_twice(redis_db):
     queue = begin_batch(redis_db, ["a.mp3"])
     redis_db.rpush(UNPACK, b"again")
-    claim = queue.claim([UNPACK])
+    claim = take(queue, [UNPACK])
     start = BatchStart(UnpackJob(batch_id="b1", s3_key="k"), [], 0, [])
     assert Batches(redis_db).start(queue, claim, start, TRANSCRIBE) == "exists"
     assert redis_db.llen(TRANSCRIBE) == 1
@@ -174,7 +179,7 @@ def test_a_clip_counts_once_and_the_last_one_completes_the_batch(redis_db):
     redis_db.rpush(TRANSCRIBE, redis_db.lindex(TRANSCRIBE, 0))  # the first clip stands there twice
     outcomes = []
     for clip in ("a.mp3", "b.mp3", "a.mp3"):
-        claim = queue.claim([TRANSCRIBE])
+        claim = take(queue, [TRANSCRIBE])
         outcomes.append(queue.settle(claim, clip=ClipRef("b1", clip)))
     assert outcomes == ["ok", "complete", "ok"]
     assert redis_db.get("batch:b1:processed") == b"2"
@@ -183,7 +188,7 @@ def test_a_clip_counts_once_and_the_last_one_completes_the_batch(redis_db):
 
 def test_a_batch_with_a_failed_clip_still_completes(redis_db):
     queue = begin_batch(redis_db, ["a.mp3", "b.mp3"])
-    first, second = queue.claim([TRANSCRIBE]), queue.claim([TRANSCRIBE])
+    first, second = take(queue, [TRANSCRIBE]), take(queue, [TRANSCRIBE])
     assert queue.settle(first, clip=ClipRef("b1", "a.mp3"), dead_letter=b"{}") == "ok"
     assert queue.settle(second, clip=ClipRef("b1", "b.mp3")) == "complete"
     assert (redis_db.get("batch:b1:processed"), redis_db.get("batch:b1:failed")) == (b"1", b"1")
@@ -203,7 +208,7 @@ def test_scripts_survive_a_script_flush(redis_db):
     queue = make_queue(redis_db)
     redis_db.rpush(UNPACK, b"job")
     redis_db.script_flush()
-    assert queue.claim([UNPACK]).payload == b"job"
+    assert take(queue, [UNPACK]).payload == b"job"
 
 
 @pytest.mark.parametrize(

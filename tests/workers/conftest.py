@@ -6,7 +6,7 @@ import tarfile
 import wave
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import psycopg2
@@ -32,9 +32,9 @@ def tone(seconds: float = 0.5, hertz: float = 440.0) -> bytes:
     return file.getvalue()
 
 
-def tar(members: dict[str, bytes], compression: str = "") -> bytes:
+def tar(members: dict[str, bytes], mode: Literal["w:", "w:xz", "w:gz"] = "w:") -> bytes:
     file = io.BytesIO()
-    with tarfile.open(fileobj=file, mode=f"w:{compression}") as archive:
+    with tarfile.open(fileobj=file, mode=mode) as archive:
         for name, content in members.items():
             info = tarfile.TarInfo(name)
             info.size = len(content)

@@ -17,7 +17,7 @@ from tests.workers.processes import wait_until
 ARCHIVE = tar({"a.wav": tone(2), "b.wav": tone(3)})
 
 
-def jobs(client) -> list[dict]:
+def jobs(client) -> list[dict[str, str]]:
     return [json.loads(job) for job in client.lrange("queue:unpack", 0, -1)]
 
 

@@ -19,7 +19,9 @@ def clip_names(client) -> list[str]:
 
 def test_an_archive_becomes_opus_files_jobs_keys_and_rows(worker, put_archive, redis_db, query, settings, store):
     batch = put_archive(
-        tar({"a.wav": tone(), "sub/b – ü.wav": tone(), "broken.mp3": b"not audio at all", "notes.txt": b"hello"}, "xz")
+        tar(
+            {"a.wav": tone(), "sub/b – ü.wav": tone(), "broken.mp3": b"not audio at all", "notes.txt": b"hello"}, "w:xz"
+        )
     )
     worker("unpack")
     wait_until(lambda: redis_db.exists(f"batch:{batch}:total"), "the batch to begin")
@@ -86,7 +88,7 @@ def test_what_cannot_be_read_becomes_a_dead_letter_and_the_worker_goes_on(worker
     redis_db.rpush("queue:unpack", b"\xff\x00 no json", b'{"batch_id": "gone-1", "s3_key": "archives/gone-1.tar"}')
     put_archive(b"this is no archive" * 100, "no-archive")
     put_archive(tar({"readme.txt": b"hello"}), "no-audio")
-    put_archive(tar({"a.wav": tone(5)}, "xz")[:-400], "cut-off")
+    put_archive(tar({"a.wav": tone(5)}, "w:xz")[:-400], "cut-off")
     put_archive(tar({"../../evil.wav": tone(), "/etc/evil.wav": tone(), "good.wav": tone()}), "evil")
     process = worker("unpack")
     wait_until(lambda: redis_db.llen("queue:failed") == 5 and redis_db.llen(JOBS) == 2, "five dead letters, two jobs")
