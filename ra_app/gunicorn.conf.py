@@ -11,6 +11,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+_LOGS = Path(__file__).resolve().parent / "logs"
+
 bind = "127.0.0.1:8000"
 worker_class = "gthread"  # streaming a clip holds a thread for seconds, not a process
 workers = 2
@@ -25,11 +27,11 @@ if Path("/dev/shm").is_dir():  # noqa: S108 - heartbeats in memory: a slow disk 
 _handlers: dict[str, dict[str, Any]] = {
     "stderr": {"class": "logging.StreamHandler", "formatter": "line", "stream": "ext://sys.stderr"}
 }
-if Path("logs").is_dir():
+if _LOGS.is_dir():
     # "Watched": logrotate may move the file away.
     _handlers["file"] = {
         "class": "logging.handlers.WatchedFileHandler",
-        "filename": "logs/error.log",
+        "filename": str(_LOGS / "error.log"),
         "formatter": "line",
         "level": "WARNING",
     }
@@ -49,7 +51,6 @@ logconfig_dict = {
 
 def on_starting(server: Any) -> None:
     """Refuse bad settings once, in the master, in one sentence; workers would each say it with a traceback."""
-    sys.path.insert(0, str(Path(__file__).resolve().parent))
     from app.codebook import load_codebook
     from app.config import load_settings
     from app.errors import StartError

@@ -229,7 +229,7 @@ def verdicts(audio_id: int) -> list[Verdict]:
         sa.select(
             columns.policy, columns.policy_version, columns.model, columns.violates, columns.score, columns.threshold
         )
-        .distinct(columns.policy)
+        .ext(pg.distinct_on(columns.policy))
         .where(columns.audio_id == audio_id)
         .order_by(columns.policy, columns.created_at.desc(), columns.classification_id.desc())
     )

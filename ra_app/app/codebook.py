@@ -58,11 +58,6 @@ class Codebook:
             return f"“{alone.name}” stands alone: take it back, or take back the others."
         return None
 
-    def name(self, code: str) -> str:
-        """The label's name; a code that an older codebook had stands for itself."""
-        label = self.label(code)
-        return label.name if label is not None else code
-
 
 def load_codebook(path: Path) -> Codebook:
     """Read and check a codebook file."""

@@ -1,0 +1,103 @@
+"""Closed by default: every route, every answer's headers, and nothing fetched from elsewhere."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from flask import Flask
+from werkzeug.routing import Rule
+
+from app.config import APP_ROOT
+from app.security import HEADERS, PUBLIC_ENDPOINTS
+from tests.ra_app.world import Visitor, World
+
+TEMPLATES = sorted((APP_ROOT / "app" / "templates").glob("*.html"))
+STATIC = sorted(path for path in (APP_ROOT / "app" / "static").rglob("*") if path.is_file())
+
+
+def _address(rule: Rule) -> str:
+    return re.sub(r"<int[^>]*>", "1", rule.rule)
+
+
+def test_every_route_but_the_public_ones_needs_a_log_in(app: Flask, world: World, visitor: Visitor) -> None:
+    world.add_clip()
+    closed = [rule for rule in app.url_map.iter_rules() if rule.endpoint not in PUBLIC_ENDPOINTS]
+    assert len(closed) >= 8
+    for rule in closed:
+        for method in (rule.methods or set()) - {"OPTIONS"}:
+            answer = visitor.client.open(_address(rule), method=method)
+            shut = answer.status_code == 401 or (answer.location or "").startswith("/login")
+            assert shut, f"{method} {rule.rule} answers {answer.status} to a stranger"
+
+
+def test_only_three_endpoints_are_public() -> None:
+    assert {"auth.login", "health.healthz", "static"} == PUBLIC_ENDPOINTS
+
+
+def test_options_tells_a_stranger_nothing(visitor: Visitor) -> None:
+    assert visitor.client.open("/review/1", method="OPTIONS").status_code == 302
+
+
+@pytest.mark.usefixtures("world")
+@pytest.mark.parametrize("path", ["/", "/login", "/healthz", "/nothing-here", "/audio/1", "/static/css/app.css"])
+def test_every_answer_carries_the_security_headers(visitor: Visitor, path: str) -> None:
+    answer = visitor.get(path)
+    for name, value in HEADERS.items():
+        assert answer.headers[name] == value
+    policy = answer.headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    assert "frame-ancestors 'none'" in policy
+    assert "unsafe" not in policy
+    answer.close()
+
+
+def test_pages_are_not_kept_by_the_browser_and_static_files_are(mira: Visitor) -> None:
+    assert mira.get("/").headers["Cache-Control"] == "private, no-store"
+    sheet = re.search(r'href="(/static/css/app\.css\?v=[0-9a-f]{12})"', mira.get("/").text)
+    assert sheet is not None
+    answer = mira.get(sheet[1])
+    assert "max-age=31536000" in answer.headers["Cache-Control"]
+    answer.close()
+
+
+@pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.name)
+def test_templates_hold_no_inline_script_or_style(path: object) -> None:
+    text = path.read_text()  # type: ignore[attr-defined]
+    assert not re.search(r"\sstyle=|<style|\son[a-z]+=|javascript:", text)
+    assert all('src="' in tag for tag in re.findall(r"<script[^>]*>", text))
+    assert "|safe" not in text.replace(" ", "")
+
+
+@pytest.mark.parametrize("path", [*TEMPLATES, *STATIC], ids=lambda path: path.name)
+def test_nothing_is_fetched_from_elsewhere(path: object) -> None:
+    text = path.read_text()  # type: ignore[attr-defined]
+    found = set(re.findall(r"https?://[^\s\"')]+", text))
+    assert found <= {"http://www.w3.org/2000/svg"}  # a name, not an address
+
+
+def test_file_names_of_uploads_are_only_ever_text(mira: Visitor, world: World) -> None:
+    clip = world.add_clip(filename='"><script>alert(1)</script>.mp3')
+    for path in ("/", f"/review/{clip}"):
+        page = mira.get(path).text
+        assert "<script>alert" not in page
+        assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+
+
+def test_health_is_open_and_says_no_more_than_ok(visitor: Visitor) -> None:
+    answer = visitor.get("/healthz")
+    assert (answer.status_code, answer.text) == (200, "ok\n")
+
+
+def test_a_page_that_is_not_there_says_so_in_the_layout(mira: Visitor) -> None:
+    answer = mira.get("/nothing-here")
+    assert answer.status_code == 404
+    assert "There is no such page" in answer.text
+    assert "Clip review" in answer.text
+
+
+def test_more_than_a_form_is_refused(mira: Visitor, world: World) -> None:
+    clip = world.add_clip()
+    answer = mira.post(f"/review/{clip}", {"note": "x" * 100_000})
+    assert answer.status_code == 413
+    assert "too long" in answer.text

@@ -1,0 +1,123 @@
+"""The app's schema: it comes from migrations alone, and the pipeline's tables are out of their reach."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import psycopg2
+import psycopg2.errors
+import pytest
+
+from app.config import APP_ROOT
+from local.services import Database
+from tests.ra_app.conftest import run
+from tests.ra_app.world import World
+
+PIPELINE_TABLES = ("batches", "audio_files", "transcripts", "classifications", "schema_version", "ra_queue")
+VERSIONS = sorted((APP_ROOT / "migrations" / "versions").glob("*.py"))
+
+
+def _tables(dsn: str) -> set[str]:
+    connection = psycopg2.connect(dsn)
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+            return {row[0] for row in cursor.fetchall()}
+    finally:
+        connection.close()
+
+
+def test_before_the_upgrade_a_command_says_what_to_run(ra_env: dict[str, str]) -> None:
+    result = run("flask users list", ra_env)
+    assert result.returncode == 1
+    assert "run `flask db upgrade` first" in result.stderr
+
+
+def test_upgrade_downgrade_and_upgrade_again_touch_only_the_apps_tables(
+    database: Database, ra_env: dict[str, str]
+) -> None:
+    before = _tables(database.admin_dsn)
+    assert run("flask db upgrade", ra_env).returncode == 0
+    ours = _tables(database.admin_dsn) - before
+    assert ours == {"ra_users", "ra_assignments", "ra_labels", "ra_login_attempts", "ra_alembic_version"}
+    assert run("flask db downgrade base", ra_env).returncode == 0
+    assert _tables(database.admin_dsn) - before == {"ra_alembic_version"}
+    assert run("flask db upgrade", ra_env).returncode == 0
+    assert run("flask db upgrade", ra_env).returncode == 0  # a deploy without changes
+
+
+@pytest.mark.usefixtures("app")
+def test_autogenerate_sees_no_change_and_writes_no_file(ra_env: dict[str, str]) -> None:
+    result = run('flask db migrate -m "should find nothing"', ra_env)
+    left = sorted((APP_ROOT / "migrations" / "versions").glob("*.py"))
+    for path in set(left) - set(VERSIONS):
+        path.unlink()
+    assert result.returncode == 0, result.stderr
+    assert "No changes in schema detected." in result.stderr
+    assert left == VERSIONS
+
+
+@pytest.mark.parametrize("path", VERSIONS, ids=lambda path: path.stem)
+def test_no_migration_names_a_table_of_the_pipeline(path: Path) -> None:
+    text = path.read_text()
+    for name in PIPELINE_TABLES:
+        assert not re.search(rf"['\"]{name}['\".]", text), f"{path.name} touches {name}"
+
+
+def test_history_shows_the_migrations(ra_env: dict[str, str]) -> None:
+    result = run("flask db history", ra_env)
+    assert result.returncode == 0
+    assert "(head)" in result.stdout
+
+
+@pytest.mark.usefixtures("app")
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "INSERT INTO batches (batch_id) VALUES ('x')",
+        "UPDATE audio_files SET status = 'failed'",
+        "DELETE FROM transcripts",
+        "TRUNCATE classifications",
+        "DROP VIEW ra_queue",
+        "ALTER TABLE audio_files ADD COLUMN x int",
+        "CREATE TABLE ra_x (a bigint REFERENCES audio_files)",
+    ],
+)
+def test_the_apps_role_can_only_read_the_pipelines_tables(database: Database, statement: str) -> None:
+    _forbidden(database.ra_app_dsn, statement)
+
+
+@pytest.mark.usefixtures("app")
+@pytest.mark.parametrize("table", ["ra_users", "ra_assignments", "ra_labels", "ra_login_attempts"])
+def test_the_pipelines_role_cannot_touch_the_apps_tables(database: Database, table: str) -> None:
+    for statement in (f"SELECT * FROM {table}", f"DELETE FROM {table}", f"TRUNCATE {table}", f"DROP TABLE {table}"):
+        _forbidden(database.pipeline_dsn, statement)
+
+
+def _forbidden(dsn: str, statement: str) -> None:
+    connection = psycopg2.connect(dsn)
+    try:
+        with connection.cursor() as cursor, pytest.raises(psycopg2.errors.InsufficientPrivilege):
+            cursor.execute(statement)
+    finally:
+        connection.close()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE ra_users SET role = 'boss'",
+        "UPDATE ra_assignments SET state = 'lost'",
+        "INSERT INTO ra_assignments (audio_id, user_id) SELECT audio_id, user_id FROM ra_assignments",
+        (
+            "INSERT INTO ra_labels (assignment_id, submission_key, codebook_id, codebook_version, labels, blind) "
+            "SELECT assignment_id, gen_random_uuid(), 'c', '1', '[]', true FROM ra_assignments"
+        ),
+    ],
+)
+def test_the_tables_refuse_what_the_app_would_never_write(world: World, change: str) -> None:
+    world.add_user("mira")
+    world.sql("INSERT INTO ra_assignments (audio_id, user_id) SELECT 1, user_id FROM ra_users")
+    with pytest.raises(psycopg2.errors.IntegrityError):
+        world.sql(change)

@@ -1,0 +1,168 @@
+"""What the tests of the RA app set up: clips as the pipeline leaves them, people, and a visitor's browser."""
+
+from __future__ import annotations
+
+import html
+import io
+import json
+import math
+import re
+import secrets
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import av
+import boto3
+import numpy as np
+import psycopg2
+from flask import Flask
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from app import accounts
+from local.services import Services
+
+PASSWORD = "correct horse battery"
+RATE = 48_000  # Opus knows no other clock
+# Names that stand nowhere else, so that one byte of them in an answer is a leak.
+POLICY = "policy-zeta-7f3"
+SCORE = 0.987654321
+
+
+def tone(seconds: float, hertz: float = 440.0) -> bytes:
+    """A sine tone as Ogg/Opus."""
+    buffer = io.BytesIO()
+    samples = (0.2 * 32767 * np.sin(2 * math.pi * hertz * np.arange(int(RATE * seconds)) / RATE)).astype(np.int16)
+    with av.open(buffer, "w", format="ogg") as container:
+        stream = container.add_stream("libopus", rate=RATE, layout="mono", bit_rate=32_000)
+        for start in range(0, samples.size, RATE):
+            part = samples[start : start + RATE].reshape(1, -1)
+            frame = av.AudioFrame.from_ndarray(part, format="s16", layout="mono")
+            frame.sample_rate, frame.pts = RATE, start
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return buffer.getvalue()
+
+
+class World:
+    """The database and the bucket, as an administrator sees them."""
+
+    def __init__(self, app: Flask, admin_dsn: str, services: Services, bucket: str) -> None:
+        self.app = app
+        self.bucket = bucket
+        self._connection = psycopg2.connect(admin_dsn)
+        self._connection.autocommit = True
+        self._s3 = boto3.client(
+            "s3",
+            endpoint_url=services.s3_endpoint,
+            aws_access_key_id=services.s3_access_key,
+            aws_secret_access_key=services.s3_secret_key,
+            region_name="us-east-1",
+        )
+
+    def close(self) -> None:
+        self._connection.close()
+        self._s3.close()
+
+    def sql(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
+        with self._connection.cursor() as cursor:
+            cursor.execute(query, values or None)
+            return cursor.fetchall() if cursor.description else []
+
+    def empty(self) -> None:
+        self.sql("TRUNCATE batches, ra_users, ra_login_attempts RESTART IDENTITY CASCADE")
+
+    def add_user(self, username: str = "mira", password: str = PASSWORD, role: str = "ra") -> int:
+        with self.app.app_context():
+            return accounts.create_user(username, password, role).user_id
+
+    def add_clip(
+        self,
+        *,
+        audio: bytes | None = None,
+        violates: bool = True,
+        score: float = SCORE,
+        filename: str | None = None,
+        segments: Sequence[Mapping[str, Any]] | None = None,
+    ) -> int:
+        """A clip that the pipeline is done with; flagged unless told otherwise. Its audio lies in S3 if given."""
+        batch = "20261120-103000-a1b2c3"
+        self.sql("INSERT INTO batches (batch_id) VALUES (%s) ON CONFLICT DO NOTHING", batch)
+        audio_id: int = self.sql(
+            "INSERT INTO audio_files (batch_id, original_filename, status, duration_s, processed_at) "
+            "VALUES (%s, %s, 'done', 30, '2026-11-20T12:00:00Z') RETURNING audio_id",
+            batch,
+            filename or f"clip-{secrets.token_hex(6)}.m4a",
+        )[0][0]
+        key = f"processed/2026-11-20/{audio_id}-{secrets.token_hex(6)}.opus"  # the bucket outlives the database
+        self.sql("UPDATE audio_files SET s3_opus_path = %s WHERE audio_id = %s", key, audio_id)
+        if audio is not None:
+            self.put(key, audio)
+        said = segments if segments is not None else SENTENCES
+        transcript_id = self.sql(
+            "INSERT INTO transcripts (audio_id, model, text, language, segments, speech_s, no_speech) "
+            "VALUES (%s, 'large-v3', 'So listen.', 'en', %s, 28, false) RETURNING transcript_id",
+            audio_id,
+            json.dumps(said),
+        )[0][0]
+        self.classify(audio_id, transcript_id, violates=violates, score=score)
+        return audio_id
+
+    def classify(
+        self, audio_id: int, transcript_id: int, *, violates: bool, score: float = SCORE, version: str = "1.0.0"
+    ) -> None:
+        self.sql(
+            "INSERT INTO classifications (audio_id, transcript_id, policy, policy_version, policy_sha256, model, "
+            "prompt_version, violates, score, threshold, mass, truncated) "
+            "VALUES (%s, %s, %s, %s, 'abc', 'model-omega-9', '1', %s, %s, 0.4321, 1, false)",
+            audio_id,
+            transcript_id,
+            POLICY,
+            version,
+            violates,
+            score,
+        )
+
+    def put(self, key: str, body: bytes) -> None:
+        self._s3.put_object(Bucket=self.bucket, Key=key, Body=body)
+
+
+SENTENCES = (
+    {"start": 0.0, "end": 2.9, "text": " So everybody keeps asking me.", "avg_logprob": -0.7071},
+    {"start": 3.0, "end": 5.9, "text": " Listen <b>closely</b>.", "avg_logprob": -0.7071},
+    {"start": 6.0, "end": 9.0, "text": " That is all.", "avg_logprob": -0.7071},
+)
+
+
+class Visitor:
+    """A browser without a screen: keeps cookies, and sends the token of forms along as a browser would."""
+
+    def __init__(self, app: Flask, address: str = "192.0.2.7") -> None:
+        self.client: FlaskClient = app.test_client()
+        self.address = {"REMOTE_ADDR": address}
+
+    def get(self, path: str, **options: Any) -> TestResponse:
+        return self.client.get(path, environ_base=self.address, **options)
+
+    def post(self, path: str, form: Mapping[str, Any] | None = None, **options: Any) -> TestResponse:
+        data = {"csrf_token": self.token(), **(form or {})}
+        return self.client.post(path, data=data, environ_base=self.address, **options)
+
+    def token(self) -> str:
+        page = self.get("/account")
+        return field(page if page.status_code == 200 else self.get("/login"), "csrf_token")
+
+    def log_in(self, username: str = "mira", password: str = PASSWORD, **options: Any) -> TestResponse:
+        return self.post("/login", {"username": username, "password": password}, **options)
+
+    def label(self, audio_id: int, *codes: str, **form: Any) -> TestResponse:
+        """Open the clip and send its form, as the page would."""
+        page = self.get(f"/review/{audio_id}")
+        hidden = {name: field(page, name) for name in ("submission_key", "codebook_version")}
+        return self.post(f"/review/{audio_id}", {**hidden, "label": list(codes), **form})
+
+
+def field(page: TestResponse, name: str) -> str:
+    match = re.search(rf'name="{name}" value="([^"]*)"', page.text)
+    assert match is not None, f"no field {name} in {page.request.path}: {page.text[:500]}"
+    return html.unescape(match[1])
