@@ -1,0 +1,82 @@
+"""Conventions that nobody should have to remember."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+REQUIREMENTS = ["requirements.txt", "requirements-gpu.txt", "ra_app/requirements.txt", "local/requirements.txt"]
+LOCKS = sorted(path.name for path in (ROOT / "locks").glob("*.txt"))
+
+
+def tracked(*patterns: str) -> list[Path]:
+    listed = subprocess.run(["git", "ls-files", "-z", *patterns], cwd=ROOT, capture_output=True, text=True, check=True)
+    return [ROOT / name for name in listed.stdout.split("\0") if name and (ROOT / name).is_file()]
+
+
+@pytest.mark.parametrize("name", REQUIREMENTS)
+def test_every_dependency_is_pinned_and_says_why_it_is_there(name):
+    for line in (ROOT / name).read_text().splitlines():
+        if line and not line.startswith(("#", "-r ")):
+            assert re.fullmatch(r"[A-Za-z0-9-]+==[0-9][\w.]* +# \S.+", line), f"{name}: {line}"
+
+
+def test_there_is_a_lock_for_every_kind_of_host():
+    assert LOCKS == ["cpu.txt", "gpu.txt", "pipeline.txt", "ra_app.txt"]
+
+
+@pytest.mark.parametrize("name", LOCKS)
+def test_locks_pin_everything_and_name_no_registry(name):
+    for line in (ROOT / "locks" / name).read_text().splitlines():
+        assert re.fullmatch(r"[A-Za-z0-9._-]+==[\w.]+( ;.*)?", line.strip()), f"{name}: {line}"
+
+
+def test_the_one_machine_lock_carries_no_cuda():
+    names = {line.split("==")[0] for line in (ROOT / "locks/cpu.txt").read_text().splitlines()}
+    assert not [name for name in names if name.startswith("nvidia-")]
+    assert names.isdisjoint({"triton", "torchvision", "torchcodec"})
+
+
+@pytest.mark.parametrize("lock", ["gpu.txt", "pipeline.txt", "ra_app.txt"])
+def test_the_hosts_locks_agree_with_the_one_that_is_tested_but_for_torch(lock):
+    def pins(name: str) -> dict[str, str]:
+        lines = (ROOT / "locks" / name).read_text().splitlines()
+        return dict(line.split(" ;")[0].strip().split("==") for line in lines)
+
+    tested = pins("cpu.txt")
+    family = {"torch", "torchaudio", "setuptools"}
+    differing = {
+        name: (version, tested[name])
+        for name, version in pins(lock).items()
+        if name in tested and tested[name] != version and name not in family
+    }
+    assert differing == {}
+
+
+def test_files_stay_small_enough_to_hold_one_concept():
+    long = {
+        path.relative_to(ROOT).as_posix(): lines
+        for path in tracked("*.py")
+        if "migrations/versions" not in path.as_posix() and (lines := len(path.read_text().splitlines())) > 420
+    }
+    assert long == {}
+
+
+def test_links_in_the_documentation_lead_somewhere():
+    links = [
+        (page, target)
+        for page in tracked("*.md")
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text())
+    ]
+    broken = [f"{page.relative_to(ROOT)}: {target}" for page, target in links if not (page.parent / target).exists()]
+    assert broken == []
+
+
+def test_every_target_that_the_readme_names_exists():
+    makefile = (ROOT / "Makefile").read_text()
+    for target in re.findall(r"`?make ([a-z-]+)", (ROOT / "README.md").read_text()):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
