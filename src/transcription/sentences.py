@@ -1,0 +1,86 @@
+"""One window's text cut into sentences with times that a reader can follow.
+
+Whisper decodes windows of up to 30 s, too coarse to read along. Asking it for time stamps, or feeding it shorter
+windows, gives finer times at a price (WERPLACE; the encoder pads every window to 30 s). So the text comes from the best
+and cheapest mode, and times from what the voice activity detector knows already: sentences share out the time spoken by
+their length, and a boundary that falls near a pause moves into it. Word times are alignment's task.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from itertools import pairwise
+
+Span = tuple[float, float]
+
+MAX_CHARACTERS = 160  # some 10 s of speech; a longer sentence is cut at a comma or a space
+SNAP_S = 1.2  # a sentence's end and the pause it belongs to are seldom further apart than this, in time spoken
+_SENTENCE_END = re.compile(r"(?<=[.!?…])[\"'”’)]*\s+|(?<=[。！？])")
+
+
+def timed_sentences(text: str, spans: Sequence[Span]) -> list[tuple[float, float, str]]:
+    """Cut `text` into sentences and give each (start, end, text) in seconds, in order and without overlap.
+
+    `spans` are the stretches of speech in the window, in seconds of the clip, in order; there is at least one.
+    """
+    sentences = split_sentences(text)
+    total = sum(end - start for start, end in spans)
+    characters = sum(map(len, sentences))
+    pauses = _pauses(spans)
+    timed = []
+    start, start_spoken, spoken_characters = spans[0][0], 0.0, 0
+    for index, sentence in enumerate(sentences):
+        spoken_characters += len(sentence)
+        spoken = total * spoken_characters / characters
+        end = following = _clip_time(spoken, spans)
+        if index == len(sentences) - 1:
+            end = following = spans[-1][1]
+        elif near := [pause for pause in pauses if abs(pause[0] - spoken) <= SNAP_S and pause[0] > start_spoken]:
+            spoken, end, following = min(near, key=lambda pause: abs(pause[0] - spoken))
+        timed.append((round(start, 2), round(max(start, end), 2), sentence))
+        start, start_spoken = max(start, following), max(start_spoken, spoken)
+    return timed
+
+
+def split_sentences(text: str) -> list[str]:
+    """Cut at ends of sentences, and long sentences at commas or spaces; nothing but white space gets lost."""
+    found = []
+    for sentence in _split(text.strip()):
+        rest = sentence.strip()
+        while len(rest) > MAX_CHARACTERS:
+            cut = max(rest.rfind(mark, 40, MAX_CHARACTERS) + len(mark) for mark in (", ", "; ", "，", "、"))
+            if cut < 40:  # no mark found
+                cut = rest.rfind(" ", 40, MAX_CHARACTERS) + 1 or MAX_CHARACTERS
+            found.append(rest[:cut].strip())
+            rest = rest[cut:].strip()
+        if rest:
+            found.append(rest)
+    return found
+
+
+def _split(text: str) -> list[str]:
+    """Cut behind each end of a sentence; closing quotation marks stay with theirs."""
+    parts, position = [], 0
+    for match in _SENTENCE_END.finditer(text):
+        parts.append(text[position : match.end()])
+        position = match.end()
+    return [*parts, text[position:]]
+
+
+def _pauses(spans: Sequence[Span]) -> list[tuple[float, float, float]]:
+    """Each pause as (time spoken before it, clip time of its start, of its end)."""
+    pauses, spoken = [], 0.0
+    for (start, end), (following, _) in pairwise(spans):
+        spoken += end - start
+        pauses.append((spoken, end, following))
+    return pauses
+
+
+def _clip_time(spoken: float, spans: Sequence[Span]) -> float:
+    """When in the clip `spoken` seconds of speech have gone by."""
+    for start, end in spans:
+        if spoken <= end - start:
+            return start + spoken
+        spoken -= end - start
+    return spans[-1][1]
