@@ -1,0 +1,284 @@
+"""CoPE-A: a LoRA adapter on a base language model that answers "does this text meet this policy?" with one token.
+
+One forward pass per text; the answer is the comparison of two logits behind the prompt. Nothing is generated and no
+text is parsed, so there is no unreadable answer. What has gone wrong elsewhere, and is ruled out here:
+
+- Gemma-2 under SDPA silently drops its attention soft-cap: attention is "eager", checked after loading;
+- left padding read at `mask.sum() - 1`: batches are padded on the left, and read at index -1;
+- logits over 256,000 tokens for every position: only those of the last position are computed;
+- an adapter merged into quantised weights: it is merged in the dtype of loading (bfloat16 or float32);
+- a prompt whose end is cut off: only the content is shortened (`prompt`).
+
+The real CoPE-A was trained on US English; other languages degrade, and the transcript's language is recorded beside.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+from device import Device
+from errors import ModelError, OperatorError
+from moderation.policies import Policy
+from moderation.prompt import PROMPT_VERSION, Prompt, build_prompt, fit_prompt
+from moderation.scorer import Score
+
+MAX_TOKENS = 8192  # CoPE-A's window for policy and content together
+TOKENS_PER_BATCH = 8192  # padded tokens in one forward pass: bounds memory whatever the lengths
+TOKENS_PER_CPU_BATCH = 2048  # a CPU gains nothing from more
+_PROBE_POLICY = "## Overview\n\nThis policy covers threats of violence."
+_PROBE_TEXT = "I walked the dog and then I made some tea."
+
+log = logging.getLogger(__name__)
+
+
+class CopeA:
+    """The `Scorer` over one loaded model; made by `load_cope_a`."""
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        *,
+        name: str,
+        reads: Literal["full", "overview"],
+        thresholds: Mapping[str, float],
+        max_tokens: int,
+        tokens_per_batch: int,
+    ) -> None:
+        self._model = model
+        self._tokenizer = tokenizer
+        self._reads = reads
+        self._thresholds = dict(thresholds)
+        self._max_tokens = max_tokens
+        self._tokens_per_batch = tokens_per_batch
+        self._answers = answer_ids(tokenizer)
+        self._start = _start_ids(tokenizer)
+        self.name = name
+        self.prompt_version = PROMPT_VERSION if reads == "full" else f"{PROMPT_VERSION}-{reads}"
+
+    def threshold(self, policy: Policy) -> float:
+        """The model's own threshold for the policy where there is one, else the policy's."""
+        return self._thresholds.get(policy.id, policy.threshold)
+
+    def score(self, policy: Policy, texts: Sequence[str]) -> list[Score]:
+        """See `Scorer`. Texts of similar length share a forward pass."""
+        prompts = [self._prompt(policy, text) for text in texts]
+        ids = [self.encode(prompt.text) for prompt in prompts]
+        scores: dict[int, Score] = {}
+        for batch in _batches([len(item) for item in ids], self._tokens_per_batch):
+            with _out_of_memory_explained(len(batch)):
+                results = self._forward([ids[index] for index in batch])
+            for index, (p_violation, mass) in zip(batch, results, strict=True):
+                scores[index] = Score(p_violation, mass, prompts[index].truncated)
+        return [scores[index] for index in range(len(texts))]
+
+    def encode(self, prompt: str) -> list[int]:
+        """Token ids of a prompt: what the tokenizer puts first, once, and nothing behind."""
+        ids: list[int] = self._tokenizer(prompt, add_special_tokens=False)["input_ids"]
+        return self._start + ids
+
+    def _prompt(self, policy: Policy, text: str) -> Prompt:
+        wording = policy.overview if self._reads == "overview" else policy.body
+        for special in self._tokenizer.all_special_tokens:
+            # A clip must not be able to speak the model's control tokens; this keeps them ordinary text.
+            text = text.replace(special, f"{special[0]} {special[1:]}")
+        try:
+            return fit_prompt(
+                wording, text, max_tokens=self._max_tokens, tokenize=self.encode, detokenize=self._tokenizer.decode
+            )
+        except ValueError as error:
+            raise OperatorError(f"the policy {policy.id} is too long for {self.name}: {error}") from error
+
+    def _forward(self, batch: Sequence[list[int]]) -> list[tuple[float, float]]:
+        """(p_violation, mass) of each prompt."""
+        import torch
+
+        width = max(map(len, batch))
+        pad = self._tokenizer.pad_token_id
+        filler = pad if pad is not None else self._tokenizer.eos_token_id or 0  # masked, so any id does
+        ids = torch.tensor([[filler] * (width - len(item)) + item for item in batch])
+        mask = torch.tensor([[0] * (width - len(item)) + [1] * len(item) for item in batch])
+        # Positions count from the first real token, or a prompt's result would depend on its neighbours' lengths.
+        positions = (mask.cumsum(-1) - 1).clamp(min=0)
+        device = self._model.device
+        with torch.inference_mode():
+            logits = self._model(
+                input_ids=ids.to(device),
+                attention_mask=mask.to(device),
+                position_ids=positions.to(device),
+                logits_to_keep=1,
+                use_cache=False,
+            ).logits
+        # float32: in bfloat16 a probability near 1 has steps of 0.004.
+        probabilities = torch.softmax(logits[:, -1, :].float(), dim=-1)[:, list(self._answers)].tolist()
+        return [(violates / (complies + violates), complies + violates) for complies, violates in probabilities]
+
+
+def load_cope_a(
+    base_dir: Path,
+    adapter_dir: Path | None,
+    *,
+    device: Device,
+    name: str,
+    reads: Literal["full", "overview"] = "full",
+    thresholds: Mapping[str, float] | None = None,
+    max_tokens: int = MAX_TOKENS,
+    min_mass: float = 0.0,
+) -> CopeA:
+    """Load the base model, merge the adapter into it, and check that the two answers are what it wants to say.
+
+    `reads="overview"` shows the model only the policy's overview, for models too small for the whole policy.
+    `thresholds` (policy id to threshold) overrides the policies' own. `adapter_dir=None` takes the base as it is.
+
+    Raises
+    ------
+    ModelError
+        Files are missing or unreadable, the attention lacks the soft-cap, or on a probe prompt p("0") + p("1") is below
+        `min_mass`: then prompt, adapter and base do not belong together.
+    OperatorError
+        The device lacks the memory.
+    """
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    _check_files(base_dir, adapter_dir)
+    try:
+        model, tokenizer = _load(base_dir, adapter_dir, device)
+    except (OSError, RuntimeError, ValueError, KeyError) as error:
+        if "out of memory" in str(error).lower():
+            raise OperatorError(
+                f"{device.description} has too little memory for the moderation model in {base_dir}: {error}"
+            ) from error
+        raise ModelError(
+            f"the moderation model in {base_dir} (adapter {adapter_dir}) cannot be read ({error}); {_how_to_fetch()}"
+        ) from error
+    check_attention(model)
+    budget = TOKENS_PER_BATCH if device.name == "cuda" else TOKENS_PER_CPU_BATCH
+    scorer = CopeA(
+        model,
+        tokenizer,
+        name=name,
+        reads=reads,
+        thresholds=thresholds or {},
+        max_tokens=max_tokens,
+        tokens_per_batch=budget,
+    )
+    mass = scorer._forward([scorer.encode(build_prompt(_PROBE_POLICY, _PROBE_TEXT))])[0][1]  # noqa: SLF001  same module
+    log.info("moderation model %s from %s on %s; mass at the answer %.4f", name, base_dir, device.description, mass)
+    if mass < min_mass:
+        raise ModelError(
+            f'{name} does not answer "0" or "1": their probability on a probe is {mass:.4f}, and must be {min_mass} or'
+            f" more; check that {adapter_dir} belongs to {base_dir}"
+        )
+    return scorer
+
+
+def _load(base_dir: Path, adapter_dir: Path | None, device: Device) -> tuple[Any, Any]:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    dtype = getattr(torch, device.dtype)
+    tokenizer = AutoTokenizer.from_pretrained(base_dir, local_files_only=True)
+    tokenizer.padding_side = "left"
+    model = AutoModelForCausalLM.from_pretrained(
+        base_dir, dtype=dtype, attn_implementation="eager", local_files_only=True, low_cpu_mem_usage=True
+    ).to(device.name)
+    if adapter_dir is not None:
+        from peft import PeftModel
+
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", message=".*missing adapter keys.*")  # a wrong adapter must not pass
+            try:
+                merged = PeftModel.from_pretrained(model, adapter_dir, local_files_only=True)
+            except UserWarning as error:
+                raise ValueError(str(error)) from error
+        model = merged.merge_and_unload()
+    return model.eval(), tokenizer
+
+
+def check_attention(model: Any) -> None:
+    """Refuse a model with attention soft-capping that would run without it.
+
+    Raises
+    ------
+    ModelError
+        transformers chose an implementation other than "eager", which alone applies the cap in all versions.
+    """
+    cap = getattr(model.config, "attn_logit_softcapping", None)
+    chosen = getattr(model.config, "_attn_implementation", None)
+    if cap is not None and chosen != "eager":
+        raise ModelError(f"attention runs as {chosen!r}, which drops the model's soft-cap of {cap}; it must be eager")
+
+
+def answer_ids(tokenizer: Any) -> tuple[int, int]:
+    """The ids of "0" and "1" as they follow the prompt.
+
+    Raises
+    ------
+    ModelError
+        One of them is not a single token there, so that two logits cannot stand for the answer.
+    """
+    prompt = build_prompt(_PROBE_POLICY, _PROBE_TEXT)
+    before = tokenizer(prompt, add_special_tokens=False)["input_ids"]
+    ids = []
+    for answer in ("0", "1"):
+        after = tokenizer(prompt + answer, add_special_tokens=False)["input_ids"]
+        if after[:-1] != before or after[-1] == tokenizer.unk_token_id:
+            raise ModelError(f'"{answer}" is no single token behind the prompt for this tokenizer')
+        ids.append(int(after[-1]))
+    return ids[0], ids[1]
+
+
+def _start_ids(tokenizer: Any) -> list[int]:
+    """The beginning-of-sequence token as a list, empty where there is none.
+
+    Gemma falls apart without its `<bos>`, and some copies of its tokenizer have lost the setting that adds it. Models
+    like SmolLM name a beginning token, but were trained without one, and their tokenizers do not add it.
+    """
+    start = tokenizer.bos_token_id
+    added = tokenizer("a")["input_ids"][:1] == [start]
+    return [start] if start is not None and (added or tokenizer.bos_token == "<bos>") else []  # noqa: S105  a token
+
+
+def _batches(lengths: Sequence[int], tokens_per_batch: int) -> Iterator[list[int]]:
+    """Indices of prompts, similar lengths together, as many as fit when all are padded to the longest."""
+    order = sorted(range(len(lengths)), key=lambda index: -lengths[index])
+    batch: list[int] = []
+    for index in order:
+        if batch and lengths[batch[0]] * (len(batch) + 1) > tokens_per_batch:
+            yield batch
+            batch = []
+        batch.append(index)
+    if batch:
+        yield batch
+
+
+def _check_files(base_dir: Path, adapter_dir: Path | None) -> None:
+    wanted = [base_dir / "config.json", base_dir / "tokenizer.json"]
+    if adapter_dir is not None:
+        wanted.append(adapter_dir / "adapter_config.json")
+    missing = [str(path) for path in wanted if not path.is_file()]
+    if missing:
+        raise ModelError(f"the moderation model is incomplete: {', '.join(missing)} missing; {_how_to_fetch()}")
+
+
+def _how_to_fetch() -> str:
+    return "fetch it with `cd src && python -m models fetch SET`, where SET is the value of MODEL_SET"
+
+
+@contextmanager
+def _out_of_memory_explained(prompts: int) -> Iterator[None]:
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not isinstance(error, MemoryError) and "out of memory" not in str(error).lower():
+            raise
+        raise OperatorError(
+            f"the device ran out of memory while scoring {prompts} texts at once; reduce BATCH_SIZE, which leaves the"
+            f" speech model less ({error})"
+        ) from error
