@@ -227,10 +227,12 @@ def answer_ids(tokenizer: Any) -> tuple[int, int]:
     before = tokenizer(prompt, add_special_tokens=False)["input_ids"]
     ids = []
     for answer in ("0", "1"):
-        after = tokenizer(prompt + answer, add_special_tokens=False)["input_ids"]
-        if after[:-1] != before or after[-1] == tokenizer.unk_token_id:
+        # The prompt is tokenised without its answer, so what counts is what this token adds to the prompt's tokens. (Some
+        # tokenizers split the newlines in front of a digit otherwise than at the end; comparing token lists would fail.)
+        token = tokenizer(prompt + answer, add_special_tokens=False)["input_ids"][-1]
+        if token == tokenizer.unk_token_id or tokenizer.decode([*before, token]) != tokenizer.decode(before) + answer:
             raise ModelError(f'"{answer}" is no single token behind the prompt for this tokenizer')
-        ids.append(int(after[-1]))
+        ids.append(int(token))
     return ids[0], ids[1]
 
 
