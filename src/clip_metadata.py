@@ -58,7 +58,8 @@ def read_metadata(path: Path) -> Rows:
         No parquet, above a limit, or without a column that names the clips.
     """
     # Our environment holds secrets, and the child needs nothing of it; -I keeps the directory it runs in out of play.
-    environment = {"ARROW_DEFAULT_MEMORY_POOL": "system", "OMP_NUM_THREADS": "1", "LANG": "C.UTF-8"}
+    # The rest keeps its address space small: a limit on it is what stops a bomb.
+    environment = {"ARROW_DEFAULT_MEMORY_POOL": "system", "MALLOC_ARENA_MAX": "2", "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-I", __file__, str(path)]
     try:
         done = subprocess.run(command, capture_output=True, timeout=MAX_WALL_S, env=environment, check=False)

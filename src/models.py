@@ -76,9 +76,8 @@ def resolve(set_name: str, models_root: Path) -> ModelSet:
     for part in _parts(manifest, chosen):
         folders[part.name] = models_root / set_name / part.name
         demand_whole(part, folders[part.name], fetch_command(set_name))
-        problem = record_problem(part, folders[part.name])
-        # Copying may touch times; sizes must match, and contents are what `verify` is for.
-        if problem is not None and "touched" not in problem:
+        # Copying changes times, and contents are what `verify` is for.
+        if problem := record_problem(part, folders[part.name], times=False):
             raise ModelError(
                 f"{part.name} in {folders[part.name]} cannot be used: {problem}; run `{fetch_command(set_name)}`"
             )

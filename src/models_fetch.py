@@ -46,8 +46,10 @@ class Fetcher:
         """Demand the token that a part will need, before anything large is downloaded."""
         if part.hub is None or not part.hub.gated or self.hub_token:
             return
-        if record_problem(part, self.folder / part.name) is not None:
-            raise ModelError(gated_sentence(part.hub, self.command))
+        try:
+            demand_whole(part, self.folder / part.name, self.command)
+        except ModelError:
+            raise ModelError(gated_sentence(part.hub, self.command)) from None
 
     def fetch(self, part: Part, source: Path | None = None) -> None:
         """Bring a part, from its own source or from a folder; quick when it is there already.
@@ -215,7 +217,7 @@ class Fetcher:
             yield
 
 
-def record_problem(part: Part, folder: Path) -> str | None:
+def record_problem(part: Part, folder: Path, *, times: bool = True) -> str | None:
     """What is wrong with a folder at a glance (names, sizes, times; nothing is hashed); None when it is whole."""
     record = read_record(folder)
     if not record:
@@ -231,7 +233,7 @@ def record_problem(part: Part, folder: Path) -> str | None:
         entry = files.get(name, {})
         if found.st_size != entry.get("size"):
             return f"{name} has {found.st_size:,} bytes instead of {entry.get('size', 0):,}"
-        if int(found.st_mtime) != entry.get("mtime"):
+        if times and int(found.st_mtime) != entry.get("mtime"):
             return f"{name} was touched since it was verified"
     return None
 

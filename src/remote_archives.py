@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import errno
 import fnmatch
 import glob
@@ -41,6 +42,8 @@ RESERVE_BYTES = 64 << 20  # stays free on the staging volume
 _UNFINISHED = ("*.part", "*.partial", "*.filepart", "*.tmp", "*.temp", "*.incomplete", "*.crdownload", "*~")
 
 Result = TypeVar("Result")
+
+asyncssh.set_log_level("WARNING")  # below that it reports every step of every connection
 
 
 @dataclass(frozen=True)
@@ -116,8 +119,7 @@ class ArchiveHost:
     def list(self, directory: str, pattern: str = "*.tar*") -> list[RemoteArchive]:
         """Regular files in `directory` whose names match `pattern`, oldest first.
 
-        Hidden files and names of unfinished ones (`*.part`, `*.tmp` …) are left out; whether a file has stopped growing
-        is for the caller to see.
+        Hidden and unfinished files (`*.part`, `*.tmp` …) are left out; one that still grows is for the caller to see.
 
         Raises
         ------
@@ -126,16 +128,14 @@ class ArchiveHost:
         ConfigError
             The private key cannot be used.
         """
-        names = self._call(lambda sftp: sftp.readdir(directory), f"list {directory}", directory)
         found: list[RemoteArchive] = []
-        for entry in names:
+        for entry in self._call(lambda sftp: sftp.readdir(directory), f"list {directory}", directory):
             name, attrs = str(entry.filename), entry.attrs
             if not stat.S_ISREG(attrs.permissions or 0) or not _wanted(name, pattern):
                 continue
-            shown = name.encode(errors="surrogateescape").decode(errors="backslashreplace")
-            found.append(
-                RemoteArchive(shown, f"{directory.rstrip('/')}/{name}", attrs.size or 0, int(attrs.mtime or 0))
-            )
+            shown, path = name.encode(errors="surrogateescape"), f"{directory.rstrip('/')}/{name}"
+            size, mtime = attrs.size or 0, int(attrs.mtime or 0)
+            found.append(RemoteArchive(shown.decode(errors="backslashreplace"), path, size, mtime))
         return sorted(found, key=lambda archive: (archive.mtime, archive.path))
 
     def fetch(
@@ -172,7 +172,11 @@ class ArchiveHost:
             self._check_source(archive)
             os.utime(part, (archive.mtime, archive.mtime))
             part.rename(target)
-            _sync_directory(target.parent)
+            fd = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(fd)  # the rename itself
+            finally:
+                os.close(fd)
         except RetryableError:
             part.unlink(missing_ok=True)  # of a version that is no more
             raise
@@ -188,13 +192,12 @@ class ArchiveHost:
             return
         source = self._call(lambda sftp: _opened(sftp, archive.path), doing, archive.path)
         starts = iter(range(done, archive.size, WINDOW_BYTES))
-        ahead: concurrent.futures.Future[bytes] | None = None
+        ahead = None
 
         def ask() -> concurrent.futures.Future[bytes] | None:
             start = next(starts, None)
-            if start is None:
-                return None
-            return self._submit(source.read(min(WINDOW_BYTES, archive.size - start), start))
+            size = min(WINDOW_BYTES, archive.size - (start or 0))
+            return None if start is None else self._submit(source.read(size, start))
 
         try:
             ahead = ask()
@@ -226,11 +229,12 @@ class ArchiveHost:
     def _call(
         self, action: Callable[[asyncssh.SFTPClient], Coroutine[Any, Any, Result]], doing: str, path: str
     ) -> Result:
+        if self._connection is not None and self._connection.is_closed():
+            self.close()  # while nobody looked
         if self._client is None:
             self._wait(self._submit(self._connect()), "connect", path)
-        client = self._client
-        assert client is not None  # noqa: S101 - _connect has set it or raised
-        return self._wait(self._submit(action(client)), doing, path)
+        assert self._client is not None  # noqa: S101 - _connect has set it or raised
+        return self._wait(self._submit(action(self._client)), doing, path)
 
     def _submit(self, action: Coroutine[Any, Any, Result]) -> concurrent.futures.Future[Result]:
         return asyncio.run_coroutine_threadsafe(action, self._loop)
@@ -267,16 +271,16 @@ class ArchiveHost:
                 **options,
             )
         except (asyncssh.KeyImportError, asyncssh.KeyEncryptionError) as error:
-            raise ConfigError(
-                f"TRANSFER_SSH_KEY={self._key or ''} holds no private key that works without a passphrase ({error})"
-            ) from error
+            sentence = f"TRANSFER_SSH_KEY={self._key} holds no private key that works without a passphrase ({error})"
+            raise ConfigError(sentence) from error
         self._client = await self._connection.start_sftp_client(path_errors="surrogateescape")
 
     def close(self) -> None:
         """Drop the connection; the next call makes a new one."""
         connection, self._connection, self._client = self._connection, None, None
         if connection is not None:
-            self._submit(_closed(connection)).result(CONNECT_TIMEOUT_S)
+            with contextlib.suppress(TimeoutError):
+                self._submit(_closed(connection)).result(CONNECT_TIMEOUT_S)
 
     def _mapped(self, error: Exception, doing: str, path: str) -> PipelineError:
         where = f"{self._user}@{self.host}:{self._port}"
@@ -388,14 +392,6 @@ def _demand_space(directory: Path, archive: RemoteArchive, done: int) -> None:
             f"no space in {directory} for {archive.name}: {missing:,} bytes are missing and {RESERVE_BYTES:,} must "
             f"stay free, but only {free:,} are; make room, or point TRANSFER_STAGING at a larger volume"
         )
-
-
-def _sync_directory(directory: Path) -> None:
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def _local_error(error: OSError, directory: Path) -> OperatorError:

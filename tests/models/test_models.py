@@ -322,6 +322,18 @@ def test_a_gated_repository_without_the_right_token_says_how_to_get_one(
         assert hub.sent_bytes == 0  # nothing large before the question is settled
 
 
+def test_gated_models_brought_by_hand_need_no_token(workshop: Workshop) -> None:
+    hub_manifest(workshop)
+    for part, files in {"speech": {"model.bin": WEIGHTS}, "judge": REPO}.items():
+        (workshop.root / "own" / part).mkdir(parents=True)
+        for name, data in files.items():
+            (workshop.root / "own" / part / name).write_bytes(data)
+    done = workshop.run("fetch", "own", HF_ENDPOINT="http://127.0.0.1:1")
+    assert done.returncode == 0, done.stderr
+    assert "judge: 5 files that nothing pins are recorded as they are" in done.stdout
+    resolve("own", workshop.root)
+
+
 def test_a_file_that_differs_from_what_the_hub_states_is_refused(workshop: Workshop, hub: HubServer) -> None:
     hub_manifest(workshop)
     hub.stated["model-2.safetensors"] = "1" * 64

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Self
@@ -20,6 +21,7 @@ class _Files(asyncssh.SFTPServer):
     def __init__(self, channel: asyncssh.SSHServerChannel[bytes], owner: SftpHost) -> None:
         super().__init__(channel, chroot=str(owner.files).encode())
         self._owner, self._channel = owner, channel
+        owner.channels.append(channel)
 
     def read(self, file_obj: object, offset: int, size: int) -> bytes | Awaitable[bytes]:
         self._owner.bytes_asked += size
@@ -36,6 +38,7 @@ class SftpHost:
         self.user_key, self.known_hosts = folder / "user_key", folder / "known_hosts"
         self.on_read: Callable[[int, Any], None] | None = None
         self.bytes_asked, self.port = 0, 0
+        self.channels: list[asyncssh.SSHServerChannel[bytes]] = []
         self._host_key = asyncssh.generate_private_key("ssh-ed25519")
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever)
@@ -71,6 +74,12 @@ class SftpHost:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
         self._loop.close()
+
+    def drop_connections(self) -> None:
+        """Close every connection from this side, and let the clients notice."""
+        for channel in self.channels:
+            self._loop.call_soon_threadsafe(channel.get_connection().close)
+        time.sleep(0.3)
 
     def write_known_hosts(self, key: asyncssh.SSHKey) -> None:
         self.known_hosts.write_text(f"[127.0.0.1]:{self.port} {key.export_public_key().decode()}")
