@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -29,7 +28,7 @@ def command_env(environ: dict[str, str]) -> dict[str, str]:
     return {**kept, **environ}
 
 
-def run(command: str, environ: dict[str, str], **options: str) -> subprocess.CompletedProcess[str]:
+def run(command: str, environ: dict[str, str]) -> subprocess.CompletedProcess[str]:
     """Run a command of the guide word for word in ra_app/."""
     return subprocess.run(
         ["bash", "-c", command],
@@ -39,15 +38,7 @@ def run(command: str, environ: dict[str, str], **options: str) -> subprocess.Com
         text=True,
         check=False,
         timeout=120,
-        **options,
     )
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @pytest.fixture(scope="session")

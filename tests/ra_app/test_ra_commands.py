@@ -2,50 +2,16 @@
 
 from __future__ import annotations
 
-import shlex
 import shutil
-import sys
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from app import create_app
 from app.config import load_settings
-from local.services.process import ServerProcess
-from tests.ra_app.conftest import RA_APP, command_env, free_port
+from tests.ra_app.conftest import RA_APP
+from tests.ra_app.serving import GUNICORN, serving, status
 from tests.ra_app.world import Visitor, World
-
-
-@contextmanager
-def serving(command: str, port: int, environ: dict[str, str], logs: Path) -> Iterator[str]:
-    """Run a server until the block ends; yields its address."""
-    program, *rest = shlex.split(command)
-    tool = Path(sys.executable).parent / program
-    server = ServerProcess(
-        program, [tool, *rest], logs / "server.log", logs / "server.pid", env=command_env(environ), cwd=RA_APP
-    )
-    server.start()
-    try:
-        address = f"http://127.0.0.1:{port}"
-        server.wait_ready(lambda: _status(f"{address}/healthz") is not None, 30)
-        yield address
-    finally:
-        server.stop()
-
-
-def _status(address: str) -> int | None:
-    try:
-        with urllib.request.urlopen(address, timeout=5) as answer:  # noqa: S310 - our own http address
-            return int(answer.status)
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code
-    except OSError:
-        return None
 
 
 @pytest.mark.parametrize(
@@ -58,29 +24,26 @@ def _status(address: str) -> int | None:
 )
 @pytest.mark.usefixtures("app")
 def test_the_app_is_served_by(ra_env: dict[str, str], tmp_path: Path, command: str) -> None:
-    port = free_port()
-    with serving(command.format(port=port), port, ra_env, tmp_path) as address:
-        assert _status(f"{address}/healthz") == 200
-        assert _status(f"{address}/login") == 200
-        assert _status(f"{address}/static/css/app.css") == 200
+    with serving(command, ra_env, tmp_path) as address:
+        assert status(f"{address}/healthz") == 200
+        assert status(f"{address}/login") == 200
+        assert status(f"{address}/static/css/app.css") == 200
 
 
 @pytest.mark.usefixtures("app")
 def test_flask_app_need_not_be_set(ra_env: dict[str, str], tmp_path: Path) -> None:
-    port = free_port()
     environ = {name: value for name, value in ra_env.items() if name != "FLASK_APP"}
-    with serving(f"flask run --port {port}", port, environ, tmp_path) as address:
-        assert _status(f"{address}/healthz") == 200
+    with serving("flask run --port {port}", environ, tmp_path) as address:
+        assert status(f"{address}/healthz") == 200
 
 
 def test_errors_go_to_the_log_file_where_there_is_a_directory_for_it(ra_env: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "logs").mkdir()
     shutil.copy(RA_APP / "gunicorn.conf.py", tmp_path)
-    port = free_port()
     lame = {**ra_env, "DATABASE_URL": "postgresql://ra_app@127.0.0.1:1/x"}
-    command = f'gunicorn --config {tmp_path}/gunicorn.conf.py --bind 127.0.0.1:{port} "app:create_app()"'
-    with serving(command, port, lame, tmp_path) as address:
-        assert _status(f"{address}/healthz") == 503
+    command = GUNICORN.replace("gunicorn", f"gunicorn --config {tmp_path}/gunicorn.conf.py")
+    with serving(command, lame, tmp_path) as address:
+        assert status(f"{address}/healthz") == 503
     assert "Postgres does not answer" in (tmp_path / "logs" / "error.log").read_text()
     assert "Postgres does not answer" in (tmp_path / "server.log").read_text()
     assert "Booting worker" not in (tmp_path / "logs" / "error.log").read_text()

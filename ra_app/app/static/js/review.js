@@ -42,11 +42,12 @@ listen((key) => (keys.has(key) ? () => labels.toggle(key) : actions[key]), { isO
 helpButton.hidden = false;
 helpButton.addEventListener("click", () => help.showModal());
 
-// A mouse click leaves the focus on the box, where Space would change the label again instead of playing.
-form.addEventListener("pointerup", (event) => {
-  const box = event.target.closest(".choice")?.querySelector("input");
-  if (box) setTimeout(() => box.blur());
-});
+// A click by mouse must not take the keys along: with the focus left on a box or sentence, Space and Enter would act on it
+// again instead of playing and submitting. Reached by Tab, a control keeps its keys.
+const KEEPS_FOCUS = ".choice input, .confidence input, .segment, audio, summary";
+document.addEventListener("pointerup", () => setTimeout(() => {
+  if (document.activeElement?.matches(KEEPS_FOCUS)) document.activeElement.blur();
+}));
 
 // One form, one submission: a second Enter while the page is leaving does nothing.
 let leaving = false;

@@ -1,0 +1,55 @@
+"""The app as it is deployed: gunicorn in ra_app/, waited for and stopped."""
+
+from __future__ import annotations
+
+import shlex
+import socket
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from local.services.process import ServerProcess
+from tests.ra_app.conftest import RA_APP, command_env
+
+START_TIMEOUT_S = 60
+GUNICORN = 'gunicorn --bind 127.0.0.1:{port} "app:create_app()"'
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextmanager
+def serving(command: str, environ: dict[str, str], logs: Path) -> Iterator[str]:
+    """Run a server until the block ends; `{port}` in the command is a free one. Yields its address."""
+    port = free_port()
+    program, *rest = shlex.split(command.format(port=port))
+    tool = Path(sys.executable).parent / program
+    server = ServerProcess(
+        program, [tool, *rest], logs / "server.log", logs / "server.pid", env=command_env(environ), cwd=RA_APP
+    )
+    server.start()
+    try:
+        address = f"http://127.0.0.1:{port}"
+        server.wait_ready(lambda: status(f"{address}/healthz") is not None, START_TIMEOUT_S)
+        yield address
+    finally:
+        server.stop()
+
+
+def status(address: str) -> int | None:
+    """What the address answers, or None when nobody listens."""
+    try:
+        with urllib.request.urlopen(address, timeout=5) as answer:  # noqa: S310 - our own http address
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code
+    except OSError:
+        return None
