@@ -20,10 +20,6 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from models import resolve
-from moderation.cope_a import load_cope_a
-from transcription.whisperx_engine import load_transcriber
-
 import scratch
 from audio import SAMPLE_RATE, decode
 from batches import Batches
@@ -32,11 +28,14 @@ from db import Database, Verdict
 from device import choose_device
 from errors import PayloadError, PermanentError, PipelineError
 from job_queue import Claim, ClipRef
+from models import resolve
+from moderation.cope_a import load_cope_a
 from moderation.policies import Policy, load_policies
 from moderation.scorer import Scorer
 from payloads import TranscribeJob, parse_transcribe_job
 from s3_utils import ObjectStore
 from transcription import Transcriber, Transcript
+from transcription.whisperx_engine import load_transcriber
 from utils import event
 from workers.base import main
 from workers.jobs import JobWorker
