@@ -1,0 +1,86 @@
+"""Policies and labelled texts, as the demo classifier reads them."""
+
+import json
+import random
+import re
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+DATA = HERE / "data"
+POLICIES = HERE.parent.parent / "policies"
+POLICY_IDS = ("violent-threats", "hate-speech", "scams-and-fraud", "medical-misinformation")
+
+VALIDATION_SHARE = (
+    0.2  # of the scenarios: enough to choose thresholds, and still most of the data to learn from
+)
+FILLERS = ("um", "uh", "like", "you know", "I mean", "so", "okay", "right")
+PUNCTUATION = re.compile(r"[.,!?;:\"]")
+OVERVIEW = re.compile(r"^## Overview\n(.*?)(?=^## )", re.MULTILINE | re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Example:
+    """A text, one policy, and whether the text violates it; `scenario` groups texts made from one template."""
+
+    text: str
+    policy: str
+    violates: bool
+    scenario: str
+
+
+def overview(policy_file: Path) -> str:
+    """The Overview section of a policy file, lines joined. Raises ValueError if the file has none."""
+    found = OVERVIEW.search(policy_file.read_text())
+    if found is None:
+        raise ValueError(f"{policy_file.name} has no Overview section")
+    return " ".join(found.group(1).split())
+
+
+def overviews() -> dict[str, str]:
+    """Policy id to Overview text, for the four policies."""
+    return {policy: overview(POLICIES / f"{policy}.md") for policy in POLICY_IDS}
+
+
+def read_rows(path: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
+
+
+def labelled(path: Path) -> list[Example]:
+    """Every text of a file with a `labels` object, once for each policy."""
+    return [
+        Example(str(row["text"]), policy, bool(row["labels"][policy]), str(row.get("scenario", row["text"])))  # type: ignore[index]
+        for row in read_rows(path)
+        for policy in POLICY_IDS
+    ]
+
+
+def policy_tests(policy: str) -> list[Example]:
+    """The test sentences that stand beside a policy: {"text", "violates", "why"} a line."""
+    return [
+        Example(str(row["text"]), policy, bool(row["violates"]), f"tests/{policy}/{number}")
+        for number, row in enumerate(read_rows(POLICIES / "tests" / f"{policy}.jsonl"), start=1)
+    ]
+
+
+def is_validation(scenario: str) -> bool:
+    """Whether a scenario is held back from training. By hash, so that adding scenarios moves none of the others."""
+    return zlib.crc32(scenario.encode()) % 1000 < VALIDATION_SHARE * 1000
+
+
+def like_a_transcript(text: str, rng: random.Random) -> str:
+    """The text as speech recognition might have written it: no case, lost punctuation, fillers, lost words."""
+    if rng.random() < 0.5:
+        text = PUNCTUATION.sub("", text)
+    if rng.random() < 0.5:
+        text = text.lower()
+    if rng.random() < 0.2:
+        text = text.replace("'", "")
+    words = text.split()
+    if rng.random() < 0.5:
+        for _ in range(rng.randint(1, 3)):
+            words.insert(rng.randrange(len(words) + 1), rng.choice(FILLERS))
+    if rng.random() < 0.3:
+        words = [word for word in words if rng.random() > 0.04] or words
+    return " ".join(words)
