@@ -149,7 +149,7 @@ def load_cope_a(
     _check_files(base_dir, adapter_dir)
     try:
         model, tokenizer = _load(base_dir, adapter_dir, device)
-    except (OSError, RuntimeError, ValueError, KeyError) as error:
+    except Exception as error:  # the libraries raise bare Exception for damaged weights and tokenizers
         if "out of memory" in str(error).lower():
             raise OperatorError(
                 f"{device.description} has too little memory for the moderation model in {base_dir}: {error}"
@@ -227,8 +227,8 @@ def answer_ids(tokenizer: Any) -> tuple[int, int]:
     before = tokenizer(prompt, add_special_tokens=False)["input_ids"]
     ids = []
     for answer in ("0", "1"):
-        # The prompt is tokenised without its answer, so what counts is what this token adds to the prompt's tokens. (Some
-        # tokenizers split the newlines in front of a digit otherwise than at the end; comparing token lists would fail.)
+        # The prompt is tokenised without its answer, so what counts is what this token adds to the prompt's tokens.
+        # Some tokenizers split newlines in front of a digit otherwise than at the end: the lists need not be equal.
         token = tokenizer(prompt + answer, add_special_tokens=False)["input_ids"][-1]
         if token == tokenizer.unk_token_id or tokenizer.decode([*before, token]) != tokenizer.decode(before) + answer:
             raise ModelError(f'"{answer}" is no single token behind the prompt for this tokenizer')
@@ -239,8 +239,8 @@ def answer_ids(tokenizer: Any) -> tuple[int, int]:
 def _start_ids(tokenizer: Any) -> list[int]:
     """The beginning-of-sequence token as a list, empty where there is none.
 
-    Gemma falls apart without its `<bos>`, and some copies of its tokenizer have lost the setting that adds it. Models
-    like SmolLM name a beginning token, but were trained without one, and their tokenizers do not add it.
+    It stands there if the tokenizer itself adds it. Gemma gets its `<bos>` in any case: it falls apart without, and
+    some copies of its tokenizer have lost the setting that adds it.
     """
     start = tokenizer.bos_token_id
     added = tokenizer("a")["input_ids"][:1] == [start]

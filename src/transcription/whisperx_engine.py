@@ -205,10 +205,8 @@ def load_transcriber(model_dir: Path, *, name: str, device: Device, batch_size: 
         raise OperatorError("this process has a speech model already; one engine per process")
     try:
         pipeline = _load_pipeline(model_dir, device)
-    except BaseException as error:
+    except Exception as error:  # the libraries raise bare Exception for a damaged tokenizer
         _loaded.release()
-        if not isinstance(error, (RuntimeError, ValueError, OSError)):
-            raise
         if _is_out_of_memory(error):
             raise OperatorError(
                 f"{device.description} has too little memory for the speech model in {model_dir}: {error}"
