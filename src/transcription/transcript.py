@@ -41,7 +41,7 @@ class Transcript:
 
 
 class Transcriber(Protocol):
-    """A speech model. One per process: it keeps state between the steps of a call and is not for two threads."""
+    """A speech model. A worker loads one: it keeps state between the steps of a call, and gigabytes of weights."""
 
     @property
     def name(self) -> str:

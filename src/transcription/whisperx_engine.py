@@ -11,7 +11,7 @@ its model, features, options and merging of speech into windows, and replaces th
 4. the gate drops windows that are not speech (`gate`), and the rest becomes sentences with times (`sentences`).
 
 No step looks from one clip at another, so results do not depend on what else is in the call.
-Nothing is downloaded. One engine per process: the tokenizer keeps state, and a second model would double the memory.
+Nothing is downloaded. A worker loads one engine; threads that share it take turns, because tokenizers keep state.
 """
 
 from __future__ import annotations
@@ -54,7 +54,6 @@ MAX_CPU_THREADS = 8  # CTranslate2 gains nothing beyond, for one batch at a time
 # 36 s in fours and 39 s in sixteens, at a peak of 1.0, 1.3 and 2.3 GB.
 MAX_CPU_BATCH = 4
 _FILES = ("model.bin", "config.json", "tokenizer.json")
-_loaded = threading.Lock()  # held by the process's one engine
 
 log = logging.getLogger(__name__)
 
@@ -122,6 +121,7 @@ class WhisperxTranscriber:
     """The `Transcriber` over one Whisper model; made by `load_transcriber`."""
 
     def __init__(self, pipeline: Any, *, name: str, batch_size: int) -> None:
+        self._turn = threading.Lock()
         self._pipeline = pipeline
         self._model: _Model = pipeline.model
         self._batch_size = batch_size
@@ -142,17 +142,15 @@ class WhisperxTranscriber:
         heard: dict[int, list[_Heard]] = {index: [] for index in range(len(clips))}
         for begin in range(0, len(tasks), self._batch_size):
             batch = tasks[begin : begin + self._batch_size]
-            with _out_of_memory_explained(self._batch_size):
+            with self._turn, _out_of_memory_explained(self._batch_size):
                 results = self._hear(batch, languages)
             for task, result in zip(batch, results, strict=True):
                 heard[task.clip].append(result)
         return [_transcript(speech[index], heard[index], languages.get(index)) for index in range(len(clips))]
 
     def close(self) -> None:
-        """Give the model's memory back; the process may then load another."""
+        """Give the model's memory back."""
         self._model.model.unload_model()
-        if _loaded.locked():
-            _loaded.release()
 
     def _hear(self, batch: Sequence[_Task], languages: dict[int, tuple[str, float]]) -> list[_Heard]:
         """Transcribe one batch of windows, and note the languages of the clips whose leading window is in it."""
@@ -198,15 +196,12 @@ def load_transcriber(model_dir: Path, *, name: str, device: Device, batch_size: 
     ModelError
         The model is missing, incomplete or unreadable.
     OperatorError
-        The process has an engine already, or the device lacks the memory.
+        The device lacks the memory.
     """
     _check_files(model_dir)
-    if not _loaded.acquire(blocking=False):
-        raise OperatorError("this process has a speech model already; one engine per process")
     try:
         pipeline = _load_pipeline(model_dir, device)
     except Exception as error:  # the libraries raise bare Exception for a damaged tokenizer
-        _loaded.release()
         if _is_out_of_memory(error):
             raise OperatorError(
                 f"{device.description} has too little memory for the speech model in {model_dir}: {error}"

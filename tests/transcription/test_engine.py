@@ -1,0 +1,201 @@
+"""The engine around Whisper, on a tiny one whose words are known."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from device import Device, choose_device
+from errors import ModelError, OperatorError
+from transcription.gate import REASONS
+from transcription.whisperx_engine import MAX_CPU_BATCH, WhisperxTranscriber, load_transcriber
+
+CPU = Device("cpu", "CPU", "int8", "float32")
+SAID = "Hello there, this is a test. It has two sentences."  # as conftest's
+RATE = 16_000
+Samples = npt.NDArray[np.float32]
+
+
+def silence(seconds: float) -> Samples:
+    return np.zeros(int(seconds * RATE), np.float32)
+
+
+def test_what_is_said_comes_out_with_times_and_quality(tiny: WhisperxTranscriber, speech: Samples) -> None:
+    (transcript,) = tiny.transcribe([speech])
+    assert transcript.text == SAID
+    assert transcript.language == "en"
+    assert transcript.language_probability is not None
+    assert 0 < transcript.language_probability <= 1
+    assert not transcript.no_speech
+    assert transcript.no_speech_reason is None
+    assert [segment.text for segment in transcript.segments] == [
+        "Hello there, this is a test.",
+        "It has two sentences.",
+    ]
+    assert 0 <= transcript.segments[0].start < transcript.segments[0].end <= transcript.segments[1].start
+    assert transcript.segments[1].end <= len(speech) / RATE
+    for value in (transcript.avg_logprob, transcript.no_speech_prob, transcript.compression_ratio):
+        assert isinstance(value, float)
+    assert transcript.segments[0].avg_logprob == transcript.avg_logprob
+    assert transcript.avg_logprob is not None
+    assert transcript.avg_logprob <= 0
+
+
+def test_a_long_clip_goes_through_in_windows(tiny: WhisperxTranscriber, speech: Samples) -> None:
+    (transcript,) = tiny.transcribe([np.tile(speech, 8)])
+    count = transcript.text.count("Hello there")
+    assert count > 2
+    assert transcript.text == " ".join([SAID] * count)
+    starts = [segment.start for segment in transcript.segments]
+    assert starts == sorted(starts)
+
+
+def test_clips_keep_their_places_among_clips_without_speech(tiny: WhisperxTranscriber, speech: Samples) -> None:
+    clips = [silence(3), speech, silence(0), np.tile(speech, 4), silence(1), speech]
+    together = tiny.transcribe(clips)
+    assert [transcript.no_speech for transcript in together] == [True, False, True, False, True, False]
+    assert together == [tiny.transcribe([clip])[0] for clip in clips]
+
+
+def test_no_clips_no_transcripts(tiny: WhisperxTranscriber) -> None:
+    assert tiny.transcribe([]) == []
+
+
+def test_a_clip_without_speech_is_never_shown_to_whisper(
+    tiny: WhisperxTranscriber, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tiny, "_hear", None)  # calling it would fail
+    (transcript,) = tiny.transcribe([silence(20)])
+    assert transcript.no_speech
+    assert transcript.no_speech_reason == "no-speech-found"
+    assert transcript.text == ""
+    assert transcript.segments == ()
+    assert transcript.language is None
+    assert transcript.speech_s == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "logprob", "no_speech", "reason"),
+    [
+        ("Thanks for watching!", -0.9, 0.2, "phantom-phrase"),
+        ("We met.", -1.5, 0.9, "not-speech"),
+        ("", -0.1, 0, "no-words"),
+        ("no " * 100, -0.1, 0, "repetition"),
+    ],
+)
+def test_a_clip_with_nothing_left_behind_the_gate_has_no_speech(
+    tiny: WhisperxTranscriber,
+    speech: Samples,
+    monkeypatch: pytest.MonkeyPatch,
+    text: str,
+    logprob: float,
+    no_speech: float,
+    reason: str,
+) -> None:
+    _let_it_hear(tiny, monkeypatch, [(text, logprob, no_speech)])
+    (transcript,) = tiny.transcribe([speech])
+    assert transcript.no_speech
+    assert transcript.no_speech_reason == reason
+    assert reason in REASONS
+    assert (transcript.text, transcript.segments, transcript.language) == ("", (), None)
+    assert transcript.avg_logprob == pytest.approx(logprob)  # of the dropped window, so that it can be checked
+
+
+def test_only_bad_windows_are_dropped(
+    tiny: WhisperxTranscriber, speech: Samples, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip = np.concatenate([speech, silence(25), speech])
+    _let_it_hear(tiny, monkeypatch, [("We met.", -0.2, 0.01), ("Thank you.", -0.9, 0.5)])
+    (transcript,) = tiny.transcribe([clip])
+    assert not transcript.no_speech
+    assert transcript.text == "We met."
+    assert transcript.avg_logprob == pytest.approx(-0.2)
+
+
+def _let_it_hear(
+    engine: WhisperxTranscriber, monkeypatch: pytest.MonkeyPatch, words: list[tuple[str, float, float]]
+) -> None:
+    from transcription.whisperx_engine import _Decoded
+
+    queue = list(words)
+
+    def generate(_encoded: Any, tokenizers: list[Any], _options: Any) -> list[_Decoded]:
+        return [_Decoded(*queue.pop(0)) for _ in tokenizers]
+
+    monkeypatch.setattr(engine._model, "generate_scored", generate)
+
+
+def test_two_threads_take_turns(tiny: WhisperxTranscriber, speech: Samples) -> None:
+    results: list[str] = []
+    threads = [threading.Thread(target=lambda: results.append(tiny.transcribe([speech])[0].text)) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert results == [SAID] * 3
+
+
+# --- loading ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_name_is_recorded_and_a_cpus_batch_is_bounded(tiny_whisper: Path) -> None:
+    engine = load_transcriber(tiny_whisper, name="large-v3", device=CPU, batch_size=64)
+    assert engine.name == "large-v3"
+    assert engine._batch_size == MAX_CPU_BATCH
+    engine.close()
+
+
+@pytest.mark.parametrize("file", ["model.bin", "config.json", "tokenizer.json", "vocabulary.json"])
+def test_a_missing_file_is_named_with_the_command_that_brings_it(tiny_whisper: Path, tmp_path: Path, file: str) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_whisper, folder)
+    (folder / file).unlink()
+    with pytest.raises(ModelError, match="python -m models fetch") as caught:
+        load_transcriber(folder, name="x", device=CPU, batch_size=1)
+    assert str(folder) in str(caught.value)
+    assert file in str(caught.value)
+
+
+@pytest.mark.parametrize("file", ["model.bin", "tokenizer.json"])
+def test_a_damaged_file_is_a_model_error(tiny_whisper: Path, tmp_path: Path, file: str) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_whisper, folder)
+    content = (folder / file).read_bytes()
+    (folder / file).write_bytes(content[: len(content) // 2])
+    with pytest.raises(ModelError, match="cannot be read"):
+        load_transcriber(folder, name="x", device=CPU, batch_size=1)
+
+
+def test_out_of_memory_tells_what_to_turn(
+    tiny: WhisperxTranscriber, speech: Samples, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def encode(_: Any) -> None:
+        raise RuntimeError("CUDA failed with error out of memory")
+
+    monkeypatch.setattr(tiny._model, "encode", encode)
+    with pytest.raises(OperatorError, match="reduce BATCH_SIZE"):
+        tiny.transcribe([speech])
+
+
+# --- the device ------------------------------------------------------------------------------------------------------
+
+
+def test_auto_and_cpu_find_a_device() -> None:
+    assert choose_device("cpu").name == "cpu"
+    assert choose_device("cpu").compute_type == "int8"
+    assert choose_device("auto").name in {"cpu", "cuda"}
+
+
+def test_cuda_without_cuda_is_the_operators_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(OperatorError, match="DEVICE is cuda"):
+        choose_device("cuda")
+    assert choose_device("auto").name == "cpu"
