@@ -23,6 +23,7 @@ from app import accounts
 from local.services import Services
 
 PASSWORD = "correct horse battery"
+QUICK = {"compression_level": "0", "frame_duration": "60"}  # encoding is no part of what is tested
 RATE = 48_000  # Opus knows no other clock
 # Names that stand nowhere else, so that one byte of them in an answer is a leak.
 POLICY = "policy-zeta-7f3"
@@ -34,7 +35,7 @@ def tone(seconds: float, hertz: float = 440.0) -> bytes:
     buffer = io.BytesIO()
     samples = (0.2 * 32767 * np.sin(2 * math.pi * hertz * np.arange(int(RATE * seconds)) / RATE)).astype(np.int16)
     with av.open(buffer, "w", format="ogg") as container:
-        stream = container.add_stream("libopus", rate=RATE, layout="mono", bit_rate=32_000)
+        stream = container.add_stream("libopus", rate=RATE, layout="mono", bit_rate=32_000, options=QUICK)
         for start in range(0, samples.size, RATE):
             part = samples[start : start + RATE].reshape(1, -1)
             frame = av.AudioFrame.from_ndarray(part, format="s16", layout="mono")

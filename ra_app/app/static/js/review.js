@@ -43,11 +43,15 @@ helpButton.hidden = false;
 helpButton.addEventListener("click", () => help.showModal());
 
 // A click by mouse must not take the keys along: with the focus left on a box or sentence, Space and Enter would act on it
-// again instead of playing and submitting. Reached by Tab, a control keeps its keys.
-const KEEPS_FOCUS = ".choice input, .confidence input, .segment, audio, summary";
+// again instead of playing and submitting, and the player's time line swallows every key. Reached by Tab, they keep them.
+const KEEPS_FOCUS = ".choice input, .confidence input, .segment, summary";
 document.addEventListener("pointerup", () => setTimeout(() => {
   if (document.activeElement?.matches(KEEPS_FOCUS)) document.activeElement.blur();
 }));
+player.audio.addEventListener("focusin", () => {
+  // The native controls tell nothing of the pointer; whether the focus ring shows tells mouse from keyboard.
+  if (!player.audio.matches(":focus-visible")) setTimeout(() => player.audio.blur());
+});
 
 // One form, one submission: a second Enter while the page is leaving does nothing.
 let leaving = false;
