@@ -96,10 +96,12 @@ class ServerProcess:
     stop_signal: signal.Signals = signal.SIGTERM
     privileges: Sequence[str] = ()  # further arguments of setpriv, to run as somebody else
     popen: subprocess.Popen[bytes] | None = field(default=None, init=False)
+    _asked: bool = field(default=False, init=False)  # to stop; a second signal may mean "at once"
 
     def start(self) -> None:
         """Start the server. It may not be ready yet when this returns."""
         self.reap()
+        self._asked = False
         self.log.parent.mkdir(parents=True, exist_ok=True)
         self.pidfile.parent.mkdir(parents=True, exist_ok=True)
         command = [*_setpriv(self.stop_signal, self.privileges), *(str(part) for part in self.command)]
@@ -149,8 +151,9 @@ class ServerProcess:
             time.sleep(POLL_S)
 
     def ask_to_stop(self) -> None:
-        """Send the stop signal and return at once; `stop()` waits."""
-        if self.alive() and self.popen is not None:
+        """Send the stop signal (once) and return at once; `stop()` waits."""
+        if self.alive() and self.popen is not None and not self._asked:
+            self._asked = True
             with contextlib.suppress(ProcessLookupError):
                 self.popen.send_signal(self.stop_signal)
 
