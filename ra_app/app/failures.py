@@ -27,7 +27,7 @@ RETRY_AFTER_S = 30
 
 def handle_failures(app: Flask) -> None:
     app.register_error_handler(HTTPException, show)
-    app.register_error_handler(CSRFError, show)
+    app.register_error_handler(CSRFError, form_refused)
     app.register_error_handler(sqlalchemy.exc.DBAPIError, database_failed)
     app.register_error_handler(sqlalchemy.exc.TimeoutError, database_failed)
     app.register_error_handler(StorageUnavailableError, storage_failed)
@@ -47,6 +47,16 @@ def show(error: HTTPException) -> ResponseReturnValue:
     if request.path.startswith("/audio/"):
         return Response(f"{sentence}\n", status=code, headers=headers, mimetype="text/plain")
     return render_template("error.html", code=code, title=title, sentence=sentence), code, headers
+
+
+def form_refused(error: CSRFError) -> ResponseReturnValue:
+    """A form without a valid token: mostly an old page; for everybody at once, a deployment without https."""
+    if current_app.config["SESSION_COOKIE_SECURE"] and not request.is_secure:
+        current_app.logger.warning(
+            "A form came over plain http, where browsers keep the session cookie back: serve the app over https and "
+            "set TRUSTED_PROXIES, or, for a test on one machine, SESSION_COOKIE_SECURE=false"
+        )
+    return show(error)
 
 
 def database_failed(error: sqlalchemy.exc.DBAPIError | sqlalchemy.exc.TimeoutError) -> ResponseReturnValue:
@@ -74,7 +84,7 @@ def storage_failed(error: StorageUnavailableError) -> ResponseReturnValue:
 
 def clip_missing(error: ClipMissingError) -> ResponseReturnValue:
     current_app.logger.error("%s", error)
-    return _audio_text(404, "The audio of this clip is missing. Skip it, and tell your lead its number.", {})
+    return _audio_text(404, "The audio of this clip is missing. Set it aside, and tell your lead its number.", {})
 
 
 def range_unsatisfiable(error: RangeUnsatisfiableError) -> ResponseReturnValue:

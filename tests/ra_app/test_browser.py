@@ -218,6 +218,7 @@ def test_after_a_click_by_mouse_the_keys_still_play_and_submit(page: Page, world
     page.get_by_role("button", name="Sentence number 5").click()
     page.locator(".choice", has_text="Hate speech").click()
     page.locator("#player").click()  # in its middle: on the time line
+    wait_audio(page, "document.activeElement === document.body")
     page.keyboard.press(" ")
     wait_audio(page, "!a.paused")
     expect(page.get_by_role("checkbox", name="Hate speech")).to_be_checked()

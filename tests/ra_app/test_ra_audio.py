@@ -117,7 +117,7 @@ def test_a_missing_object_is_said_to_be_missing(mira: Visitor, world: World) -> 
     clip = world.add_clip()
     answer = mira.get(f"/audio/{clip}")
     assert answer.status_code == 404
-    assert answer.text == "The audio of this clip is missing. Skip it, and tell your lead its number.\n"
+    assert answer.text == "The audio of this clip is missing. Set it aside, and tell your lead its number.\n"
     assert mira.client.head(f"/audio/{clip}").status_code == 404
 
 

@@ -70,6 +70,17 @@ def test_in_production_the_cookie_goes_over_https_only(world: World, ra_env: dic
     assert "Secure" in page.headers["Set-Cookie"]
 
 
+@pytest.mark.usefixtures("world")
+def test_a_log_in_over_plain_http_in_production_tells_the_operator_why(
+    ra_env: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    strict = create_app(load_settings({**ra_env, "FLASK_ENV": "production"}))
+    without_cookies = strict.test_client(use_cookies=False)  # as a browser is on plain http
+    answer = without_cookies.post("/login", data={"username": "mira", "password": PASSWORD, "csrf_token": "x"})
+    assert answer.status_code == 400
+    assert "serve the app over https and set TRUSTED_PROXIES" in caplog.text
+
+
 def test_logging_out_takes_a_post_and_ends_the_session(mira: Visitor) -> None:
     assert mira.get("/logout").status_code == 405
     assert mira.post("/logout").location == "/login"
