@@ -31,7 +31,7 @@ from audio import ConvertedClip, convert_to_opus
 from errors import AudioError, OperatorError, PipelineError, RetryableError
 
 CLIPS_PER_PROCESS = 100  # then a fresh one; a fork takes some 10 ms
-MEMORY_LIMIT_BYTES = 4 << 30  # of address space; a conversion touches well under 0.2 GB
+MEMORY_LIMIT_BYTES = 2 << 30  # a clip may take so much on top of the process; a conversion needs well under 0.2 GB
 POLL_S = 0.2  # how soon a request to stop is seen
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 
@@ -138,5 +138,7 @@ def _settle_in_child() -> None:
         os.close(alive)
     with contextlib.suppress(OSError, AttributeError):  # a system without prctl: pipes still end idle children
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_LIMIT_BYTES, MEMORY_LIMIT_BYTES))
+    # The limit is on address space, of which numpy's threads reserve some per core, so it counts from what is there.
+    taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (taken + MEMORY_LIMIT_BYTES, taken + MEMORY_LIMIT_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -33,7 +33,7 @@ def misbehave(source: Path, target: Path, *, max_clip_s: float) -> ConvertedClip
     if "leave" in source.name:
         os._exit(3)
     if "memory" in source.name:
-        raise MemoryError
+        bytearray(8 << 30)  # a header that claims too much
     if "disk" in source.name:
         raise OperatorError("the disk is full")
     if "term" in source.name:
