@@ -7,7 +7,8 @@ its model, features, options and merging of speech into windows, and replaces th
 1. each clip is cut into windows that hold its speech (`vad`); a clip with hardly any ends here;
 2. the windows of all clips go through the encoder in batches; the language is read off the encoder's output for the
    window of the clip that holds most speech, which comes first;
-3. Whisper decodes with beam 5, without time stamps, each window prompted with its clip's language;
+3. Whisper decodes with beam 5, without time stamps, each window prompted with its clip's language; a window whose text
+   goes round in circles is decoded once more with repetitions forbidden;
 4. the gate drops windows that are not speech (`gate`), and the rest becomes sentences with times (`sentences`).
 
 No step looks from one clip at another, so results do not depend on what else is in the call.
@@ -23,7 +24,7 @@ import os
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,7 @@ from transcription.sentences import timed_sentences
 from transcription.transcript import Samples, Segment, Transcript
 
 BEAM_SIZE = 5
+NO_LOOP_NGRAM = 5  # tokens: a phrase of so many may stand only once in a window that is decoded a second time
 MAX_CPU_THREADS = 8  # CTranslate2 gains nothing beyond, for one batch at a time
 # On a CPU a larger batch saves no time and takes memory: 16 clips with Whisper base cost 45 s of CPU time one by one,
 # 36 s in fours and 39 s in sixteens, at a peak of 1.0, 1.3 and 2.3 GB.
@@ -162,9 +164,21 @@ class WhisperxTranscriber:
                 if task.leads:
                     token, probability = guesses[0]
                     languages[task.clip] = (token.strip("<|>"), probability)
+        options = self._pipeline.options
         tokenizers = [self._tokenizer(languages[task.clip][0]) for task in batch]
-        decoded = self._model.generate_scored(encoded, tokenizers, self._pipeline.options)
-        return [_judge(task.window, item) for task, item in zip(batch, decoded, strict=True)]
+        decoded = self._model.generate_scored(encoded, tokenizers, options)
+        heard = [_judge(task.window, item) for task, item in zip(batch, decoded, strict=True)]
+        # Whisper can fall into a loop in the middle of real speech, which must not be lost: such windows are decoded
+        # once more with loops forbidden. (Whisper's own answer, sampling, differs from run to run.)
+        for index, item in enumerate(heard):
+            if item.rejected == "repetition":
+                encoded = self._model.encode(self._features(batch[index : index + 1]))
+                again = self._model.generate_scored(
+                    encoded, tokenizers[index : index + 1], replace(options, no_repeat_ngram_size=NO_LOOP_NGRAM)
+                )
+                retried = _judge(item.window, again[0])
+                heard[index] = item if retried.rejected else retried
+        return heard
 
     def _features(self, batch: Sequence[_Task]) -> Any:
         """Log-mel features, shape (batch, mels, 3000), each window padded to 30 s with silence."""

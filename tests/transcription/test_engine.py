@@ -14,7 +14,7 @@ import pytest
 from device import Device, choose_device
 from errors import ModelError, OperatorError
 from transcription.gate import REASONS
-from transcription.whisperx_engine import MAX_CPU_BATCH, WhisperxTranscriber, load_transcriber
+from transcription.whisperx_engine import MAX_CPU_BATCH, NO_LOOP_NGRAM, WhisperxTranscriber, load_transcriber
 
 CPU = Device("cpu", "CPU", "int8", "float32")
 SAID = "Hello there, this is a test. It has two sentences."  # as conftest's
@@ -98,7 +98,7 @@ def test_a_clip_with_nothing_left_behind_the_gate_has_no_speech(
     no_speech: float,
     reason: str,
 ) -> None:
-    _let_it_hear(tiny, monkeypatch, [(text, logprob, no_speech)])
+    _let_it_hear(tiny, monkeypatch, [(text, logprob, no_speech)] * 2)  # a repetition is heard twice
     (transcript,) = tiny.transcribe([speech])
     assert transcript.no_speech
     assert transcript.no_speech_reason == reason
@@ -118,17 +118,30 @@ def test_only_bad_windows_are_dropped(
     assert transcript.avg_logprob == pytest.approx(-0.2)
 
 
+def test_a_loop_is_decoded_again_with_loops_forbidden(
+    tiny: WhisperxTranscriber, speech: Samples, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = _let_it_hear(tiny, monkeypatch, [("I will " * 80, -0.1, 0.01), ("I will come for you.", -0.3, 0.01)])
+    (transcript,) = tiny.transcribe([speech])
+    assert transcript.text == "I will come for you."
+    assert [options.no_repeat_ngram_size for options in asked] == [0, NO_LOOP_NGRAM]
+
+
 def _let_it_hear(
     engine: WhisperxTranscriber, monkeypatch: pytest.MonkeyPatch, words: list[tuple[str, float, float]]
-) -> None:
+) -> list[Any]:
+    """Put words into Whisper's mouth, window by window; the options of each call are noted in the list returned."""
     from transcription.whisperx_engine import _Decoded
 
     queue = list(words)
+    asked: list[Any] = []
 
-    def generate(_encoded: Any, tokenizers: list[Any], _options: Any) -> list[_Decoded]:
+    def generate(_encoded: Any, tokenizers: list[Any], options: Any) -> list[_Decoded]:
+        asked.append(options)
         return [_Decoded(*queue.pop(0)) for _ in tokenizers]
 
     monkeypatch.setattr(engine._model, "generate_scored", generate)
+    return asked
 
 
 def test_two_threads_take_turns(tiny: WhisperxTranscriber, speech: Samples) -> None:
