@@ -15,7 +15,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -189,18 +189,18 @@ class Demo:
         return there
 
 
-@contextlib.contextmanager
-def ended_by_signals() -> Iterator[None]:
-    """SIGTERM and SIGINT raise KeyboardInterrupt, once; while things are being stopped further ones change nothing."""
-
-    def interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
-        for name in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(name, signal.SIG_IGN)
-        raise KeyboardInterrupt
-
+def _on_signal(handler: Callable[[int, FrameType | None], None]) -> None:
     for name in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(name, interrupt)
-    yield
+        signal.signal(name, handler)
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
+    _on_signal(_no_more)
+    raise KeyboardInterrupt
+
+
+def _no_more(_number: int, _frame: FrameType | None) -> None:
+    """Nothing may cut the stopping short. Not SIG_IGN: a program started just now would inherit that."""
 
 
 def main(command: str) -> int:
@@ -208,7 +208,8 @@ def main(command: str) -> int:
     services = Services(paths.DEMO)
     if command == "reset":
         return reset(screen, services)
-    with ended_by_signals(), contextlib.ExitStack() as cleanup:
+    _on_signal(_interrupt)
+    with contextlib.ExitStack() as cleanup:
         demo = Demo(screen, services, cleanup)
         try:
             return run(demo, serve=command == "run")
@@ -219,8 +220,7 @@ def main(command: str) -> int:
             screen.say(f"\n{error}", "red")
             return EXIT_FAILED
         finally:
-            for name in (signal.SIGTERM, signal.SIGINT):
-                signal.signal(name, signal.SIG_IGN)  # nothing may cut the stopping short
+            _on_signal(_no_more)
             programs.stop_all(demo.programs)
 
 
