@@ -37,6 +37,7 @@ from local.services.state import write_private
 
 STALL_S = 10 * 60.0  # without a change of any count; a busy machine needs a minute for a clip
 BATCH_LIMIT_S = 2 * 3600.0
+CLEAR_S = 15.0  # from a batch's completion until its scratch and keys must be gone; the checks tell if they are not
 LOOK_S = 0.5
 EXIT_FAILED, EXIT_INTERRUPTED = 1, 130
 
@@ -99,6 +100,9 @@ class Demo:
                         f"Nothing moved for {now - moved:.0f} s, {now - began:.0f} s after the start; {progress}. "
                         f"See the logs in {paths.shown(paths.LOGS)}."
                     )
+                time.sleep(LOOK_S)
+            deadline = time.monotonic() + CLEAR_S
+            while reader.traces_left(progress.batch_id or "") and time.monotonic() < deadline:
                 time.sleep(LOOK_S)
         return progress
 

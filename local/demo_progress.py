@@ -9,6 +9,7 @@ from typing import cast
 import psycopg2
 import redis
 
+from local.demo_paths import SCRATCH
 from local.services import Services
 from local.services.ssh import REMOTE_DIR
 from local.services.stack import DATABASE
@@ -64,6 +65,12 @@ class Reader:
         with connect_redis(self._services) as client:
             found = cast("bytes | None", client.hget(TAKEN, field))
         return found.decode() if found is not None else None
+
+    def traces_left(self, batch_id: str) -> bool:
+        """Whether a complete batch is not cleared yet: the worker records completion first, then clears."""
+        with connect_redis(self._services) as client:
+            keys = any(True for _ in client.scan_iter(f"batch:{batch_id}:*"))
+        return keys or (SCRATCH / batch_id).exists()
 
     def read(self) -> Progress:
         batch_id = self.batch_id()
