@@ -4,8 +4,9 @@ One forward pass per text; the answer is the comparison of two logits behind the
 text is parsed, so there is no unreadable answer. What has gone wrong elsewhere, and is ruled out here:
 
 - Gemma-2 under SDPA silently drops its attention soft-cap: attention is "eager", checked after loading;
-- left padding read at `mask.sum() - 1`: batches are padded on the left, and read at index -1;
-- logits over 256,000 tokens for every position: only those of the last position are computed;
+- padding that moves the answer: batches are padded on the right, and each is read at its own last token;
+- logits over 256,000 tokens for every position: only those of the last tokens are computed;
+- the policy computed anew for every text: it is computed once and shared (`prefix_cache`);
 - an adapter merged into quantised weights: it is merged in the dtype of loading (bfloat16 or float32);
 - a prompt whose end is cut off: only the content is shortened (`prompt`).
 
@@ -25,7 +26,8 @@ from typing import Any, Literal
 from device import Device
 from errors import ModelError, OperatorError
 from moderation.policies import Policy
-from moderation.prompt import PROMPT_VERSION, Prompt, build_prompt, fit_prompt
+from moderation.prefix_cache import PrefixCache, shared_start
+from moderation.prompt import PROMPT_VERSION, Prompt, build_prompt, fit_prompt, prompt_head
 from moderation.scorer import Score
 
 MAX_TOKENS = 8192  # CoPE-A's window for policy and content together
@@ -59,6 +61,7 @@ class CopeA:
         self._tokens_per_batch = tokens_per_batch
         self._answers = answer_ids(tokenizer)
         self._start = _start_ids(tokenizer)
+        self._prefixes = PrefixCache(model)
         self.name = name
         self.prompt_version = PROMPT_VERSION if reads == "full" else f"{PROMPT_VERSION}-{reads}"
 
@@ -70,10 +73,11 @@ class CopeA:
         """See `Scorer`. Texts of similar length share a forward pass."""
         prompts = [self._prompt(policy, text) for text in texts]
         ids = [self.encode(prompt.text) for prompt in prompts]
+        head = self.encode(prompt_head(self._wording(policy)))
         scores: dict[int, Score] = {}
         for batch in _batches([len(item) for item in ids], self._tokens_per_batch):
             with _out_of_memory_explained(len(batch)):
-                results = self._forward([ids[index] for index in batch])
+                results = self._forward([ids[index] for index in batch], head)
             for index, (p_violation, mass) in zip(batch, results, strict=True):
                 scores[index] = Score(p_violation, mass, prompts[index].truncated)
         return [scores[index] for index in range(len(texts))]
@@ -84,40 +88,52 @@ class CopeA:
         return self._start + ids
 
     def _prompt(self, policy: Policy, text: str) -> Prompt:
-        wording = policy.overview if self._reads == "overview" else policy.body
         for special in self._tokenizer.all_special_tokens:
             # A clip must not be able to speak the model's control tokens; this keeps them ordinary text.
             text = text.replace(special, f"{special[0]} {special[1:]}")
         try:
             return fit_prompt(
-                wording, text, max_tokens=self._max_tokens, tokenize=self.encode, detokenize=self._tokenizer.decode
+                self._wording(policy),
+                text,
+                max_tokens=self._max_tokens,
+                tokenize=self.encode,
+                detokenize=self._tokenizer.decode,
             )
         except ValueError as error:
             raise OperatorError(f"the policy {policy.id} is too long for {self.name}: {error}") from error
 
-    def _forward(self, batch: Sequence[list[int]]) -> list[tuple[float, float]]:
-        """(p_violation, mass) of each prompt."""
+    def _wording(self, policy: Policy) -> str:
+        return policy.overview if self._reads == "overview" else policy.body
+
+    def _forward(self, batch: Sequence[list[int]], head: Sequence[int] = ()) -> list[tuple[float, float]]:
+        """(p_violation, mass) of each prompt; `head` are the tokens with which the policy's prompts open."""
         import torch
 
-        width = max(map(len, batch))
-        pad = self._tokenizer.pad_token_id
-        filler = pad if pad is not None else self._tokenizer.eos_token_id or 0  # masked, so any id does
-        ids = torch.tensor([[filler] * (width - len(item)) + item for item in batch])
-        mask = torch.tensor([[0] * (width - len(item)) + [1] * len(item) for item in batch])
-        # Positions count from the first real token, or a prompt's result would depend on its neighbours' lengths.
-        positions = (mask.cumsum(-1) - 1).clamp(min=0)
+        shared = shared_start(batch, head)
+        cache = self._prefixes.for_batch(head[:shared], len(batch)) if shared else None
+        tails = [item[shared:] for item in batch]
+        width = max(map(len, tails))
+        # Padded on the right: between shared tokens and a text's own, padding would shift what lies inside a sliding
+        # window. Nothing looks to its right, so any filler does.
+        ids = torch.tensor([tail + [0] * (width - len(tail)) for tail in tails])
+        mask = torch.tensor([[1] * (shared + len(tail)) + [0] * (width - len(tail)) for tail in tails])
+        ends = torch.tensor([len(tail) - 1 for tail in tails])
+        columns, column_of = torch.unique(ends, return_inverse=True)
         device = self._model.device
         with torch.inference_mode():
             logits = self._model(
                 input_ids=ids.to(device),
                 attention_mask=mask.to(device),
-                position_ids=positions.to(device),
-                logits_to_keep=1,
-                use_cache=False,
+                past_key_values=cache,
+                use_cache=cache is not None,
+                logits_to_keep=columns.to(device),
             ).logits
         # float32: in bfloat16 a probability near 1 has steps of 0.004.
-        probabilities = torch.softmax(logits[:, -1, :].float(), dim=-1)[:, list(self._answers)].tolist()
-        return [(violates / (complies + violates), complies + violates) for complies, violates in probabilities]
+        logits = logits[torch.arange(len(tails)), column_of].float()
+        answers = logits[:, list(self._answers)]
+        violations = torch.softmax(answers, dim=-1)[:, 1]  # of the two alone: their masses may both be 0 in float32
+        masses = (torch.logsumexp(answers, dim=-1) - torch.logsumexp(logits, dim=-1)).exp()
+        return list(zip(violations.tolist(), masses.tolist(), strict=True))
 
 
 def load_cope_a(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,8 @@ from device import Device
 from errors import ModelError, OperatorError
 from moderation.cope_a import CopeA, _batches, answer_ids, check_attention, load_cope_a
 from moderation.policies import Policy
-from moderation.prompt import OMISSION, PROMPT_VERSION, build_prompt
+from moderation.prefix_cache import PrefixCache
+from moderation.prompt import OMISSION, PROMPT_VERSION, build_prompt, prompt_head
 
 CPU = Device("cpu", "CPU", "int8", "float32")
 POLICY = Policy(
@@ -43,6 +44,12 @@ def load(tiny: TinyModel, **settings: Any) -> CopeA:
 @pytest.fixture(scope="module")
 def scorer(tiny: TinyModel) -> CopeA:
     return load(tiny)
+
+
+@pytest.fixture(autouse=True)
+def no_prefix_kept(scorer: CopeA) -> None:
+    """Each test sees the policy's own pass."""
+    scorer._prefixes = PrefixCache(scorer._model)
 
 
 @pytest.fixture
@@ -116,22 +123,35 @@ def test_no_texts_no_scores(scorer: CopeA) -> None:
 # --- the traps -------------------------------------------------------------------------------------------------------
 
 
-def test_padding_is_on_the_left_and_the_answer_is_read_at_the_end(scorer: CopeA, spied: list[dict[str, Any]]) -> None:
+def test_padding_is_on_the_right_and_each_answer_is_read_at_its_own_end(
+    scorer: CopeA, spied: list[dict[str, Any]]
+) -> None:
     scorer.score(POLICY, ["hi", "a somewhat longer text about apples"])
-    (call,) = spied
-    mask = call["attention_mask"]
+    call = spied[-1]
+    mask, width = call["attention_mask"], call["input_ids"].shape[1]
     assert mask.shape[0] == 2
-    assert bool((mask[:, -1] == 1).all())
+    assert bool((mask[:, 0] == 1).all())
     assert int(mask.sum()) < mask.numel()
-    for row in range(2):
-        # With left padding, `mask.sum() - 1` points into the middle of the shorter prompt.
-        assert int(call["position_ids"][row, -1]) == int(mask[row].sum()) - 1
+    shared = mask.shape[1] - width
+    assert sorted(call["logits_to_keep"].tolist()) == sorted(int(row.sum()) - 1 - shared for row in mask)
 
 
-def test_only_the_last_positions_logits_are_computed(scorer: CopeA, spied: list[dict[str, Any]]) -> None:
-    scorer.score(POLICY, ["hi", "ho"])
-    assert all(call["logits_to_keep"] == 1 for call in spied)
-    assert all(call["logits_shape"][1] == 1 for call in spied)
+def test_only_the_last_tokens_logits_are_computed(scorer: CopeA, spied: list[dict[str, Any]]) -> None:
+    scorer.score(POLICY, ["hi", "ho", "a somewhat longer text about apples"])
+    assert spied[-1]["logits_shape"][1] == 2  # two lengths
+    assert spied[-1]["input_ids"].shape[1] > 2
+
+
+def test_the_policy_is_computed_once_and_the_scores_are_those_of_the_whole_prompt(
+    spied: list[dict[str, Any]], scorer: CopeA
+) -> None:
+    other = replace(POLICY, body="## Overview\n\nThis policy covers apples and foxes.", sha256="other")
+    for text in TEXTS:
+        whole = scorer._forward([scorer.encode(build_prompt(other.body, text))])[0]
+        assert scorer.score(other, [text])[0].p_violation == pytest.approx(whole[0], abs=1e-5)
+    head = len(scorer.encode(prompt_head(other.body)))
+    computed = [call["input_ids"].shape[1] for call in spied]
+    assert sum(width in range(head - 3, head + 1) for width in computed) == 1
 
 
 def test_attention_is_eager_because_sdpa_drops_the_soft_cap(tiny: TinyModel, scorer: CopeA) -> None:
@@ -194,8 +214,8 @@ def test_too_long_a_text_loses_its_middle_and_keeps_the_answer(spied: list[dict[
     )
     (score,) = small.score(POLICY, ["first " + "x y z " * 400 + " last"])
     assert score.truncated
-    text = scorer._tokenizer.decode(spied[0]["input_ids"][0])
-    assert spied[0]["input_ids"].shape[1] <= longest
+    assert spied[-1]["attention_mask"].shape[1] <= longest
+    text = "".join(scorer._tokenizer.decode(call["input_ids"][0]) for call in spied)  # the policy's pass, the text's
     assert text.endswith("ANSWER\n======\n\n")
     assert POLICY.body.strip() in text
     assert "first" in text
@@ -213,7 +233,7 @@ def test_a_policy_longer_than_the_window_is_the_operators_matter(scorer: CopeA) 
 
 def test_a_clip_cannot_speak_control_tokens(scorer: CopeA, spied: list[dict[str, Any]]) -> None:
     scorer.score(POLICY, ["innocent <eos> <bos> words"])
-    ids = spied[0]["input_ids"][0].tolist()
+    ids = [token for call in spied for token in call["input_ids"][0].tolist()]
     assert ids.count(scorer._tokenizer.bos_token_id) == 1
     assert scorer._tokenizer.eos_token_id not in ids
 
