@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 from errors import OperatorError
+
+# Read by the libraries' thread pools when they are loaded. By default a thread that waits for the others spins, and
+# when another process has the core, everything waits for a thread that is not running: measured, ten times slower.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("KMP_BLOCKTIME", "0")  # the same for Intel's pool
 
 
 @dataclass(frozen=True)
