@@ -1,8 +1,9 @@
 """Write data/train.jsonl from the hand-written scenarios in data/scenarios.
 
 A scenario is one line: `+` (violates the policy the file is named after) or `-` (does not), then a text in which
-`{a|b}` stands for one of the choices. `[policy]` in front of the text names a second policy that it violates. Each scenario gives up to VARIANTS different texts. Rows carry the scenario's
-name, so that training and validation can be split by scenario: variants of one text never lie on both sides.
+`{a|b}` stands for one of the choices. `[policy]` in front of the text names a second policy that it violates.
+Each scenario gives up to VARIANTS different texts. Rows carry the scenario's name, so that training and validation
+can be split by scenario: variants of one text never lie on both sides.
 
     python -m local.demo_classifier.build_data
 """

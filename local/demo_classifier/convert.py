@@ -67,13 +67,9 @@ def gguf_to_safetensors(gguf_path: Path, out_dir: Path, dtype: torch.dtype = tor
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("gguf", type=Path, help="the GGUF file")
-    parser.add_argument(
-        "out", type=Path, help="folder to write, for example models/demo/smollm2-135m-instruct"
-    )
+    parser.add_argument("out", type=Path, help="folder to write, for example models/demo/smollm2-135m-instruct")
     args = parser.parse_args()
     print(gguf_to_safetensors(args.gguf, args.out))
 

@@ -42,9 +42,7 @@ def score(scorer: Scorer, policy_text: str, texts: list[str]) -> Scored:
         for start in range(0, len(order), BATCH):
             chosen = order[start : start + BATCH]
             answer = scorer.score(policy_text, [texts[index] for index in chosen])
-            for index, p, m in zip(
-                chosen, answer.p_violation.tolist(), answer.log_mass.exp().tolist(), strict=True
-            ):
+            for index, p, m in zip(chosen, answer.p_violation.tolist(), answer.log_mass.exp().tolist(), strict=True):
                 p_violation[index], mass[index] = p, m
     return Scored(p_violation, mass)
 
@@ -66,9 +64,7 @@ def evaluate(scorer: Scorer, thresholds: dict[str, float], *, wrong: bool) -> bo
     """Print the table; whether every policy is above the bar on both sets."""
     heldout = read_rows(DATA / "heldout.jsonl")
     passed = True
-    print(
-        f"{'policy':24} {'set':10} {'n':>4} {'AUC':>6} {'accuracy':>9} {'precision':>10} {'recall':>7} {'mass':>6}"
-    )
+    print(f"{'policy':24} {'set':10} {'n':>4} {'AUC':>6} {'accuracy':>9} {'precision':>10} {'recall':>7} {'mass':>6}")
     for policy, policy_text in overviews().items():
         own = [row for row in heldout if row["policy"] == policy]
         sets = {
@@ -96,17 +92,13 @@ def false_alarms_elsewhere(scorer: Scorer, thresholds: dict[str, float]) -> None
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--base", type=Path, default=Path("models/demo/smollm2-135m-instruct"))
     parser.add_argument("--adapter", type=Path, default=HERE / "adapter")
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--wrong", action="store_true", help="print the texts with a wrong verdict")
-    parser.add_argument(
-        "--others", action="store_true", help="also count false alarms on other policies' texts"
-    )
+    parser.add_argument("--others", action="store_true", help="also count false alarms on other policies' texts")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     thresholds = json.loads((args.adapter / "thresholds.json").read_text())
@@ -117,9 +109,7 @@ def main() -> int:
     passed = evaluate(scorer, thresholds, wrong=args.wrong)
     if args.others:
         false_alarms_elsewhere(scorer, thresholds)
-    print(
-        f"{args.dtype}, {time.monotonic() - started:.0f} s: {'above' if passed else 'BELOW'} the bar of every policy"
-    )
+    print(f"{args.dtype}, {time.monotonic() - started:.0f} s: {'above' if passed else 'BELOW'} the bar of every policy")
     return 0 if passed else 1
 
 

@@ -12,9 +12,7 @@ DATA = HERE / "data"
 POLICIES = HERE.parent.parent / "policies"
 POLICY_IDS = ("violent-threats", "hate-speech", "scams-and-fraud", "medical-misinformation")
 
-VALIDATION_SHARE = (
-    0.2  # of the scenarios: enough to choose thresholds, and still most of the data to learn from
-)
+VALIDATION_SHARE = 0.2  # of the scenarios: enough to choose thresholds, and still most of the data to learn from
 FILLERS = ("um", "uh", "like", "you know", "I mean", "so", "okay", "right")
 PUNCTUATION = re.compile(r"[.,!?;:\"]")
 OVERVIEW = re.compile(r"^## Overview\n(.*?)(?=^## )", re.MULTILINE | re.DOTALL)

@@ -12,10 +12,13 @@ import torch
 
 from local.demo_classifier.scorer import Answer, Scorer, shared_prefix
 
+EARLY_LAYERS = 7  # upper layers whose states must already tell the verdict in training: halfway through the model
+Layers = tuple[torch.Tensor, ...]  # states of one text before the first layer, after each layer, and after the norm
+
 
 @dataclass(frozen=True)
 class Prepared:
-    """States after the lower layers, bf16: of the shared prefix, shape (P, hidden), and of each text's tail, (T, hidden)."""
+    """States after the lower layers, bf16: of the shared prefix, (P, hidden), and of each text's tail, (T, hidden)."""
 
     prefix: torch.Tensor
     tails: list[torch.Tensor]
@@ -54,13 +57,17 @@ class Halves:
                 chosen = order[start : start + batch]
                 inputs = [embed(torch.tensor(token_ids[index][shared:])) for index in chosen]
                 prefix, states = run(self.lower, prefix_in, inputs)
-                tails.update({i: s.bfloat16().clone() for i, s in zip(chosen, states, strict=True)})
+                tails.update({i: s[-1].bfloat16().clone() for i, s in zip(chosen, states, strict=True)})
         return Prepared(prefix.bfloat16().clone(), [tails[index] for index in range(len(texts))])
 
-    def answer(self, prefix: torch.Tensor, tails: list[torch.Tensor]) -> Answer:
-        """What `Scorer.score` answers, from prepared states."""
+    def answers(self, prefix: torch.Tensor, tails: list[torch.Tensor]) -> tuple[Answer, torch.Tensor]:
+        """What `Scorer.score` answers, from prepared states; and the mean over each tail of the states after
+        EARLY_LAYERS upper layers, normalized, shape (B, hidden).
+        """
         _, states = run(self.upper, prefix, tails)
-        return self.scorer.answer(torch.stack([state[-1] for state in states]))
+        last = torch.stack([layers[-1][-1] for layers in states])
+        mean = torch.stack([layers[EARLY_LAYERS].mean(dim=0) for layers in states])
+        return self.scorer.answer(last), torch.nn.functional.layer_norm(mean.float(), mean.shape[-1:])
 
 
 def number_layers(layers: Sequence[torch.nn.Module]) -> None:
@@ -81,12 +88,11 @@ def part(decoder: torch.nn.Module, layers: Sequence[torch.nn.Module], *, last: b
     return half
 
 
-def run(
-    half: torch.nn.Module, prefix: torch.Tensor, tails: list[torch.Tensor]
-) -> tuple[torch.Tensor, list[torch.Tensor]]:
-    """States after a half: of the prefix, (P, hidden), and of every tail, (T_i, hidden). The prefix runs once.
+def run(half: torch.nn.Module, prefix: torch.Tensor, tails: list[torch.Tensor]) -> tuple[torch.Tensor, list[Layers]]:
+    """States of a half: of the prefix the last, (P, hidden), and of every tail those of all layers, (T_i, hidden) each.
 
-    Tails are padded on the right, where causal attention keeps the padding out of everything before it.
+    The prefix runs once. Tails are padded on the right, where causal attention keeps the padding out of everything
+    before it.
     """
     lengths = [len(tail) for tail in tails]
     longest, count = max(lengths), len(tails)
@@ -96,7 +102,8 @@ def run(
     padded = torch.nn.utils.rnn.pad_sequence(tails, batch_first=True)
     real = torch.arange(longest)[None, :] < torch.tensor(lengths)[:, None]
     mask = torch.cat([torch.ones(count, len(prefix), dtype=torch.bool), real], dim=1).long()
-    states = half(
-        inputs_embeds=padded, attention_mask=mask, past_key_values=cache, use_cache=True
-    ).last_hidden_state
-    return first.last_hidden_state[0], [states[row, :length] for row, length in enumerate(lengths)]
+    found = half(
+        inputs_embeds=padded, attention_mask=mask, past_key_values=cache, output_hidden_states=True
+    ).hidden_states
+    tails_found = [tuple(states[row, :length] for states in found) for row, length in enumerate(lengths)]
+    return first.last_hidden_state[0], tails_found

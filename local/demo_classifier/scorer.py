@@ -87,8 +87,11 @@ class Scorer:
         return ids
 
     def _last_hidden(self, prefix: list[int], tails: list[list[int]]) -> torch.Tensor:
-        """Hidden state of each text's last token, shape (B, hidden). Tails are padded on the right: with causal
-        attention nothing before the padding sees it, and positions need no correction."""
+        """Hidden state of each text's last token, shape (B, hidden).
+
+        Tails are padded on the right: with causal attention nothing before the padding sees it, and positions need no
+        correction.
+        """
         decoder = self.causal_lm.model
         count, longest = len(tails), max(map(len, tails))
         lengths = torch.tensor([len(tail) for tail in tails])

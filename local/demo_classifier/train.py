@@ -1,12 +1,11 @@
-"""Train the demo's LoRA adapter on a small base model, on CPU, in about twenty minutes.
+"""Train the demo's LoRA adapter on a small base model, on CPU.
 
 Data: data/train.jsonl; scenarios held back by `examples.is_validation` choose the best round and the thresholds.
 Neither data/heldout.jsonl nor policies/tests is read here.
 
-A round draws PER_SCENARIO texts of each scenario, disturbed like speech recognition does, against the policy that the
-scenario was written for, and some of them against another policy, where the answer is "0". A batch holds texts of one
-policy, so that the policy's tokens are computed once for all of them. The same seed on the same machine gives the
-same adapter.
+PER_SCENARIO texts are drawn of each scenario, disturbed like speech recognition does, against the policy that the
+scenario was written for, and some of them against another policy. Each round shows all of them. A batch holds texts of
+one policy, so that the policy's tokens are computed once for all of them. Everything random is seeded.
 
     nice -n 5 python -m local.demo_classifier.train --base models/demo/smollm2-135m-instruct
 """
@@ -42,16 +41,20 @@ from local.demo_classifier.scorer import Answer, Scorer, load_base
 
 STARTED = time.monotonic()
 SEED = 7
-ROUNDS = 5
+ROUNDS = 3
 PER_SCENARIO = 2
 OTHER_POLICY_SHARE = 0.25  # of the drawn texts are also shown with another policy
 BATCH = 16
 LENGTH_NOISE = 8.0  # tokens: batches differ from round to round
-LEARNING_RATE = 6e-4
-WARM_UP_STEPS = 15
+LEARNING_RATE = 8e-4
+WARM_UP_STEPS = 10
 MASS_WEIGHT = 0.1  # a small pull on p("0") + p("1"), so that the answer is one of the two and can be checked
+# A linear head, thrown away afterwards, reads the verdict from the mean state halfway up: the last token learns slowly
+# where to look, while every other token can learn at once what it says about the policy.
+EARLY_WEIGHT = 0.5
+HEAD_LEARNING_RATE = 3e-3
 RANK = 8
-SPLIT = 18  # layers below it stay frozen: what the model knows of a text is readable there already
+SPLIT = 9  # of 30 layers, those below stay frozen: higher up, the last token hardly looks at the text any more
 TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
@@ -61,6 +64,16 @@ class Pool:
 
     examples: list[Example]
     prepared: Prepared
+
+
+@dataclass(frozen=True)
+class Learner:
+    """What a training step changes: the adapter within `halves`, the head, and the state of the optimizer."""
+
+    halves: Halves
+    head: torch.nn.Linear
+    optimizer: Optimizer
+    schedule: LRScheduler
 
 
 def by_scenario(examples: list[Example]) -> dict[str, list[Example]]:
@@ -83,9 +96,8 @@ def draw(examples: list[Example], rng: random.Random) -> list[Example]:
             policies = [own] if own in POLICY_IDS else [rng.choice(POLICY_IDS)]
             if rng.random() < OTHER_POLICY_SHARE:
                 policies.append(rng.choice([policy for policy in POLICY_IDS if policy not in policies]))
-            for example in group:
-                if example.text == text and example.policy in policies:
-                    drawn.append(replace(example, text=like_a_transcript(text, rng)))
+            shown = [example for example in group if example.text == text and example.policy in policies]
+            drawn.extend(replace(example, text=like_a_transcript(text, rng)) for example in shown)
     return drawn
 
 
@@ -122,35 +134,45 @@ def batches(pool: Pool, rng: random.Random) -> list[list[int]]:
     return [order[start : start + BATCH] for start in range(0, len(order), BATCH)]
 
 
-def answer(halves: Halves, pool: Pool, chosen: list[int]) -> Answer:
+def answers(halves: Halves, pool: Pool, chosen: list[int]) -> tuple[Answer, torch.Tensor]:
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        return halves.answer(pool.prepared.prefix, [pool.prepared.tails[index] for index in chosen])
+        return halves.answers(pool.prepared.prefix, [pool.prepared.tails[index] for index in chosen])
 
 
 def truth(pool: Pool, chosen: list[int]) -> torch.Tensor:
     return torch.tensor([float(pool.examples[index].violates) for index in chosen])
 
 
-def train_round(
-    halves: Halves, data: dict[str, Pool], optimizer: Optimizer, schedule: LRScheduler, rng: random.Random
-) -> float:
-    """One pass over the data in batches of one policy each; the mean loss.
+def new_learner(halves: Halves, steps: int) -> Learner:
+    """Optimizer with a warm-up and a linear decay over `steps`, and a fresh head."""
+    head = torch.nn.Linear(halves.upper.config.hidden_size, len(POLICY_IDS))
+    adapter = [parameter for parameter in halves.upper.parameters() if parameter.requires_grad]
+    groups = [{"params": adapter, "lr": LEARNING_RATE}, {"params": head.parameters(), "lr": HEAD_LEARNING_RATE}]
+    optimizer = torch.optim.AdamW(groups)
+    schedule = LambdaLR(optimizer, lambda step: min((step + 1) / WARM_UP_STEPS, max(0.05, 1 - step / steps)))
+    return Learner(halves, head, optimizer, schedule)
 
-    The loss is cross-entropy over the two answers, plus a small pull on their mass.
+
+def train_round(learner: Learner, data: dict[str, Pool], rng: random.Random) -> float:
+    """One pass over the data in batches of one policy each; the mean cross-entropy over the two answers.
+
+    Two small terms stand beside it: one on the mass of the two answers, one on the head's verdict.
     """
     plan = [(pool, chosen) for pool in data.values() for chosen in batches(pool, rng)]
     rng.shuffle(plan)
     total = 0.0
     for pool, chosen in plan:
-        answered = answer(halves, pool, chosen)
-        verdict = binary_cross_entropy_with_logits(answered.margin, truth(pool, chosen))
-        loss = verdict - MASS_WEIGHT * answered.log_mass.mean()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(halves.upper.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
-        schedule.step()
-        total += loss.item()
+        last, mean = answers(learner.halves, pool, chosen)
+        target = truth(pool, chosen)
+        column = POLICY_IDS.index(pool.examples[0].policy)
+        verdict = binary_cross_entropy_with_logits(last.margin, target)
+        early_verdict = binary_cross_entropy_with_logits(learner.head(mean)[:, column], target)
+        (verdict + EARLY_WEIGHT * early_verdict - MASS_WEIGHT * last.log_mass.mean()).backward()
+        torch.nn.utils.clip_grad_norm_(learner.halves.upper.parameters(), 1.0)
+        learner.optimizer.step()
+        learner.optimizer.zero_grad()
+        learner.schedule.step()
+        total += verdict.item()
     return total / len(plan)
 
 
@@ -161,8 +183,7 @@ def validate(halves: Halves, data: dict[str, Pool]) -> dict[str, list[float]]:
         for policy, pool in data.items():
             indices = range(len(pool.examples))
             parts = [
-                answer(halves, pool, list(indices[s : s + BATCH])).margin
-                for s in range(0, len(indices), BATCH)
+                answers(halves, pool, list(indices[s : s + BATCH]))[0].margin for s in range(0, len(indices), BATCH)
             ]
             found[policy] = torch.cat(parts).tolist()
     return found
@@ -179,7 +200,7 @@ def validation_loss(margins: dict[str, list[float]], data: dict[str, Pool]) -> f
 
 
 def with_adapter(scorer: Scorer) -> Scorer:
-    """The scorer with fresh LoRA weights on the layers from SPLIT up. Frozen matrices are bf16: half the memory traffic."""
+    """The scorer with fresh LoRA weights on the layers from SPLIT up. Frozen ones are bf16: less to read."""
     for module in scorer.model.modules():
         if isinstance(module, torch.nn.Linear):
             module.to(torch.bfloat16)
@@ -215,9 +236,7 @@ def save_thresholds(margins: dict[str, list[float]], data: dict[str, Pool], adap
 def report(
     number: int, loss: float, held_back_loss: float, margins: dict[str, list[float]], data: dict[str, Pool]
 ) -> None:
-    quality = [
-        auc(margins[policy], [example.violates for example in pool.examples]) for policy, pool in data.items()
-    ]
+    quality = [auc(margins[policy], [example.violates for example in pool.examples]) for policy, pool in data.items()]
     shown = " ".join(f"{value:.3f}" for value in quality)
     minutes, used = (time.monotonic() - STARTED) / 60, time.process_time() / 60
     print(
@@ -239,11 +258,10 @@ def train(base: Path, adapter: Path, base_name: str, rounds: int) -> None:
     sizes = {policy: (len(pool.examples), len(held_back[policy].examples)) for policy, pool in learnt.items()}
     print(f"texts to learn and held back: {sizes}; {(time.monotonic() - STARTED) / 60:.1f} min", flush=True)
     steps = rounds * sum(len(batches(pool, rng)) for pool in learnt.values())
-    optimizer = torch.optim.AdamW([p for p in halves.upper.parameters() if p.requires_grad], LEARNING_RATE)
-    schedule = LambdaLR(optimizer, lambda step: min((step + 1) / WARM_UP_STEPS, max(0.05, 1 - step / steps)))
+    learner = new_learner(halves, steps)
     best = float("inf")
     for number in range(1, rounds + 1):
-        loss = train_round(halves, learnt, optimizer, schedule, rng)
+        loss = train_round(learner, learnt, rng)
         margins = validate(halves, held_back)
         held_back_loss = validation_loss(margins, held_back)
         report(number, loss, held_back_loss, margins, held_back)
@@ -254,14 +272,10 @@ def train(base: Path, adapter: Path, base_name: str, rounds: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--base", type=Path, default=Path("models/demo/smollm2-135m-instruct"))
     parser.add_argument("--adapter", type=Path, default=HERE / "adapter", help="folder to write")
-    parser.add_argument(
-        "--base-name", default="SmolLM2-135M-Instruct", help="what the adapter calls its base"
-    )
+    parser.add_argument("--base-name", default="SmolLM2-135M-Instruct", help="what the adapter calls its base")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
