@@ -7,6 +7,8 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from moderation.policies import Policy, load_policies
+
 HERE = Path(__file__).resolve().parent
 DATA = HERE / "data"
 POLICIES = HERE.parent.parent / "policies"
@@ -15,7 +17,6 @@ POLICY_IDS = ("violent-threats", "hate-speech", "scams-and-fraud", "medical-misi
 VALIDATION_SHARE = 0.2  # of the scenarios: enough to choose thresholds, and still most of the data to learn from
 FILLERS = ("um", "uh", "like", "you know", "I mean", "so", "okay", "right")
 PUNCTUATION = re.compile(r"[.,!?;:\"]")
-OVERVIEW = re.compile(r"^## Overview\n(.*?)(?=^## )", re.MULTILINE | re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -28,17 +29,10 @@ class Example:
     scenario: str
 
 
-def overview(policy_file: Path) -> str:
-    """The Overview section of a policy file, lines joined. Raises ValueError if the file has none."""
-    found = OVERVIEW.search(policy_file.read_text())
-    if found is None:
-        raise ValueError(f"{policy_file.name} has no Overview section")
-    return " ".join(found.group(1).split())
-
-
-def overviews() -> dict[str, str]:
-    """Policy id to Overview text, for the four policies."""
-    return {policy: overview(POLICIES / f"{policy}.md") for policy in POLICY_IDS}
+def policies() -> dict[str, Policy]:
+    """The four policies by id."""
+    found = {policy.id: policy for policy in load_policies(POLICIES)}
+    return {policy: found[policy] for policy in POLICY_IDS}
 
 
 def read_rows(path: Path) -> list[dict[str, object]]:

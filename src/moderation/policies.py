@@ -42,7 +42,7 @@ class Policy:
     version: str
     title: str
     threshold: float  # 0..1, exclusive
-    overview: str  # text of the first section
+    overview: str  # text of the first section, in one line
     body: str
     sha256: str
 
@@ -92,7 +92,7 @@ def load_policy(path: Path) -> Policy:
     parts = _sections(path, rest)
     _check_labels(path, parts[-1])
     body = "\n".join(line.text for line in rest).strip()
-    overview = "\n".join(line.text for line in parts[0].lines).strip()
+    overview = " ".join(" ".join(line.text for line in parts[0].lines).split())  # however the file wraps its lines
     digest = hashlib.sha256(body.encode()).hexdigest()
     return Policy(
         id=meta["id"],

@@ -64,7 +64,7 @@ def write(folder: Path, text: str, name: str = "kindness.md") -> Path:
 def test_a_policy_is_read(tmp_path: Path) -> None:
     policy = load_policy(write(tmp_path, GOOD))
     assert (policy.id, policy.version, policy.title, policy.threshold) == ("kindness", "1.2.3", "Kindness", 0.4)
-    assert policy.overview == "Be kind.\nAlways."
+    assert policy.overview == "Be kind. Always."
     assert policy.body.startswith("## Overview")
     assert policy.body.endswith("- Sleep.")
     assert "+++" not in policy.body
