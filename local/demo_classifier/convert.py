@@ -14,6 +14,8 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+from local.demo_classifier.gemma_tokenizer import is_misread, rebuild
+
 DONE_FILE = "model.safetensors"  # present only in a folder that was written completely
 QUANTIZER_ATTRIBUTES = (
     "hf_quantizer",
@@ -31,6 +33,21 @@ def forget_quantizer(model: PreTrainedModel) -> None:
             delattr(model, name)
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
+
+
+def load_tokenizer(source: str, name: str) -> PreTrainedTokenizerBase:
+    """The tokenizer of a GGUF file, Gemma's with its merges."""
+    tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=name)
+    described = tokenizer.backend_tokenizer.to_str()
+    if is_misread(described):
+        tokenizer = type(tokenizer)(
+            tokenizer_object=rebuild(described),
+            bos_token=tokenizer.bos_token,
+            eos_token=tokenizer.eos_token,
+            pad_token=tokenizer.pad_token,
+            unk_token="<unk>",  # noqa: S106 -- a token of text
+        )
+    return tokenizer
 
 
 def check_answers(tokenizer: PreTrainedTokenizerBase) -> None:
@@ -52,7 +69,7 @@ def gguf_to_safetensors(gguf_path: Path, out_dir: Path, dtype: torch.dtype = tor
     if not gguf_path.is_file():
         raise FileNotFoundError(f"no GGUF file at {gguf_path}")
     source, name = str(gguf_path.parent), gguf_path.name
-    tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=name)
+    tokenizer = load_tokenizer(source, name)
     check_answers(tokenizer)
     model = AutoModelForCausalLM.from_pretrained(source, gguf_file=name, dtype=torch.float32)
     forget_quantizer(model)
@@ -69,7 +86,7 @@ def gguf_to_safetensors(gguf_path: Path, out_dir: Path, dtype: torch.dtype = tor
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("gguf", type=Path, help="the GGUF file")
-    parser.add_argument("out", type=Path, help="folder to write, for example models/demo/smollm2-135m-instruct")
+    parser.add_argument("out", type=Path, help="folder to write, for example models/demo/gemma-3-270m")
     args = parser.parse_args()
     print(gguf_to_safetensors(args.gguf, args.out))
 

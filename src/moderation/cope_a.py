@@ -162,6 +162,8 @@ def load_cope_a(
     """
     os.environ["HF_HUB_OFFLINE"] = "1"
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # transformers 4.57 warns of a wrong Mistral tokenizer whenever any tokenizer is read from a folder.
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     _check_files(base_dir, adapter_dir)
     try:
         model, tokenizer = _load(base_dir, adapter_dir, device)

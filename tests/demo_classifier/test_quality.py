@@ -1,0 +1,56 @@
+"""The demo's verdicts make sense to a person: measured on texts written apart, by the worker's own code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from device import choose_device
+from local.demo_classifier.evaluate import ACCURACY_BAR, AUC_BAR, sets_of
+from local.demo_classifier.examples import POLICY_IDS, policies
+from local.demo_classifier.metrics import auc, best_threshold, figures
+from models import resolve
+from moderation.cope_a import CopeA, load_cope_a
+
+ADAPTER_LIMIT = 6_000_000  # bytes
+
+
+@pytest.fixture(scope="module")
+def scorer(models_root: Path) -> CopeA:
+    moderation = resolve("demo", models_root).moderation
+    return load_cope_a(
+        moderation.base,
+        moderation.adapter,
+        device=choose_device("cpu"),
+        name=moderation.name,
+        reads=moderation.reads,
+        thresholds=moderation.thresholds,
+        min_mass=moderation.min_mass,
+    )
+
+
+@pytest.mark.parametrize("policy", POLICY_IDS)
+def test_it_is_above_the_bar_on_texts_it_never_saw(scorer, policy):
+    for name, rows in sets_of(policy).items():
+        scores = scorer.score(policies()[policy], [text for text, _ in rows])
+        truths = [violates for _, violates in rows]
+        found = figures([score.p_violation for score in scores], truths, scorer.threshold(policies()[policy]))
+        assert found.auc >= AUC_BAR, f"{policy} on {name}: {found}"
+        assert found.accuracy >= ACCURACY_BAR, f"{policy} on {name}: {found}"
+        assert min(score.mass for score in scores) > 0.9, "the answer is one of the two"
+
+
+def test_the_adapter_is_small_enough_to_live_in_the_repository(models_root):
+    adapter = resolve("demo", models_root).moderation.adapter
+    assert sum(path.stat().st_size for path in adapter.iterdir()) <= ADAPTER_LIMIT
+
+
+def test_auc_counts_pairs_in_the_right_order_and_ties_half():
+    assert auc([0.9, 0.8, 0.1], [True, False, False]) == 1.0
+    assert auc([0.1, 0.8, 0.9], [True, False, False]) == 0.0
+    assert auc([0.5, 0.5], [True, False]) == 0.5
+
+
+def test_a_threshold_lies_between_the_classes():
+    assert 0.1 < best_threshold([-3.0, -2.5, 2.0, 3.0], [False, False, True, True]) < 0.9
