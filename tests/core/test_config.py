@@ -82,7 +82,8 @@ def test_env_example_is_up_to_date_and_names_every_setting():
 
 
 def test_only_config_reads_the_environment():
-    allowed = {"config.py", "utils.py"}  # utils asks whether it writes to the journal
+    # models.py takes HF_TOKEN, the hub's own variable, for its one command.
+    allowed = {"config.py", "models.py"}
     readers = [
         path.name
         for path in (ROOT / "src").rglob("*.py")
