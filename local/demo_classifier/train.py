@@ -25,7 +25,7 @@ from typing import Any
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 from torch.nn.functional import binary_cross_entropy_with_logits as cross_entropy
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -65,13 +65,17 @@ class Answers:
 
 
 class Learner:
-    """The base model with a fresh adapter on every layer."""
+    """The base model with an adapter on every layer: a fresh one, or one that goes on learning."""
 
-    def __init__(self, base: Path) -> None:
+    def __init__(self, base: Path, resume: Path | None) -> None:
         self.tokenizer = AutoTokenizer.from_pretrained(base)
         model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32, attn_implementation="eager")
         config = LoraConfig(r=RANK, lora_alpha=2 * RANK, target_modules=list(TARGETS), task_type="CAUSAL_LM")
-        self.model = get_peft_model(model, config)
+        self.model = (
+            get_peft_model(model, config)
+            if resume is None
+            else PeftModel.from_pretrained(model, resume, is_trainable=True)
+        )
         self.answers = list(answer_ids(self.tokenizer))
         self.overviews = {name: policy.overview for name, policy in policies().items()}
         self.prefixes = {policy: self._prefix(policy) for policy in POLICY_IDS}
@@ -177,30 +181,41 @@ def validate(learner: Learner, held_back: list[Example]) -> dict[str, tuple[list
     return found
 
 
-def train(base: Path, adapter: Path, rounds: int, learning_rate: float) -> None:
+def validation_loss(found: dict[str, tuple[list[float], list[bool]]]) -> float:
+    losses = [
+        float(cross_entropy(torch.tensor(margins), torch.tensor(truths, dtype=torch.float)))
+        for margins, truths in found.values()
+    ]
+    return sum(losses) / len(losses)
+
+
+def train(base: Path, adapter: Path, rounds: int, learning_rate: float, resume: Path | None) -> None:
     """Train, and keep the round with the lowest validation loss, with its thresholds, in `adapter`."""
-    torch.manual_seed(SEED)
-    rng = random.Random(SEED)  # noqa: S311 -- not a secret
+    seed = SEED if resume is None else SEED + 1  # other draws than the rounds before
+    torch.manual_seed(seed)
+    rng = random.Random(seed)  # noqa: S311 -- not a secret
     examples = labelled(DATA / "train.jsonl")
     learn_from = [example for example in examples if not is_validation(example.scenario)]
     held_back = draw([example for example in examples if is_validation(example.scenario)], random.Random(1))  # noqa: S311
-    learner = Learner(base)
+    learner = Learner(base, resume)
     steps = rounds * sum(1 for _ in batches(draw(learn_from, random.Random(0)), random.Random(0)))  # noqa: S311
     optimizer = torch.optim.AdamW(learner.parameters(), lr=learning_rate, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: min(1, (step + 1) / WARM_UP_STEPS) * max(0.05, 1 - step / steps)
     )
-    best, started = float("inf"), time.monotonic()
+    best = float("inf") if resume is None else validation_loss(validate(learner, held_back))
+    started = time.monotonic()
     for number in range(1, rounds + 1):
         loss = train_round(learner, draw(learn_from, rng), optimizer, schedule, rng)
         found = validate(learner, held_back)
-        held_back_loss = sum(
-            float(cross_entropy(torch.tensor(margins), torch.tensor(truths, dtype=torch.float)))
-            for margins, truths in found.values()
-        ) / len(found)
+        held_back_loss = validation_loss(found)
         quality = " ".join(f"{auc(margins, truths):.3f}" for margins, truths in found.values())
         minutes = (time.monotonic() - started) / 60
-        print(f"round {number}: loss {loss:.3f}, validation {held_back_loss:.3f}, AUC {quality}; {minutes:.0f} min")
+        print(
+            f"round {number}: loss {loss:.3f}, validation {held_back_loss:.3f} (best so far {best:.3f}), AUC {quality}; "
+            f"{minutes:.0f} min",
+            flush=True,
+        )
         if held_back_loss < best:
             best = held_back_loss
             learner.save(adapter, base.name)
@@ -214,10 +229,11 @@ def main() -> None:
     parser.add_argument("--adapter", type=Path, default=HERE / "adapter")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--learning-rate", type=float, default=1e-3)
+    parser.add_argument("--resume", type=Path, help="adapter to go on from")
     parser.add_argument("--threads", type=int, default=1, help="more than there are free cores is much slower")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    train(arguments.base, arguments.adapter, arguments.rounds, arguments.learning_rate)
+    train(arguments.base, arguments.adapter, arguments.rounds, arguments.learning_rate, arguments.resume)
 
 
 if __name__ == "__main__":
