@@ -2,8 +2,9 @@
 
     PYTHONPATH=src python -m local.demo_classifier.evaluate --base models/demo/BASE [--wrong] [--others]
 
-Sets: data/heldout.jsonl (the texts written for the policy) and policies/tests. Exits with status 1 if a policy is below
-AUC_BAR or ACCURACY_BAR on either.
+Sets: data/heldout.jsonl (written apart, by somebody who had read the policies only, after the last choice was made),
+data/development.jsonl (looked at while data and recipe were chosen) and policies/tests. Exits with status 1 if a policy
+is below AUC_BAR or ACCURACY_BAR on the held-out set.
 """
 
 import argparse
@@ -40,16 +41,19 @@ def show_wrong(texts: list[str], truths: list[bool], p_violation: list[float], t
 
 
 def sets_of(policy: str) -> dict[str, list[tuple[str, bool]]]:
-    """(text, violates) of both sets."""
-    own = [row for row in read_rows(DATA / "heldout.jsonl") if row["policy"] == policy]
-    return {
-        "heldout": [(str(row["text"]), bool(row["labels"][policy])) for row in own],  # type: ignore[index]
-        "tests": [(example.text, example.violates) for example in policy_tests(policy)],
-    }
+    """(text, violates) of each set."""
+    found = {name: _written_for(policy, name) for name in ("heldout", "development")}
+    found["tests"] = [(example.text, example.violates) for example in policy_tests(policy)]
+    return found
+
+
+def _written_for(policy: str, name: str) -> list[tuple[str, bool]]:
+    rows = [row for row in read_rows(DATA / f"{name}.jsonl") if row["policy"] == policy]
+    return [(str(row["text"]), bool(row["labels"][policy])) for row in rows]  # type: ignore[index]
 
 
 def evaluate(scorer: CopeA, *, wrong: bool) -> bool:
-    """Print the table; whether every policy is above the bar on both sets."""
+    """Print the table; whether every policy is above the bar on the held-out set."""
     passed = True
     print(f"{'policy':24} {'set':10} {'n':>4} {'AUC':>6} {'accuracy':>9} {'precision':>10} {'recall':>7} {'mass':>6}")
     for policy in policies().values():
@@ -59,7 +63,8 @@ def evaluate(scorer: CopeA, *, wrong: bool) -> bool:
             p_violation = [score.p_violation for score in scores]
             found = figures(p_violation, truths, scorer.threshold(policy))
             print(line(policy.id, name, found, sum(score.mass for score in scores) / len(rows)))
-            passed &= found.auc >= AUC_BAR and found.accuracy >= ACCURACY_BAR
+            if name == "heldout":
+                passed &= found.auc >= AUC_BAR and found.accuracy >= ACCURACY_BAR
             if wrong:
                 show_wrong(texts, truths, p_violation, scorer.threshold(policy))
     return passed

@@ -42,7 +42,11 @@ def closest(path: Path, train: list[tuple[str, frozenset[tuple[str, ...]]]]) -> 
 def main() -> int:
     train = [(str(row["text"]), grams(str(row["text"]))) for row in read_rows(DATA / "train.jsonl")]
     failed = False
-    for path in (DATA / "heldout.jsonl", *(POLICIES / "tests" / f"{policy}.jsonl" for policy in POLICY_IDS)):
+    for path in (
+        DATA / "heldout.jsonl",
+        DATA / "development.jsonl",
+        *(POLICIES / "tests" / f"{policy}.jsonl" for policy in POLICY_IDS),
+    ):
         similarity, text, other = closest(path, train)
         print(f"{path.name}: highest 5-gram similarity with a training text {similarity:.3f}")
         if similarity > LIMIT:

@@ -6,7 +6,7 @@ last token never learns where to look. A batch holds texts of one policy, whose 
 them, with gradient; that halves the work.
 
 Data: data/train.jsonl. The scenarios that `examples.is_validation` holds back choose the round and the thresholds;
-neither data/heldout.jsonl nor policies/tests is read here. The same seed gives the same draws.
+no evaluation set is read here. The same seed gives the same draws.
 
     OMP_WAIT_POLICY=PASSIVE PYTHONPATH=src python -m local.demo_classifier.train --base models/demo/BASE
 """
@@ -47,7 +47,7 @@ from moderation.prompt import build_prompt
 SEED = 7
 BATCH = 16
 TEXTS_PER_SCENARIO = 2  # drawn anew each round
-OTHER_POLICY_SHARE = 0.25  # of the drawn texts are also shown under another policy, where the answer is mostly "0"
+OTHER_POLICY_SHARE = 0.5  # of the drawn texts are also shown under another policy, where the answer is mostly "0"
 NOISE_SHARE = 0.6  # of the texts are disturbed as speech recognition does
 LENGTH_NOISE = 40.0  # characters: batches of similar lengths, but other ones each round
 WARM_UP_STEPS = 15
@@ -212,7 +212,7 @@ def train(base: Path, adapter: Path, rounds: int, learning_rate: float, resume: 
         quality = " ".join(f"{auc(margins, truths):.3f}" for margins, truths in found.values())
         minutes = (time.monotonic() - started) / 60
         print(
-            f"round {number}: loss {loss:.3f}, validation {held_back_loss:.3f} (best so far {best:.3f}), AUC {quality}; "
+            f"round {number}: loss {loss:.3f}, validation {held_back_loss:.3f} (best {best:.3f}), AUC {quality}; "
             f"{minutes:.0f} min",
             flush=True,
         )

@@ -73,9 +73,7 @@ class GpuWorker(JobWorker):
         event(log, logging.INFO, "device chosen", device=device.name, hardware=device.description)
         began = time.monotonic()
         speech, moderation = models.speech, models.moderation
-        self.transcriber = load_transcriber(
-            speech.path, name=speech.name, device=device, batch_size=self.settings.batch_size
-        )
+        # The larger model first: while it is loaded, its weights are in memory twice.
         self.scorer = load_cope_a(
             moderation.base,
             moderation.adapter,
@@ -84,6 +82,9 @@ class GpuWorker(JobWorker):
             reads=moderation.reads,
             thresholds=moderation.thresholds,
             min_mass=moderation.min_mass,
+        )
+        self.transcriber = load_transcriber(
+            speech.path, name=speech.name, device=device, batch_size=self.settings.batch_size
         )
         self.policies = policies
         event(

@@ -97,7 +97,7 @@ class UnpackWorker(JobWorker):
                 return
             try:
                 started = self._unpack(claim, job, directory)
-            except BaseException:
+            except BaseException:  # whatever it was, a stop included: nothing of a batch that did not begin may stay
                 shutil.rmtree(directory, ignore_errors=True)
                 raise
             if not started:

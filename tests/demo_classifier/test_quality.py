@@ -32,13 +32,13 @@ def scorer(models_root: Path) -> CopeA:
 
 @pytest.mark.parametrize("policy", POLICY_IDS)
 def test_it_is_above_the_bar_on_texts_it_never_saw(scorer, policy):
-    for name, rows in sets_of(policy).items():
-        scores = scorer.score(policies()[policy], [text for text, _ in rows])
-        truths = [violates for _, violates in rows]
-        found = figures([score.p_violation for score in scores], truths, scorer.threshold(policies()[policy]))
-        assert found.auc >= AUC_BAR, f"{policy} on {name}: {found}"
-        assert found.accuracy >= ACCURACY_BAR, f"{policy} on {name}: {found}"
-        assert min(score.mass for score in scores) > 0.9, "the answer is one of the two"
+    rows = sets_of(policy)["heldout"]
+    scores = scorer.score(policies()[policy], [text for text, _ in rows])
+    truths = [violates for _, violates in rows]
+    found = figures([score.p_violation for score in scores], truths, scorer.threshold(policies()[policy]))
+    assert found.auc >= AUC_BAR, found
+    assert found.accuracy >= ACCURACY_BAR, found
+    assert min(score.mass for score in scores) > 0.9, "the answer is one of the two"
 
 
 def test_the_adapter_is_small_enough_to_live_in_the_repository(models_root):
