@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from device import choose_device
+from local.demo_classifier import overlap
 from local.demo_classifier.evaluate import ACCURACY_BAR, AUC_BAR, sets_of
 from local.demo_classifier.examples import POLICY_IDS, policies
 from local.demo_classifier.metrics import auc, best_threshold, figures
@@ -39,6 +40,10 @@ def test_it_is_above_the_bar_on_texts_it_never_saw(scorer, policy):
     assert found.auc >= AUC_BAR, found
     assert found.accuracy >= ACCURACY_BAR, found
     assert min(score.mass for score in scores) > 0.9, "the answer is one of the two"
+
+
+def test_no_text_it_is_measured_on_repeats_one_it_learnt_from():
+    assert overlap.main() == 0
 
 
 def test_the_adapter_is_small_enough_to_live_in_the_repository(models_root):
