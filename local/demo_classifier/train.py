@@ -189,8 +189,20 @@ def validation_loss(found: dict[str, tuple[list[float], list[bool]]]) -> float:
     return sum(losses) / len(losses)
 
 
+def save_thresholds(found: dict[str, tuple[list[float], list[bool]]], adapter: Path) -> None:
+    thresholds = {policy: round(best_threshold(*found[policy]), 4) for policy in POLICY_IDS}
+    (adapter / "thresholds.json").write_text(json.dumps(thresholds, indent=2) + "\n")
+
+
+def mean_auc(found: dict[str, tuple[list[float], list[bool]]]) -> float:
+    return sum(auc(margins, truths) for margins, truths in found.values()) / len(found)
+
+
 def train(base: Path, adapter: Path, rounds: int, learning_rate: float, resume: Path | None) -> None:
-    """Train, and keep the round with the lowest validation loss, with its thresholds, in `adapter`."""
+    """Train, and keep the round with the highest mean AUC on the validation set, with its thresholds, in `adapter`.
+
+    AUC and not the loss, which mostly punishes confidence: thresholds are chosen for each policy afterwards.
+    """
     seed = SEED if resume is None else SEED + 1  # other draws than the rounds before
     torch.manual_seed(seed)
     rng = random.Random(seed)  # noqa: S311 -- not a secret
@@ -203,24 +215,28 @@ def train(base: Path, adapter: Path, rounds: int, learning_rate: float, resume: 
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: min(1, (step + 1) / WARM_UP_STEPS) * max(0.05, 1 - step / steps)
     )
-    best = float("inf") if resume is None else validation_loss(validate(learner, held_back))
+    best = 0.0
+    if resume is not None:
+        found = validate(learner, held_back)
+        best = mean_auc(found)
+        print(f"before: mean AUC {best:.4f}", flush=True)
+        if rounds == 0:
+            save_thresholds(found, adapter)
     started = time.monotonic()
     for number in range(1, rounds + 1):
         loss = train_round(learner, draw(learn_from, rng), optimizer, schedule, rng)
         found = validate(learner, held_back)
-        held_back_loss = validation_loss(found)
         quality = " ".join(f"{auc(margins, truths):.3f}" for margins, truths in found.values())
         minutes = (time.monotonic() - started) / 60
         print(
-            f"round {number}: loss {loss:.3f}, validation {held_back_loss:.3f} (best {best:.3f}), AUC {quality}; "
+            f"round {number}: loss {loss:.3f}; validation: loss {validation_loss(found):.3f}, AUC {quality}; "
             f"{minutes:.0f} min",
             flush=True,
         )
-        if held_back_loss < best:
-            best = held_back_loss
+        if mean_auc(found) > best:
+            best = mean_auc(found)
             learner.save(adapter, base.name)
-            thresholds = {policy: round(best_threshold(*found[policy]), 4) for policy in POLICY_IDS}
-            (adapter / "thresholds.json").write_text(json.dumps(thresholds, indent=2) + "\n")
+            save_thresholds(found, adapter)
 
 
 def main() -> None:
