@@ -100,7 +100,7 @@ def main() -> int:
     if arguments.others:
         for policy in policies().values():
             false_alarms_elsewhere(scorer, policy)
-    bar = "above" if passed else "BELOW"
+    bar = "above" if passed else "NOT above"
     print(f"{arguments.dtype}, {math.ceil(time.monotonic() - started)} s: {bar} the bar of every policy")
     return 0 if passed else 1
 
