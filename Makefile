@@ -3,7 +3,7 @@ PYTHON ?= python3
 PY := .venv/bin/python
 MODELS_ROOT ?= $(CURDIR)/models
 export MODELS_ROOT
-CHECKED := src ra_app local tests $(wildcard bench)
+CHECKED := src ra_app local tests $(if $(wildcard bench/*.py),bench)
 
 .DEFAULT_GOAL := help
 .PHONY: help env demo demo-check demo-reset models browser test check format lock clean
