@@ -43,7 +43,7 @@ class Screen:
             self.say(f"[{self.elapsed_s:6.1f} s] {shown} ...")
         try:
             yield
-        except BaseException:
+        except BaseException:  # raised again: a step that a signal cut short is shown as such too
             self._end_status()
             self.say(f"[{self.elapsed_s:6.1f} s] {title}: not finished", "red")
             raise

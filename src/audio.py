@@ -323,7 +323,7 @@ def _write_atomically(target: Path, content: memoryview) -> None:
                 file.write(content)
             Path(name).chmod(0o644)
             Path(name).replace(target)
-        except BaseException:
+        except BaseException:  # raised again: whatever happened, no half-written file may stay
             Path(name).unlink(missing_ok=True)
             raise
     except OSError as error:

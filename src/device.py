@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from errors import OperatorError
 
 # Read by the libraries' thread pools when they are loaded. By default a thread that waits for the others spins, and
-# when another process has the core, everything waits for a thread that is not running: measured, ten times slower.
+# when another process has the core, everything waits for a thread that is not running (docs/decisions.md).
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("KMP_BLOCKTIME", "0")  # the same for Intel's pool
 

@@ -2,7 +2,7 @@
 
     PYTHONPATH=src python -m local.demo_classifier.evaluate --base models/demo/BASE [--wrong] [--others]
 
-Sets: data/heldout.jsonl (written apart, by somebody who had read the policies only, after the last choice was made),
+Sets: data/heldout.jsonl (written apart, by somebody who had read the policies only; see README.md for when it was looked at),
 data/development.jsonl (looked at while data and recipe were chosen) and policies/tests. Exits with status 1 if a policy
 is below AUC_BAR or ACCURACY_BAR on the held-out set.
 """

@@ -110,7 +110,7 @@ class Services:
                 for started in [pool.submit(service.start) for service in self._all]:
                     started.result()
             write_commands(self.bin_dir)
-        except BaseException:
+        except BaseException:  # raised again: what did start must not outlive a stop in mid-start
             self.stop()
             raise
 
