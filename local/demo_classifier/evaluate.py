@@ -2,9 +2,9 @@
 
     PYTHONPATH=src python -m local.demo_classifier.evaluate --base models/demo/BASE [--wrong] [--others]
 
-Sets: data/heldout.jsonl (written apart, by somebody who had read the policies only; see README.md for when it was looked at),
-data/development.jsonl (looked at while data and recipe were chosen) and policies/tests. Exits with status 1 if a policy
-is below AUC_BAR or ACCURACY_BAR on the held-out set.
+Sets: data/heldout.jsonl (written apart, by somebody who had read the policies only; README.md says when it was looked
+at), data/development.jsonl (looked at while data and recipe were chosen) and policies/tests. Exits with status 1 if a
+policy is below AUC_BAR or ACCURACY_BAR on the held-out set.
 """
 
 import argparse
