@@ -1,8 +1,9 @@
 """A batch's progress: begun by unpack in one script, counted by acknowledgements, finished exactly once.
 
 Keys: batch:{id}:total, :processed, :failed (counters), :s3_key (string), :pending (set of clips without an outcome),
-and batches:finishing (set of batches whose last clip is settled but whose traces are not yet cleared). That set, not
-the answer that one worker got, drives the finish; so a worker that dies between the two leaves the finish to the next.
+:run (string, names the run of unpack that began it), and batches:finishing (set of batches whose last clip is settled
+but whose traces are not yet cleared). That set, not the answer that one worker got, drives the finish; so a worker that
+dies between the two leaves the finish to the next.
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ import redis
 
 from job_queue import (
     ATTEMPTS,
+    DELAYED,
     FAILED,
     FINISHING,
     INTERRUPTIONS,
+    UNPACK,
     Claim,
     JobQueue,
     batch_key,
@@ -25,8 +28,9 @@ from job_queue import (
     script,
 )
 from payloads import TranscribeJob, UnpackJob
+from queue_snapshot import StandingJob
 
-KEYS = ("total", "processed", "failed", "s3_key", "pending")
+KEYS = ("total", "processed", "failed", "s3_key", "pending", "run")
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,7 @@ class BatchStart:
     jobs: Sequence[TranscribeJob]  # clips to transcribe
     done_before: int  # clips that have results from an earlier run
     dead_letters: Sequence[bytes]  # clips that could not be read, one record each
+    run: str  # names this run of unpack, unlike any other
 
     @property
     def total(self) -> int:
@@ -47,6 +52,8 @@ class Batches:
     def __init__(self, client: redis.Redis) -> None:
         self._client = client
         self._start = script(client, "start_batch")
+        self._clear = script(client, "clear_batch")
+        self._restart = script(client, "restart_batch")
 
     def under_way(self, batch_id: str) -> bool:
         with mapped_redis_errors():
@@ -55,12 +62,15 @@ class Batches:
     def start(
         self, queue: JobQueue, claim: Claim, start: BatchStart, transcribe_queue: str
     ) -> Literal["ok", "exists", "lost"]:
-        """Set the batch's keys, push its jobs and acknowledge the unpack job, all or nothing."""
+        """Set the batch's keys, push its jobs and acknowledge the unpack job, all or nothing.
+
+        After a ServiceUnavailableError nobody knows whether it happened. Ask again: `start.run` makes that safe.
+        """
         batch_id = start.job.batch_id
-        keys = [queue.inflight_key(claim.queue), *(batch_key(batch_id, what) for what in KEYS)]
-        keys += [transcribe_queue, FAILED, FINISHING, ATTEMPTS, INTERRUPTIONS]
+        keys = [queue.inflight_key(claim.queue), transcribe_queue, FAILED, FINISHING, ATTEMPTS, INTERRUPTIONS]
+        keys += [batch_key(batch_id, what) for what in KEYS]
         arguments: list[Any] = [claim.payload, claim.queue, batch_id, start.job.s3_key]
-        arguments += [start.total, start.done_before, len(start.dead_letters), len(start.jobs)]
+        arguments += [start.total, start.done_before, len(start.dead_letters), start.run, len(start.jobs)]
         for job in start.jobs:
             arguments += [job.original_filename, job.to_json()]
         arguments += start.dead_letters
@@ -69,15 +79,33 @@ class Batches:
         queue.forget(claim)
         return cast("Literal['ok', 'exists', 'lost']", answer.decode())
 
+    def restart(self, job: UnpackJob, stale: Sequence[StandingJob]) -> None:
+        """Forget the batch's keys and the `stale` jobs of its clips, and let its archive be unpacked again."""
+        lists = sorted({standing.key for standing in stale if standing.key != DELAYED})
+        keys = [UNPACK, FINISHING, DELAYED, *(batch_key(job.batch_id, what) for what in KEYS), *lists]
+        arguments: list[Any] = [job.batch_id, job.to_json(), len(KEYS)]
+        for standing in stale:
+            arguments += [0 if standing.key == DELAYED else lists.index(standing.key) + 1, standing.member]
+        with mapped_redis_errors():
+            self._restart(keys=keys, args=arguments)
+
+    def pending(self, batch_id: str) -> set[str]:
+        """Clips without an outcome."""
+        with mapped_redis_errors():
+            members = cast("set[bytes]", self._client.smembers(batch_key(batch_id, "pending")))
+        return {member.decode() for member in members}
+
     def finishing(self) -> list[str]:
         """Batches whose clips are all settled and whose traces are still there."""
         with mapped_redis_errors():
             members = cast("set[bytes]", self._client.smembers(FINISHING))
         return sorted(member.decode() for member in members)
 
-    def clear(self, batch_id: str) -> None:
-        """Remove a finished batch's keys; doing it twice does no harm."""
-        with mapped_redis_errors(), self._client.pipeline(transaction=True) as pipe:
-            pipe.delete(*(batch_key(batch_id, what) for what in KEYS))
-            pipe.srem(FINISHING, batch_id)
-            pipe.execute()
+    def clear(self, batch_id: str) -> bool:
+        """Remove a finished batch's keys; True for the one caller who did it.
+
+        A batch that has begun anew in the meantime is not finishing, and stays as it is.
+        """
+        with mapped_redis_errors():
+            keys = [FINISHING, *(batch_key(batch_id, what) for what in KEYS)]
+            return bool(self._clear(keys=keys, args=[batch_id]))

@@ -112,6 +112,12 @@ class Settings:
     scratch_root: Path = setting(
         "Where archives are unpacked, on the data volume", "/data/scratch", "/data/scratch", _directory
     )
+    scratch_mount: Path | None = setting(
+        "Where the data volume is mounted; workers wait until it is. Empty: not checked",
+        "/data",
+        "",
+        _optional_directory,
+    )
     models_root: Path = setting("Where the models lie", "/data/models", "/data/models", _directory)
     model_set: str = setting("Set of models in the manifest: production or demo", "production", "production")
     policies_dir: Path = setting(
@@ -133,6 +139,10 @@ class Settings:
     max_attempts: int = setting("Tries of a job before it goes to queue:failed", "3", "3", _positive)
     retry_base_s: float = setting("Wait before the second try; it doubles with each (seconds)", "5", "5", _seconds)
     heartbeat_ttl_s: float = setting("A worker silent for so long is taken for dead (seconds)", "60", "60", _seconds)
+    host_lost_after_s: float = setting(
+        "The batches of a host silent for so long are unpacked again elsewhere (seconds)", "1800", "1800", _seconds
+    )
+    backlog_clips: int = setting("unpack waits while so many clips wait for transcription", "2000", "2000", _positive)
     stop_timeout_s: float = setting(
         "A stopping worker hands its job back after so long (seconds)", "60", "60", _seconds
     )

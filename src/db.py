@@ -23,8 +23,14 @@ from errors import OperatorError, RetryableError, ServiceUnavailableError
 from payloads import TranscribeJob, UnpackJob
 from transcription import Transcript
 
-SCHEMA_VERSION = 1  # of schema.sql; workers wait for it
+SCHEMA_VERSION = 2  # of schema.sql; workers wait for it
+MIN_SERVER_VERSION = 140000
 CONNECT_TIMEOUT_S = 10
+_COUNTS = """
+    SELECT count(*) FILTER (WHERE status IN ('done', 'no_speech')) AS processed,
+           count(*) FILTER (WHERE status = 'failed') AS failed
+    FROM audio_files WHERE batch_id = %s
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +85,9 @@ class Database:
     def check(self) -> None:
         """Reach the database and find our schema; raises OperatorError with one sentence."""
         with self._transaction() as cursor:
+            server = cursor.connection.server_version
+            if server < MIN_SERVER_VERSION:
+                raise OperatorError(f"Postgres is version {server // 10000}, but 14 or newer is needed")
             cursor.execute("SELECT to_regclass('schema_version') IS NOT NULL")
             version = 0
             if _one(cursor)[0]:
@@ -99,32 +108,61 @@ class Database:
             )
             return {name for (name,) in cursor.fetchall()}
 
-    def record_unpacked(
-        self, job: UnpackJob, host: str, *, total: int, clips: Sequence[NewClip], skipped: Sequence[tuple[str, str]]
-    ) -> None:
-        """The batch and its new clips: pending, or failed when a clip has an error."""
+    def begin_unpack(self, job: UnpackJob) -> int:
+        """Note that a run of unpack begins -> its number, which `record_unpacked` asks for.
+
+        The newest run alone may record: one that was paused, taken for dead and overtaken must not reset a batch.
+        """
         with self._transaction() as cursor:
             cursor.execute(
                 """
-                INSERT INTO batches (batch_id, s3_key, original_filename, transferred_at, unpacked_at, unpack_host,
-                                     total, skipped_members)
-                VALUES (%s, %s, %s, %s, now(), %s, %s, %s)
-                ON CONFLICT (batch_id) DO UPDATE SET
-                    s3_key = EXCLUDED.s3_key, unpacked_at = now(), unpack_host = EXCLUDED.unpack_host,
-                    original_filename = coalesce(EXCLUDED.original_filename, batches.original_filename),
-                    transferred_at = coalesce(EXCLUDED.transferred_at, batches.transferred_at),
-                    total = EXCLUDED.total, skipped_members = EXCLUDED.skipped_members, completed_at = NULL
+                INSERT INTO batches (batch_id, s3_key, original_filename, transferred_at, unpack_run)
+                VALUES (%s, %s, %s, %s, 1)
+                ON CONFLICT (batch_id) DO UPDATE SET unpack_run = batches.unpack_run + 1
+                RETURNING unpack_run
+                """,
+                (job.batch_id, job.s3_key, job.original_filename, _time(job.transferred_at)),
+            )
+            return int(_one(cursor)[0])
+
+    def record_unpacked(
+        self,
+        job: UnpackJob,
+        run: int,
+        host: str,
+        *,
+        total: int,
+        clips: Sequence[NewClip],
+        skipped: Sequence[tuple[str, str]],
+    ) -> bool:
+        """The batch and its new clips: pending, or failed when a clip has an error.
+
+        False, and nothing is written, when a newer run of unpack has begun.
+        """
+        with self._transaction() as cursor:
+            cursor.execute(
+                """
+                UPDATE batches SET
+                    s3_key = %s, unpacked_at = now(), unpack_host = %s,
+                    original_filename = coalesce(%s, original_filename),
+                    transferred_at = coalesce(%s, transferred_at),
+                    total = %s, skipped_members = %s, completed_at = NULL
+                WHERE batch_id = %s AND unpack_run = %s
+                RETURNING 1
                 """,
                 (
-                    job.batch_id,
                     job.s3_key,
+                    host,
                     job.original_filename,
                     _time(job.transferred_at),
-                    host,
                     total,
                     _json([{"name": name, "reason": reason} for name, reason in skipped]),
+                    job.batch_id,
+                    run,
                 ),
             )
+            if cursor.fetchone() is None:
+                return False
             psycopg2.extras.execute_values(
                 cursor,
                 """
@@ -135,9 +173,11 @@ class Database:
                     status = EXCLUDED.status, error = EXCLUDED.error, duration_s = EXCLUDED.duration_s,
                     source_format = EXCLUDED.source_format, source_bytes = EXCLUDED.source_bytes,
                     source_sha256 = EXCLUDED.source_sha256, platform_metadata = EXCLUDED.platform_metadata
+                WHERE audio_files.status NOT IN ('done', 'no_speech')
                 """,
                 [_clip_row(job.batch_id, clip) for clip in clips],
             )
+            return True
 
     def ensure_clip(self, job: TranscribeJob) -> ClipRow:
         """The clip's row, made when there is none.
@@ -194,6 +234,7 @@ class Database:
                 """,
                 ("no_speech" if transcript.no_speech else "done", s3_opus_path, duration_s, audio_id),
             )
+            _recount_if_complete(cursor, audio_id)
 
     def mark_failed(self, batch_id: str, original_filename: str, error: str) -> None:
         """The clip was given up. A clip that has results keeps them."""
@@ -210,18 +251,44 @@ class Database:
         """Record the batch's completion; None when it was recorded before. The counts come from its clips."""
         with self._transaction() as cursor:
             cursor.execute(
-                """
+                f"""
                 UPDATE batches b SET completed_at = now(), processed = n.processed, failed = n.failed
-                FROM (SELECT count(*) FILTER (WHERE status IN ('done', 'no_speech')) AS processed,
-                             count(*) FILTER (WHERE status = 'failed') AS failed
-                      FROM audio_files WHERE batch_id = %s) n
+                FROM ({_COUNTS}) n
                 WHERE b.batch_id = %s AND b.completed_at IS NULL
                 RETURNING b.total, b.processed, b.failed, extract(epoch FROM now() - b.unpacked_at)::float8
-                """,
+                """,  # noqa: S608 -- a constant
                 (batch_id, batch_id),
             )
             found = cursor.fetchone()
             return FinishedBatch(*found) if found else None
+
+    def unfinished_batches(self, host: str | None = None) -> list[UnpackJob]:
+        """Batches with an archive that are not complete (of one host's scratch, or all), as their unpack jobs."""
+        with self._transaction() as cursor:
+            cursor.execute(
+                """
+                SELECT batch_id, s3_key, original_filename, transferred_at
+                FROM batches
+                WHERE completed_at IS NULL AND s3_key IS NOT NULL AND coalesce(unpack_host = %s, %s)
+                ORDER BY created_at, batch_id
+                """,
+                (host, host is None),
+            )
+            return [
+                UnpackJob(batch_id=batch_id, s3_key=key, original_filename=name, transferred_at=at and at.isoformat())
+                for batch_id, key, name, at in cursor.fetchall()
+            ]
+
+    def known_batches(self) -> set[str]:
+        with self._transaction() as cursor:
+            cursor.execute("SELECT batch_id FROM batches WHERE s3_key IS NOT NULL")
+            return {batch_id for (batch_id,) in cursor.fetchall()}
+
+    def server_time(self) -> float:
+        """The server's clock, in Unix seconds."""
+        with self._transaction() as cursor:
+            cursor.execute("SELECT extract(epoch FROM clock_timestamp())::float8")
+            return float(_one(cursor)[0])
 
     def batch_finished(self, batch_id: str) -> bool | None:
         """True or False, or None when the batch was never unpacked."""
@@ -266,6 +333,26 @@ class Database:
             password=settings.postgres_password or None,
             connect_timeout=CONNECT_TIMEOUT_S,
             application_name="audio-pipeline",
+            # A network that swallows packets: notice in about a minute, not after the system's two hours.
+            keepalives_idle=30,
+            keepalives_interval=10,
+            keepalives_count=3,
+            tcp_user_timeout=60_000,
+        )
+
+
+def _recount_if_complete(cursor: psycopg2.extensions.cursor, audio_id: int) -> None:
+    """A clip that was brought back from the dead letters gets its results after its batch was complete."""
+    cursor.execute(
+        "SELECT batch_id FROM batches JOIN audio_files USING (batch_id) "
+        "WHERE audio_id = %s AND completed_at IS NOT NULL FOR UPDATE OF batches",
+        (audio_id,),
+    )
+    found = cursor.fetchone()
+    if found:
+        cursor.execute(
+            f"UPDATE batches SET processed = n.processed, failed = n.failed FROM ({_COUNTS}) n WHERE batch_id = %s",  # noqa: S608
+            (found[0], found[0]),
         )
 
 

@@ -7,6 +7,8 @@ that list. So a worker that was taken for dead, and whose jobs were handed on, c
 Keys (see DESIGN for the queues):
     inflight:{queue}:{host}:{pid}:{nonce}   list    jobs of one worker process from one queue
     worker:{host}:{pid}:{nonce}             string  heartbeat, JSON state, expires with the worker
+    hosts:seen                              zset    host, scored by the second it was last heard of
+    lease:reap                              string  somebody looked for dead workers a moment ago
     queue:delayed                           zset    queue \n nonce \n payload, scored by the second it is due
     queue:attempts, queue:interruptions     hash    {queue}:{sha1 of payload} -> failures, deaths of its worker
 Counting by payload means that two byte-equal jobs share their counts; that only makes them give up sooner.
@@ -17,19 +19,17 @@ it again after a time-out would claim twice.
 
 from __future__ import annotations
 
-import base64
-import json
 import os
+import re
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, cast
 
 import redis
 
-from errors import PermanentError, ServiceUnavailableError
+from errors import ServiceUnavailableError
 
 UNPACK = "queue:unpack"
 FAILED = "queue:failed"
@@ -37,6 +37,10 @@ DELAYED = "queue:delayed"
 ATTEMPTS = "queue:attempts"
 INTERRUPTIONS = "queue:interruptions"
 FINISHING = "batches:finishing"
+HOSTS_SEEN = "hosts:seen"
+REAP_LEASE = "lease:reap"
+
+INFLIGHT_KEY = re.compile(r"inflight:(queue:.+):([^:]+):(\d{1,10}):([^:]+)")
 
 Settled = Literal["ok", "complete", "lost"]
 
@@ -99,13 +103,17 @@ class JobQueue:
     def inflight_key(self, queue: str) -> str:
         return f"inflight:{queue}:{self.worker}"
 
-    def claim(self, queues: Sequence[str]) -> Claim | None:
-        """Take the first job of the first queue that has one; None when all are empty."""
+    def claim(self, queues: Sequence[str], *, only: bytes = b"") -> Claim | None:
+        """Take the first job of the first queue that has one; None when all are empty.
+
+        With `only`, the head of the first queue is taken if it still is that payload. A worker without a heartbeat
+        (it was stopped for too long, or Redis lost its memory) gets nothing until its next one.
+        """
         if self._uncertain:
             self._give_back_unknown(queues)
         keys = [key for queue in queues for key in (queue, self.inflight_key(queue))]
         self._uncertain = True
-        found = self._run("claim", [*keys, ATTEMPTS, INTERRUPTIONS], [])
+        found = self._run("claim", [self.worker.heartbeat_key, ATTEMPTS, INTERRUPTIONS, *keys], [only])
         self._uncertain = False
         if not found:
             return None
@@ -113,6 +121,11 @@ class JobQueue:
         claim = Claim(queues[number - 1], payload, failures, interruptions)
         self._held.append(claim)
         return claim
+
+    def head(self, queue: str) -> bytes | None:
+        """The job that would be claimed next, untouched."""
+        with mapped_redis_errors():
+            return cast("bytes | None", self.client.lindex(queue, 0))
 
     def settle(self, claim: Claim, *, clip: ClipRef | None = None, dead_letter: bytes | None = None) -> Settled:
         """Acknowledge: done, or, with a dead letter, given up. Counts `clip` once and tells whether it was the last."""
@@ -145,15 +158,19 @@ class JobQueue:
     def promote_due(self) -> int:
         return int(self._run("promote", [DELAYED], []))
 
-    def reap(self) -> list[tuple[str, str, int]]:
-        """Return dead workers' jobs to their queues -> [(worker, queue, jobs)]."""
+    def reap(self, lease_s: float = 0) -> list[tuple[str, str, int]]:
+        """Return dead workers' jobs to their queues -> [(worker, queue, jobs)].
+
+        With `lease_s`, only if no worker has looked for so long: in a large fleet one look is enough for all.
+        """
         reaped = []
         with mapped_redis_errors():
+            if lease_s and not self.client.set(REAP_LEASE, str(self.worker), nx=True, px=int(lease_s * 1000)):
+                return []
             keys = [key.decode() for key in self.client.scan_iter(match="inflight:*", count=1000)]
         for key in keys:
-            prefix, host, pid, nonce = key.rsplit(":", 3)
-            queue, worker = prefix.removeprefix("inflight:"), WorkerName(host, int(pid), nonce)
-            if worker == self.worker:
+            queue, worker = _parse_inflight_key(key)
+            if worker is None or worker == self.worker:
                 continue
             moved = int(self._run("reap", [worker.heartbeat_key, key, queue, INTERRUPTIONS], []))
             if moved:
@@ -188,6 +205,12 @@ class JobQueue:
             return self._scripts[name](keys=list(keys), args=list(arguments))
 
 
+def _parse_inflight_key(key: str) -> tuple[str, WorkerName | None]:
+    """-> (queue, worker); no worker for a key that some person has made."""
+    found = INFLIGHT_KEY.fullmatch(key)
+    return (found[1], WorkerName(found[2], int(found[3]), found[4])) if found else ("", None)
+
+
 class mapped_redis_errors:  # noqa: N801 -- reads as a statement where it is used
     """Turn redis-py's exceptions into ours."""
 
@@ -201,40 +224,9 @@ class mapped_redis_errors:  # noqa: N801 -- reads as a statement where it is use
             raise ServiceUnavailableError(
                 f"Redis cannot be reached; check that it runs and REDIS_HOST, REDIS_PORT ({error})"
             ) from error
+        if isinstance(error, redis.OutOfMemoryError) or "OOM" in str(error):
+            raise ServiceUnavailableError(
+                f"Redis is full (maxmemory), so nothing can be added; raise maxmemory or let the queues drain ({error})"
+            ) from error
         if isinstance(error, redis.ResponseError):
             raise ServiceUnavailableError(f"Redis refuses a command; see its log ({error})") from error
-
-
-def dead_letter(
-    claim: Claim,
-    error: BaseException,
-    *,
-    worker: WorkerName,
-    clip: ClipRef | None = None,
-    parked: str | None = None,
-) -> bytes:
-    """The record in `queue:failed`: the raw payload, what went wrong in a sentence, and where to look.
-
-    `parked` is the S3 key under `failed/` that keeps the clip. A payload that is not UTF-8 stands in
-    `payload_base64` instead of `payload`.
-    """
-    try:
-        raw = {"payload": claim.payload.decode("utf-8")}
-    except UnicodeDecodeError:
-        raw = {"payload_base64": base64.b64encode(claim.payload).decode()}
-    record = {
-        "queue": claim.queue,
-        **raw,
-        "error_class": type(error).__name__,
-        "error": str(error),
-        "permanent": isinstance(error, PermanentError),
-        "attempts": claim.failures + 1,
-        "interruptions": claim.interruptions,
-        "batch_id": clip.batch_id if clip else None,
-        "clip": clip.clip if clip else None,
-        "parked_s3_key": parked,
-        "worker": str(worker),
-        "host": worker.host,
-        "failed_at": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-    return json.dumps(record, ensure_ascii=False).encode()

@@ -37,16 +37,17 @@ class TranscribeJob:
     batch_id: str
     original_filename: str
     audio_id: int | None = None
+    opus_s3_key: str | None = None  # where the clip is kept when it is not at `opus_path`; any audio format
 
     def to_json(self) -> bytes:
-        return _dump(
-            {
-                "batch_id": self.batch_id,
-                "opus_path": str(self.opus_path),
-                "original_filename": self.original_filename,
-                **({} if self.audio_id is None else {"audio_id": self.audio_id}),
-            }
-        )
+        fields = {
+            "batch_id": self.batch_id,
+            "opus_path": str(self.opus_path),
+            "original_filename": self.original_filename,
+            "audio_id": self.audio_id,
+            "opus_s3_key": self.opus_s3_key,
+        }
+        return _dump({name: value for name, value in fields.items() if value is not None})
 
 
 def parse_unpack_job(raw: bytes) -> UnpackJob:
@@ -81,7 +82,13 @@ def parse_transcribe_job(raw: bytes, scratch_root: Path) -> TranscribeJob:
         batch_id=_batch_id(batch_id),
         original_filename=_optional_text(fields, "original_filename") or path.name,
         audio_id=audio_id,
+        opus_s3_key=_optional_text(fields, "opus_s3_key"),
     )
+
+
+def add_field(raw: bytes, name: str, value: str) -> bytes:
+    """The payload with one field set, all others kept; raises PayloadError when it is no JSON object."""
+    return json.dumps({**_load(raw, example="{}"), name: value}).encode()  # ASCII: halves of surrogate pairs survive
 
 
 def _load(raw: bytes, *, example: str) -> dict[str, Any]:

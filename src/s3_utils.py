@@ -86,6 +86,13 @@ class ObjectStore:
         with self._mapped(key):
             return self.client.head_object(Bucket=self.bucket, Key=key)["ContentLength"]
 
+    def keys(self, prefix: str) -> Iterator[str]:
+        """All keys that begin with `prefix`, in order."""
+        with self._mapped(f"{prefix}*"):
+            for page in self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix):
+                for entry in page.get("Contents", []):
+                    yield entry["Key"]
+
     def stored_size(self, key: str) -> int | None:
         """Bytes of an object, or None when the bucket has no such key."""
         try:

@@ -14,14 +14,22 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from errors import OperatorError
+from errors import OperatorError, PermanentError
 from payloads import BATCH_ID
 
 MARKER = ".unpacked-by-pipeline"
+ROOM_FACTOR = 3  # archive, originals and Opus files together, as a multiple of the archive's size
 
 
-def check_scratch(root: Path) -> None:
-    """The scratch directory exists and can be written; raises OperatorError with one sentence."""
+def check_scratch(root: Path, mount: Path | None = None) -> None:
+    """The scratch directory exists, can be written, and lies on the volume mounted at `mount` (None: on any).
+
+    Raises OperatorError with one sentence. Without the check a host whose data volume is not mounted would fill its
+    system disk.
+    """
+    if mount is not None and not (mount.is_mount() and root.is_relative_to(mount)):
+        where = "nothing is mounted there" if not mount.is_mount() else f"SCRATCH_ROOT {root} does not lie under it"
+        raise OperatorError(f"SCRATCH_MOUNT is {mount}, but {where}; mount the data volume (findmnt {mount})")
     probe = root / f".probe-{os.getpid()}"
     try:
         root.mkdir(parents=True, exist_ok=True)
@@ -33,11 +41,25 @@ def check_scratch(root: Path) -> None:
         ) from error
 
 
-def require_room(root: Path, needed: int, what: str) -> None:
-    """Raises OperatorError when fewer than `needed` bytes are free."""
-    free = shutil.disk_usage(root).free
-    if free < needed:
-        raise OperatorError(f"{what} needs about {needed:,} bytes of scratch, but {root} has {free:,} free; make room")
+def room_problem(root: Path, archive_bytes: int, what: str) -> OperatorError | PermanentError | None:
+    """Why an archive of so many bytes cannot be unpacked under `root` now (OperatorError) or ever (PermanentError)."""
+    needed = ROOM_FACTOR * archive_bytes
+    try:
+        disk = shutil.disk_usage(root)
+    except OSError as error:
+        return OperatorError(f"SCRATCH_ROOT {root} cannot be looked at ({error.strerror}); is the volume mounted?")
+    sum_ = f"{what} has {archive_bytes:,} bytes and needs {ROOM_FACTOR} x that, {needed:,}, of scratch while unpacking"
+    if needed > disk.total:
+        return PermanentError(
+            f"{sum_}, but {root} holds {disk.total:,} in all, so it can never fit; split the archive, or mount "
+            "a larger volume and retry"
+        )
+    if needed > disk.free:
+        return OperatorError(
+            f"{sum_}, but {root} has {disk.free:,} free; it waits until batches in work have made room "
+            f"(du -sh {root}/*)"
+        )
+    return None
 
 
 @contextmanager
@@ -68,22 +90,26 @@ def empty(directory: Path) -> None:
         (directory / MARKER).touch(mode=0o640)
 
 
-def remove(root: Path, batch_id: str) -> bool:
-    """Remove the batch's directory unless another process owns it; True when it is gone."""
+def remove(root: Path, batch_id: str, *, unless: Callable[[str], bool] = lambda _: False) -> bool:
+    """Remove the batch's directory unless another process owns it, or `unless(batch_id)`; True when it is gone.
+
+    `unless` is asked while we own the directory: unpack owns it until its batch is under way, so no batch that began
+    anew in the meantime can lose its files.
+    """
     with owned_directory(root, batch_id) as directory:
-        if directory is None:
+        if directory is None or unless(batch_id):
             return False
         with _disk_errors(directory):
             shutil.rmtree(directory)
         return True
 
 
-def sweep(root: Path, finished: Callable[[str], bool]) -> list[str]:
-    """Remove the directories of batches for which `finished(batch_id)` holds -> their ids."""
+def sweep(root: Path, in_use: Callable[[str], bool]) -> list[str]:
+    """Remove the directories that unpack made for batches which are not `in_use(batch_id)` any more -> their ids."""
     swept = []
     for marker in sorted(root.glob(f"*/{MARKER}")):
         batch_id = marker.parent.name
-        if BATCH_ID.fullmatch(batch_id) and finished(batch_id) and remove(root, batch_id):
+        if BATCH_ID.fullmatch(batch_id) and remove(root, batch_id, unless=in_use):
             swept.append(batch_id)
     return swept
 

@@ -46,7 +46,7 @@ from moderation.prompt import build_prompt
 
 SEED = 7
 BATCH = 16
-TEXTS_PER_SCENARIO = 2  # drawn anew each round
+TEXTS_PER_SCENARIO = 1  # drawn anew each round: another variant, disturbed in another way
 OTHER_POLICY_SHARE = 0.5  # of the drawn texts are also shown under another policy, where the answer is mostly "0"
 NOISE_SHARE = 0.6  # of the texts are disturbed as speech recognition does
 LENGTH_NOISE = 40.0  # characters: batches of similar lengths, but other ones each round

@@ -1,15 +1,19 @@
+#!lua flags=allow-oom
 -- Take the first job of the first list that has one, in one move.
--- KEYS: (queue list, this worker's in-flight list for it), once per queue, in order of preference;
---       then queue:attempts (hash), queue:interruptions (hash)
+-- KEYS: 1 this worker's heartbeat  2 queue:attempts (hash)  3 queue:interruptions (hash)
+--       then (queue list, this worker's in-flight list for it), once per queue, in order of preference
+-- ARGV: 1 '' or the payload that must be at the head of the first queue: a job that was looked at before it is claimed
 -- Returns {queue's number from 1, payload, failed attempts so far, interruptions so far}, or nil when all are empty.
-local attempts, interruptions = KEYS[#KEYS - 1], KEYS[#KEYS]
-for i = 1, #KEYS - 2, 2 do
+-- A worker whose heartbeat has expired gets nothing: whoever reaps next would take the job from it at once.
+if redis.call('EXISTS', KEYS[1]) == 0 then return false end
+if ARGV[1] ~= '' and redis.call('LINDEX', KEYS[4], 0) ~= ARGV[1] then return false end
+for i = 4, #KEYS, 2 do
     local payload = redis.call('LMOVE', KEYS[i], KEYS[i + 1], 'LEFT', 'RIGHT')
     if payload then
         local field = KEYS[i] .. ':' .. redis.sha1hex(payload)
-        return {(i + 1) / 2, payload,
-                tonumber(redis.call('HGET', attempts, field) or 0),
-                tonumber(redis.call('HGET', interruptions, field) or 0)}
+        return {(i - 2) / 2, payload,
+                tonumber(redis.call('HGET', KEYS[2], field) or 0),
+                tonumber(redis.call('HGET', KEYS[3], field) or 0)}
     end
 end
 return false

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Put delayed jobs whose time has come back to the end of their queues.
 -- KEYS: 1 queue:delayed (zset of queue \n nonce \n payload)     Returns how many.
 local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', redis.call('TIME')[1], 'LIMIT', 0, 100)

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Return the jobs of a dead worker to the head of their queue, the oldest first in line, and count the interruption.
 -- KEYS: 1 the worker's heartbeat  2 its in-flight list  3 queue list  4 queue:interruptions (hash)
 -- Returns how many jobs were returned; none while the worker lives.

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Let go of a job without settling it. Does nothing for a worker that no longer owns it.
 -- KEYS: 1 in-flight list  2 queue list  3 queue:delayed (zset)  4 queue:attempts (hash)
 -- ARGV: 1 payload  2 mode: 'back' to the head of its queue, or 'later'  3 seconds to wait  4 nonce

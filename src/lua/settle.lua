@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Acknowledge a job: done, or given up with a dead letter. Does nothing for a worker that no longer owns the job.
 -- KEYS: 1 in-flight list  2 queue:attempts (hash)  3 queue:interruptions (hash)  4 queue:failed (list)
 --       5 batch:{id}:pending (set)  6 batch:{id}:processed or :failed (counter)  7 batches:finishing (set)

@@ -6,6 +6,7 @@ would not mend it; a service that is down is waited for.
 
 Loop: `step()` does one piece of work, or says that there is none. An OperatorError holds the worker: it stops claiming,
 says why, asks its dependencies again after a growing pause, and goes on by itself. No job loses an attempt by it.
+Under systemd (Type=notify) it says when it is ready, and feeds the watchdog wherever work moves on.
 
 Stop: the first SIGTERM or SIGINT lets the work in hand finish, or reach its next safe point; after STOP_TIMEOUT_S, or
 at the second signal, whatever is in hand goes back to its queue and the process leaves. A kill is made good by the
@@ -27,12 +28,15 @@ from typing import ClassVar
 
 from config import Settings, load_settings
 from errors import ConfigError, ModelError, OperatorError, PolicyError, ServiceUnavailableError
-from job_queue import JobQueue, WorkerName, mapped_redis_errors
+from job_queue import JobQueue, WorkerName
+from redis_checks import check_redis
+from service_manager import Watchdog, notify
 from utils import configure_logging, event, get_redis_client
-from workers.heartbeat import Heartbeat
+from workers.heartbeat import Heartbeat, HeartbeatLostError, State
 
 log = logging.getLogger(__name__)
 
+EXIT_LOST = 1  # systemd starts the worker again
 EXIT_CONFIG = 78  # EX_CONFIG of sysexits.h: systemd need not restart it over and over
 IDLE_POLL_S = 0.25  # between looks at empty queues: quick for a person who injects a job, nothing to Redis
 HOUSEKEEPING_S = 1.0  # delayed jobs whose time has come
@@ -54,6 +58,7 @@ class Worker(ABC):
         self.queue = JobQueue(self.redis, self.name)
         self.heartbeat = Heartbeat(settings, self.name, self.kind)
         self.stopping = threading.Event()
+        self.watchdog = Watchdog()
         self._hold_s = HOLD_S[0]
         self._next_housekeeping = 0.0
         self._next_reap = 0.0
@@ -65,6 +70,10 @@ class Worker(ABC):
     @abstractmethod
     def step(self) -> bool:
         """Do one piece of work; False when there was none."""
+
+    def idle_state(self) -> tuple[State, str]:
+        """The state to show, with a word of explanation, while `step` finds nothing to do."""
+        return "idle", ""
 
     def prepare(self) -> None:  # noqa: B027 -- most workers have nothing to load
         """Load what is loaded once (models), clear what an earlier process left behind."""
@@ -84,7 +93,8 @@ class Worker(ABC):
             event(log, logging.INFO, "stopped")
 
     def stop_if_asked(self) -> None:
-        """A safe point inside a long job; raises StopRequestedError."""
+        """A safe point inside a long job, which the watchdog counts as progress; raises StopRequestedError."""
+        self.watchdog.feed()
         if self.stopping.is_set():
             raise StopRequestedError
 
@@ -96,23 +106,27 @@ class Worker(ABC):
                 return
             except ServiceUnavailableError as error:
                 event(log, logging.WARNING, "waiting to acknowledge", reason=error)
+                self.watchdog.feed()
                 time.sleep(HOLD_S[0])
 
     def _begin(self) -> None:
-        with mapped_redis_errors():
-            self.redis.ping()
+        for remark in check_redis(self.redis):
+            event(log, logging.WARNING, "Redis could be safer", remark=remark)
         self.check_dependencies()
         self.prepare()
         self.heartbeat.start()
         self.heartbeat.set("idle")
+        notify("READY=1")
         event(log, logging.INFO, "ready")
 
     def _work_or_wait(self) -> None:
+        self.watchdog.feed()
+        self.heartbeat.check()
         self._housekeep()
         if self.step():
             self._hold_s = HOLD_S[0]
         else:
-            self.heartbeat.set("idle")
+            self.heartbeat.set(*self.idle_state())
             self.stopping.wait(IDLE_POLL_S)
 
     def _housekeep(self) -> None:
@@ -122,9 +136,10 @@ class Worker(ABC):
             self.housekeeping()
             self._next_housekeeping = now + HOUSEKEEPING_S
         if now >= self._next_reap:
-            for worker, queue, jobs in self.queue.reap():
+            pause_s = self.settings.heartbeat_ttl_s / REAPS_PER_TTL
+            for worker, queue, jobs in self.queue.reap(lease_s=pause_s):
                 event(log, logging.WARNING, "a worker died; its jobs run again", dead=worker, queue=queue, jobs=jobs)
-            self._next_reap = now + self.settings.heartbeat_ttl_s / REAPS_PER_TTL
+            self._next_reap = now + pause_s / 2
 
     def _when_possible(self, action: Callable[[], None]) -> None:
         """Run `action`; while an OperatorError stands in its way, stay held and try again."""
@@ -140,6 +155,8 @@ class Worker(ABC):
     def _hold(self, error: OperatorError) -> None:
         event(log, logging.WARNING, "held: not claiming until this is mended", reason=error, again_in_s=self._hold_s)
         self.heartbeat.set("held", str(error))
+        self.watchdog.feed()
+        notify(f"EXTEND_TIMEOUT_USEC={int((2 * self._hold_s + 60) * 1e6)}")  # waiting to start is no failure to start
         self.stopping.wait(self._hold_s)
         self._hold_s = min(2 * self._hold_s, HOLD_S[1])
 
@@ -154,6 +171,9 @@ def main(worker_class: type[Worker]) -> None:
     except (ConfigError, ModelError, PolicyError) as error:
         log.critical("%s", error)
         sys.exit(EXIT_CONFIG)
+    except HeartbeatLostError as error:
+        log.critical("leaving, to be started again: %s", error)
+        sys.exit(EXIT_LOST)
 
 
 def _install_signal_handlers(worker: Worker) -> None:
@@ -172,6 +192,7 @@ def _install_signal_handlers(worker: Worker) -> None:
             threading.Thread(target=leave_now, args=(f"second {name}",), daemon=True).start()
             return
         event(log, logging.INFO, "stopping: finishing the work in hand", signal=name)
+        notify("STOPPING=1")
         worker.stopping.set()
         worker.heartbeat.set("draining")
         timer = threading.Timer(worker.settings.stop_timeout_s, leave_now, args=("STOP_TIMEOUT_S is over",))

@@ -20,11 +20,12 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+import parked_clips
 import scratch
 from audio import SAMPLE_RATE, decode
 from batches import Batches
 from config import Settings
-from db import Database, Verdict
+from db import ClipRow, Database, Verdict
 from device import choose_device
 from errors import PayloadError, PermanentError, PipelineError
 from job_queue import Claim, ClipRef
@@ -34,6 +35,7 @@ from moderation.policies import Policy, load_policies
 from moderation.scorer import Scorer
 from payloads import TranscribeJob, parse_transcribe_job
 from s3_utils import ObjectStore
+from store_checks import check_stores
 from transcription import Transcriber, Transcript
 from transcription.whisperx_engine import load_transcriber
 from utils import event
@@ -60,13 +62,15 @@ class GpuWorker(JobWorker):
         return self.settings.transcribe_queues
 
     def check_dependencies(self) -> None:
-        self.db.check()
-        self.s3.check()
-        scratch.check_scratch(self.settings.scratch_root)
+        check_stores(self.db, self.s3, self.settings)
 
     def prepare(self) -> None:
-        if self.policies:
-            return  # loaded before a service went away during the start
+        parked_clips.clear_leftovers(self.settings.scratch_root)
+        if not self.policies:  # else loaded before a service went away during the start
+            self.load_engines()
+
+    def load_engines(self) -> None:
+        """Speech and moderation models and the policies, once."""
         policies = load_policies(self.settings.policies_dir)
         models = resolve(self.settings.model_set, self.settings.models_root)
         device = choose_device(self.settings.device)
@@ -113,10 +117,18 @@ class GpuWorker(JobWorker):
                 log, logging.WARNING, "audio_id of the job is another clip's; this clip has its own",
                 asked=job.audio_id, audio_id=row.audio_id, batch=job.batch_id, clip=job.original_filename,
             )  # fmt: skip
-        if row.s3_opus_path and self.db.has_results(row.audio_id, self.transcriber.name, self._expected_verdicts()):
+        if row.s3_opus_path and self._has_results(job, row):
             event(log, logging.INFO, "clip has its results already", batch=job.batch_id, clip=job.original_filename)
+        elif job.opus_path.is_file():
+            self._transcribe_and_judge(job, job.opus_path, row)
+        elif job.opus_s3_key:
+            with parked_clips.fetched(self.s3, job.opus_s3_key, self.settings) as opus_path:
+                self._transcribe_and_judge(job, opus_path, row)
         else:
-            self._transcribe_and_judge(job, row.audio_id, row.s3_opus_path)
+            raise PermanentError(
+                f"{job.opus_path} is not on this host; if its scratch is gone, put the batch's archive into "
+                "queue:unpack again"
+            )
         if self.done(claim, ClipRef(job.batch_id, job.original_filename)) == "complete":
             self._finish(job.batch_id)
 
@@ -131,15 +143,23 @@ class GpuWorker(JobWorker):
         self.s3.upload(job.opus_path, key, "audio/ogg")
         return key
 
-    def _transcribe_and_judge(self, job: TranscribeJob, audio_id: int, s3_opus_path: str | None) -> None:
+    def _has_results(self, job: TranscribeJob, row: ClipRow) -> bool:
+        """Every result that this worker would write; any results when the clip itself is gone, its batch being over."""
+        gone = not job.opus_path.is_file() and not job.opus_s3_key
+        if gone and row.status in {"done", "no_speech"}:
+            return True
+        return self.db.has_results(row.audio_id, self.transcriber.name, self._expected_verdicts())
+
+    def _transcribe_and_judge(self, job: TranscribeJob, opus_path: Path, row: ClipRow) -> None:
+        audio_id = row.audio_id
         began = time.monotonic()
-        samples = decode(_existing(job.opus_path))
+        samples = decode(opus_path)
         [transcript] = self.transcriber.transcribe([samples])
         heard = time.monotonic()
         verdicts = [] if transcript.no_speech else self._judge(transcript)
         judged = time.monotonic()
         day = datetime.now(UTC).date().isoformat()
-        path = s3_opus_path or self.s3.upload_opus(job.opus_path, audio_id, day)
+        path = row.s3_opus_path or self.s3.upload_opus(opus_path, audio_id, day)
         self.db.save_results(
             audio_id,
             transcript=transcript,
@@ -179,26 +199,20 @@ class GpuWorker(JobWorker):
         return [(policy.id, policy.version, self.scorer.name) for policy in self.policies]
 
     def _finish(self, batch_id: str) -> None:
-        """Record completion once, then remove the batch's traces; any worker may do it again after a crash."""
+        """Record completion once, then remove the batch's traces; any worker may do it again after a crash.
+
+        The keys go first, by one script for one worker alone. Scratch goes after them and only while the batch has not
+        begun anew; if this worker dies between the two, unpack sweeps the directory.
+        """
         finished = self.db.finish_batch(batch_id)
-        if batch_id not in self.batches.finishing():
-            return  # another worker was faster, and the batch may have begun anew
-        scratch.remove(self.settings.scratch_root, batch_id)
-        self.batches.clear(batch_id)
         if finished:
             event(
                 log, logging.INFO, "batch complete",
                 batch=batch_id, clips=finished.total, processed=finished.processed, failed=finished.failed,
                 took_s=finished.seconds,
             )  # fmt: skip
-
-
-def _existing(path: Path) -> Path:
-    if not path.is_file():
-        raise PermanentError(
-            f"{path} is not on this host; if its scratch is gone, put the batch's archive into queue:unpack again"
-        )
-    return path
+        if self.batches.clear(batch_id):
+            scratch.remove(self.settings.scratch_root, batch_id, unless=self.batches.under_way)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,13 @@
-"""A worker's sign of life: a key in Redis that expires with it, renewed from a thread and a connection of its own.
+"""A worker's sign of life: a key in Redis that expires with it, renewed by a small process of its own.
 
 While the key lives, nobody takes the worker's jobs; when it has expired, `JobQueue.reap` on any host hands them on.
+
+A process and not a thread: native code that holds Python's lock for a minute (a model that loads, a kernel that is
+compiled) would starve a thread, and the living worker would lose its jobs. The process is forked before anything is
+loaded, so it costs a few megabytes. It renews only while the worker can run: one that is stopped (SIGSTOP, a frozen
+container) goes silent, as it should. It learns of the worker's end by their pipe, and then removes the key at once,
+so that the jobs of a killed worker need not wait for the expiry. Only when both die together, or the host does, it
+takes HEARTBEAT_TTL_S. A worker that hangs but runs is the service manager's to find: see `service_manager.py`.
 """
 
 from __future__ import annotations
@@ -8,25 +15,32 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import threading
+import os
+import select
+import signal
+import time
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Literal
 
 import redis
 
 from config import Settings
-from errors import ServiceUnavailableError
-from job_queue import WorkerName, mapped_redis_errors
+from errors import PipelineError, ServiceUnavailableError
+from job_queue import HOSTS_SEEN, WorkerName, mapped_redis_errors, script
+from service_manager import notify
 from utils import event, get_redis_client
 
 log = logging.getLogger(__name__)
 
 State = Literal["starting", "idle", "working", "held", "draining"]
+MAX_INTERVAL_S = 5.0  # between beats: a worker that was stopped or whose key was lost is back so soon
+LOOK_S = 0.5  # how soon the process sees that the worker has been stopped, or goes on
 
 
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
+class HeartbeatLostError(PipelineError):
+    """The heartbeat's process is gone; the worker must leave before it is taken for dead."""
 
 
 @dataclass
@@ -37,42 +51,120 @@ class Status:
     state: State = "starting"
     detail: str = ""  # the job in work, or why the worker is held
     since: str = ""  # of this state, UTC
+    pid: int = 0
+    started: str = ""  # UTC
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+class _Beat:
+    """Writes the key; each process has its own, with a connection of its own."""
+
+    def __init__(self, settings: Settings, worker: WorkerName) -> None:
+        self.ttl_s = settings.heartbeat_ttl_s
+        self.client: redis.Redis = get_redis_client(settings)
+        self._script = script(self.client, "heartbeat")
+        self._worker = worker
+
+    def __call__(self, status: str) -> None:
+        with mapped_redis_errors():
+            keys = [self._worker.heartbeat_key, HOSTS_SEEN]
+            self._script(keys=keys, args=[status, int(self.ttl_s * 1000), self._worker.host])
+
+    def end(self) -> None:
+        with contextlib.suppress(redis.RedisError):  # it expires by itself
+            self.client.delete(self._worker.heartbeat_key)
+        self.client.close()
 
 
 class Heartbeat:
+    """The worker's side. Make it before threads are started: it forks."""
+
     def __init__(self, settings: Settings, worker: WorkerName, kind: str) -> None:
-        self._client: redis.Redis = get_redis_client(settings)
-        self._key = worker.heartbeat_key
-        self._ttl_s = settings.heartbeat_ttl_s
-        self._status = Status(kind, since=_now())
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._renew, name="heartbeat", daemon=True)
+        self._beat = _Beat(settings, worker)
+        self._status = Status(kind, since=_now(), pid=os.getpid(), started=_now())
+        reading, self._pipe = os.pipe2(os.O_CLOEXEC)
+        self._child = os.fork()
+        if self._child == 0:
+            _renewing_process(reading, self._pipe, _Beat(settings, worker))
+        os.close(reading)
+        os.set_blocking(self._pipe, False)
+        self._started = False
 
     def start(self) -> None:
         """Write the first beat before anything is claimed, then keep renewing; raises ServiceUnavailableError."""
-        self._beat()
-        self._thread.start()
+        self._beat(self._text())
+        self._started = True
+        self._tell()
 
     def set(self, state: State, detail: str = "") -> None:
-        """Shown from the next beat on."""
+        """Shown from the next beat on, and in `systemctl status` at once."""
         if (state, detail) != (self._status.state, self._status.detail):
-            self._status = Status(self._status.kind, state, detail, _now())
+            self._status.state, self._status.detail, self._status.since = state, detail, _now()
+            notify(f"STATUS={state} {detail}")
+            if self._started:
+                self._tell()
+
+    def check(self) -> None:
+        """Raises HeartbeatLostError when the renewing process has ended."""
+        if os.waitpid(self._child, os.WNOHANG) != (0, 0):
+            self._child = 0
+            raise HeartbeatLostError("the process that renews the heartbeat is gone (killed? out of memory?)")
 
     def stop(self) -> None:
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join(timeout=5)
-        with contextlib.suppress(redis.RedisError):  # it expires by itself; a stop must not fail over it
-            self._client.delete(self._key)
-        self._client.close()
+        if self._child:
+            os.kill(self._child, signal.SIGKILL)  # it may be waiting for a Redis that is away
+            os.waitpid(self._child, 0)
+            os.close(self._pipe)
+            self._child = 0
+        self._beat.end()
 
-    def _renew(self) -> None:
-        while not self._stop.wait(self._ttl_s / 4):  # three beats may be missed before the worker counts as dead
+    def _text(self) -> str:
+        return json.dumps(asdict(self._status), ensure_ascii=False)
+
+    def _tell(self) -> None:
+        with contextlib.suppress(BlockingIOError, BrokenPipeError):  # a state that is not shown harms nobody
+            os.write(self._pipe, self._text().encode() + b"\n")
+
+
+def _renewing_process(reading: int, writing: int, beat: _Beat) -> None:
+    """The life of the renewing process; never returns."""
+    try:
+        os.close(writing)
+        # A signal to the whole control group is the worker's to answer; this process lives as long as it does.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        _renew(reading, beat, os.getppid())
+        beat.end()
+    finally:
+        os._exit(0)  # none of the worker's own clean-up
+
+
+def _renew(reading: int, beat: _Beat, worker: int) -> None:
+    """Until the pipe closes: the worker has ended."""
+    status, unread, interval_s, last = "", b"", min(beat.ttl_s / 4, MAX_INTERVAL_S), 0.0
+    while True:
+        if select.select([reading], [], [], min(LOOK_S, interval_s / 2))[0]:
+            received = os.read(reading, 65536)
+            if not received:
+                return
+            *lines, unread = (unread + received).split(b"\n")
+            if lines:
+                status = lines[-1].decode()
+        if status and time.monotonic() - last >= interval_s and _runs(worker):
             try:
-                self._beat()
+                beat(status)
             except ServiceUnavailableError as error:
                 event(log, logging.WARNING, "heartbeat missed", reason=error)
+            last = time.monotonic()
 
-    def _beat(self) -> None:
-        with mapped_redis_errors():
-            self._client.set(self._key, json.dumps(asdict(self._status)), px=int(self._ttl_s * 1000))
+
+def _runs(pid: int) -> bool:
+    """Whether a process is neither stopped nor dead."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state not in "TtZX"

@@ -12,9 +12,10 @@ import time
 from abc import abstractmethod
 from collections.abc import Sequence
 
+import dead_letters
 from config import Settings
 from errors import OperatorError, PermanentError, PipelineError
-from job_queue import Claim, ClipRef, Settled, dead_letter
+from job_queue import Claim, ClipRef, Settled
 from utils import event
 from workers.base import StopRequestedError, Worker
 
@@ -50,8 +51,12 @@ class JobWorker(Worker):
     def on_given_up(self, claim: Claim, clip: ClipRef | None, error: PipelineError) -> str | None:
         """Record that the job is given up, before it is settled -> the S3 key where its clip is parked, if it is."""
 
+    def next_claim(self) -> Claim | None:
+        """The next job, or None when there is none, or none that this worker may take now."""
+        return self.queue.claim(self.queues)
+
     def step(self) -> bool:
-        claim = self.queue.claim(self.queues)
+        claim = self.next_claim()
         if claim is None:
             return False
         self.heartbeat.set("working", claim.payload[:200].decode("utf-8", "replace"))
@@ -109,7 +114,7 @@ class JobWorker(Worker):
     def _give_up(self, claim: Claim, error: PipelineError) -> None:
         clip = self.clip_of(claim)
         parked = self.on_given_up(claim, clip, error)
-        letter = dead_letter(claim, error, worker=self.name, clip=clip, parked=parked)
+        letter = dead_letters.write(claim, error, worker=self.name, clip=clip, parked=parked)
         self._settle(claim, clip, letter)
         event(
             log,
@@ -127,8 +132,9 @@ class JobWorker(Worker):
         self.until_redis_answers(settle)
         answer, self._settled = self._settled or "lost", None
         if answer == "lost":
-            # Taken for dead (paused too long?): another worker has the job, and its outcome counts, not ours.
-            event(log, logging.WARNING, "job was no longer ours; not counted", **self._facts(claim))
+            # Taken for dead (paused too long?): another worker has the job, and its outcome counts, not ours. Or ours
+            # was counted, and only the answer was lost.
+            event(log, logging.WARNING, "job is not in our hands any more; not counted again", **self._facts(claim))
         return answer
 
     def _facts(self, claim: Claim) -> dict[str, str | None]:

@@ -1,13 +1,14 @@
 """unpack: S3 archive -> `{SCRATCH_ROOT}/{batch_id}/*.opus` -> batch keys and the clips' jobs.
 
-Claims `queue:unpack`, one archive at a time. For each: download, extract what is safe, convert every clip to Opus
+Claims `queue:unpack`, one archive at a time, and only while scratch has room for it and fewer than BACKLOG_CLIPS clips
+wait for transcription. For each: download, extract what is safe, convert every clip to Opus
 16 kHz mono 32 kbps in parallel, record the clips in Postgres, remove archive and originals, and then, in one script,
 set the batch's keys, push its jobs and acknowledge.
 
 Promises: until that script has run nothing of the batch counts, and on failure its scratch directory is gone; after it,
 the batch is the GPU workers'. A clip that cannot be read costs only itself: it is parked under `failed/` in S3, and a
 dead letter says why. Clips that have results from an earlier run are not done again; a batch that is under way is not
-begun twice.
+begun twice. A run that was overtaken (paused, taken for dead) records nothing, neither in Postgres nor in Redis.
 
 Restart: an unpack job that was interrupted runs again from the start, on any host.
 """
@@ -20,8 +21,9 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import dead_letters
 import scratch
 from archives import Extraction, Limits, Member, extract
 from audio import ConvertedClip, probe
@@ -30,18 +32,23 @@ from clip_metadata import MetadataProblemError, match, read_metadata
 from config import Settings
 from conversion import convert_all
 from db import Database, NewClip
-from errors import ArchiveError, AudioError, PermanentError
-from job_queue import UNPACK, Claim, ClipRef, dead_letter
+from errors import ArchiveError, AudioError, OperatorError, PermanentError, PipelineError
+from job_queue import UNPACK, Claim, ClipRef, mapped_redis_errors
+from lost_hosts import LostHosts
 from payloads import TranscribeJob, UnpackJob, parse_unpack_job
+from reconcile import Reconciler
 from s3_utils import ObjectStore
+from store_checks import check_stores
 from utils import event
 from workers.base import main
+from workers.heartbeat import State
 from workers.jobs import BusyError, JobWorker
 
 log = logging.getLogger(__name__)
 
-SWEEP_S = 60.0  # scratch of batches that were finished elsewhere
-ROOM_FACTOR = 3  # archive + originals + Opus files, as a multiple of the archive's size
+SWEEP_S = 60.0  # at most, between looks for lost hosts and for scratch of batches that were finished elsewhere
+LOOK_AGAIN_S = 2.0  # for room on scratch, or a shorter backlog
+NOTE_S = 60.0  # between log lines that say why nothing is claimed
 
 
 @dataclass
@@ -69,19 +76,62 @@ class UnpackWorker(JobWorker):
         self.db = Database(settings)
         self.s3 = ObjectStore(settings)
         self.batches = Batches(self.redis)
+        letters = dead_letters.DeadLetters(self.redis, settings.scratch_root)
+        self._reconciler = Reconciler(self.redis, self.db, self.s3, letters)
+        self._lost_hosts = LostHosts(
+            self.redis, self.db, self.name, after_s=settings.host_lost_after_s, ttl_s=settings.heartbeat_ttl_s
+        )
+        self._sweep_s = min(SWEEP_S, settings.heartbeat_ttl_s)
         self._next_sweep = 0.0
+        self._not_before = 0.0
+        self._reason = ""  # why nothing is claimed although there are jobs
+        self._noted = 0.0
+        self._answer: Literal["ok", "exists", "lost"] = "lost"
 
     def check_dependencies(self) -> None:
-        self.db.check()
-        self.s3.check()
-        scratch.check_scratch(self.settings.scratch_root)
+        check_stores(self.db, self.s3, self.settings)
+
+    def prepare(self) -> None:
+        for restart in self._reconciler.at_start(str(self.name)):
+            event(log, logging.WARNING, "batch brought back", batch=restart.job.batch_id, reason=restart.reason)
+
+    def next_claim(self) -> Claim | None:
+        payload = self.queue.head(UNPACK)
+        if payload is None:
+            self._reason = ""
+            return None
+        if self._reason and time.monotonic() < self._not_before:
+            return None
+        reason = self._backlog_problem() or self._room_problem(payload)
+        if reason:
+            self._note(reason)
+            return None
+        self._reason = ""
+        return self.queue.claim(self.queues, only=payload)
+
+    def idle_state(self) -> tuple[State, str]:
+        return ("held", self._reason) if self._reason else super().idle_state()
 
     def housekeeping(self) -> None:
         if time.monotonic() < self._next_sweep:
             return
-        self._next_sweep = time.monotonic() + SWEEP_S
-        for batch_id in scratch.sweep(self.settings.scratch_root, self._is_over):
+        self._next_sweep = time.monotonic() + self._sweep_s
+        self._retire_lost_hosts()
+        for batch_id in scratch.sweep(self.settings.scratch_root, self._in_use):
             event(log, logging.INFO, "scratch swept: the batch is over", batch=batch_id)
+
+    def _retire_lost_hosts(self) -> None:
+        try:
+            hosts = self._lost_hosts.look()
+        except OperatorError:
+            self._lost_hosts.forget()
+            raise
+        for host in hosts:
+            batches = self._lost_hosts.retire(host)
+            event(
+                log, logging.WARNING, "host is lost; its batches are unpacked again",
+                host=host, batches=",".join(batch.batch_id for batch in batches) or None,
+            )  # fmt: skip
 
     def clip_of(self, claim: Claim) -> ClipRef | None:  # noqa: ARG002 -- an archive is no clip
         return None
@@ -100,12 +150,13 @@ class UnpackWorker(JobWorker):
             except BaseException:  # whatever it was, a stop included: nothing of a batch that did not begin may stay
                 shutil.rmtree(directory, ignore_errors=True)
                 raise
-            if not started:
+            if not started and not self.batches.under_way(job.batch_id):
                 shutil.rmtree(directory, ignore_errors=True)
 
     def _unpack(self, claim: Claim, job: UnpackJob, directory: Path) -> bool:
         """-> whether the batch was started (another worker may have been faster)."""
         began = time.monotonic()
+        run = self.db.begin_unpack(job)
         scratch.empty(directory)
         contents = self._sort(job, self._fetch(job, directory))
         done = self.db.done_clips(job.batch_id)
@@ -113,9 +164,13 @@ class UnpackWorker(JobWorker):
         converted = self._convert(job, todo, directory, contents.metadata)
         letters = [self._park(claim, job, member, error) for member, error in converted.broken]
         shutil.rmtree(directory / "originals")
-        start = BatchStart(job, converted.jobs, len(contents.clips) - len(todo), letters)
-        self.db.record_unpacked(job, self.name.host, total=start.total, clips=converted.rows, skipped=contents.skipped)
-        answer = self.batches.start(self.queue, claim, start, self.settings.transcribe_queue)
+        done_before = len(contents.clips) - len(todo)
+        start = BatchStart(job, converted.jobs, done_before, letters, run=f"{self.name}:{run}")
+        if not self.db.record_unpacked(
+            job, run, self.name.host, total=start.total, clips=converted.rows, skipped=contents.skipped
+        ):
+            raise BusyError(f"a newer run of unpack has taken over {job.batch_id}")
+        answer = self._start(claim, start)
         event(
             log,
             logging.INFO if answer == "ok" else logging.WARNING,
@@ -130,12 +185,23 @@ class UnpackWorker(JobWorker):
         )
         return answer == "ok"
 
+    def _start(self, claim: Claim, start: BatchStart) -> Literal["ok", "exists", "lost"]:
+        """Begin the batch; wait for Redis rather than leave it open whether the batch has begun."""
+
+        def begin() -> None:
+            self._answer = self.batches.start(self.queue, claim, start, self.settings.transcribe_queue)
+
+        self.until_redis_answers(begin)
+        return self._answer
+
     def _fetch(self, job: UnpackJob, directory: Path) -> Extraction:
         size = self.s3.size(job.s3_key)
-        scratch.require_room(directory, ROOM_FACTOR * size, f"batch {job.batch_id} ({size:,} bytes)")
+        problem = scratch.room_problem(directory, size, job.s3_key)
+        if problem is not None:
+            raise problem
         archive = directory / "archive"
         event(log, logging.INFO, "downloading", batch=job.batch_id, s3_key=job.s3_key, bytes=size)
-        self.s3.download(job.s3_key, archive)
+        self.s3.download(job.s3_key, archive, lambda _: self.stop_if_asked())
         self.stop_if_asked()
         limits = Limits(total_bytes=self.settings.max_archive_bytes, members=self.settings.max_archive_members)
         try:
@@ -186,6 +252,7 @@ class UnpackWorker(JobWorker):
             should_stop=self.stopping.is_set,
         )
         for index, result in results:
+            self.watchdog.feed()
             member = members[index]
             facts = match(metadata, member.name)
             if isinstance(result, ConvertedClip):
@@ -211,10 +278,39 @@ class UnpackWorker(JobWorker):
             log, logging.ERROR, "clip given up; it stands in queue:failed",
             batch=job.batch_id, clip=member.name, parked=key, reason=error,
         )  # fmt: skip
-        return dead_letter(claim, error, worker=self.name, clip=ClipRef(job.batch_id, member.name), parked=key)
+        return dead_letters.write(claim, error, worker=self.name, clip=ClipRef(job.batch_id, member.name), parked=key)
 
-    def _is_over(self, batch_id: str) -> bool:
-        return not self.batches.under_way(batch_id) and self.db.batch_finished(batch_id) is not False
+    def _in_use(self, batch_id: str) -> bool:
+        return self.batches.under_way(batch_id) or self.db.batch_finished(batch_id) is False
+
+    def _backlog_problem(self) -> str:
+        """Why no archive is worth unpacking yet, or ''."""
+        with mapped_redis_errors():
+            waiting = self.redis.llen(self.settings.transcribe_queue)
+        if waiting < self.settings.backlog_clips:
+            return ""
+        return (
+            f"{waiting} clips wait in {self.settings.transcribe_queue} (BACKLOG_CLIPS is {self.settings.backlog_clips})"
+        )
+
+    def _room_problem(self, payload: bytes) -> str:
+        """Why scratch cannot hold the next archive yet, or ''; what else is wrong is found when it is claimed."""
+        try:
+            job = parse_unpack_job(payload)
+            problem = scratch.room_problem(self.settings.scratch_root, self.s3.size(job.s3_key), job.s3_key)
+        except OperatorError:
+            raise
+        except PipelineError:
+            return ""
+        return str(problem) if isinstance(problem, OperatorError) else ""
+
+    def _note(self, reason: str) -> None:
+        """Keep the reason for the heartbeat, log it now and then, and look again a little later."""
+        now = time.monotonic()
+        if not self._reason or now - self._noted >= NOTE_S:
+            self._noted = now
+            event(log, logging.INFO, "not claiming yet", reason=reason)
+        self._reason, self._not_before = reason, now + LOOK_AGAIN_S
 
 
 def _probe_unknown(member: Member, contents: _Contents) -> None:

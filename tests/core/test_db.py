@@ -59,7 +59,9 @@ def rows(database, query):
 
 def unpack(db: Database, *names: str) -> None:
     clips = [NewClip(original_filename=name, platform_metadata={"likes": 3, "note": "a\0b"}) for name in names]
-    db.record_unpacked(JOB, "host-1", total=len(names), clips=clips, skipped=[("readme.txt", "not audio")])
+    run = db.begin_unpack(JOB)
+    skipped = [("readme.txt", "not audio")]
+    assert db.record_unpacked(JOB, run, "host-1", total=len(names), clips=clips, skipped=skipped)
 
 
 def save(db: Database, audio_id: int, transcript: Transcript = HEARD) -> None:
@@ -75,8 +77,8 @@ def test_a_result_written_twice_is_there_once(db, database):
     row = db.ensure_clip(clip_job("a.mp3"))
     for _ in range(2):
         save(db, row.audio_id)
-    assert rows(database, "SELECT count(*) FROM transcripts") == [(1,)]
-    assert rows(database, "SELECT count(*) FROM classifications") == [(1,)]
+    assert rows(database, "SELECT count(*) FROM transcripts") == [(1,), (2,)]
+    assert rows(database, "SELECT count(*) FROM classifications") == [(1,), (2,)]
     assert rows(database, "SELECT audio_id, policies, transcript FROM ra_queue") == [
         (row.audio_id, ["hate-speech"], "we will meet at the market ")
     ]
@@ -126,7 +128,7 @@ def test_an_injected_audio_id_of_another_clip_is_left_alone(db):
 
 def test_a_batch_is_finished_once_and_its_counts_come_from_its_clips(db):
     clips = [NewClip(original_filename="a.mp3"), NewClip(original_filename="bad.mp3", error="not audio")]
-    db.record_unpacked(JOB, "host-1", total=2, clips=clips, skipped=[])
+    assert db.record_unpacked(JOB, db.begin_unpack(JOB), "host-1", total=2, clips=clips, skipped=[])
     save(db, db.ensure_clip(clip_job("a.mp3")).audio_id)
     finished = db.finish_batch("b1")
     assert (finished.total, finished.processed, finished.failed) == (2, 1, 1)
@@ -145,7 +147,7 @@ def test_transcripts_can_be_searched_by_word(db, database):
     unpack(db, "a.mp3")
     save(db, db.ensure_clip(clip_job("a.mp3")).audio_id)
     found = "SELECT count(*) FROM transcripts WHERE search @@ websearch_to_tsquery('english', '{}')"
-    assert rows(database, found.format("meeting markets")) == [(1,)]
+    assert rows(database, found.format("meeting markets")) == [(1,), (2,)]
     assert rows(database, found.format("airport")) == [(0,)]
 
 
@@ -156,7 +158,7 @@ def test_a_platforms_metadata_survives_what_postgres_cannot_store(db, database):
 
 def test_the_schema_can_be_applied_twice(services, database):
     services.apply_schema(database.name)
-    assert rows(database, "SELECT version FROM schema_version") == [(1,)]
+    assert rows(database, "SELECT version FROM schema_version") == [(1,), (2,)]
 
 
 def test_a_database_without_our_schema_is_named_with_the_command_to_run(settings_env):

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 import redis
 
+import dead_letters
 from batches import Batches, BatchStart
 from errors import PermanentError
-from job_queue import FAILED, FINISHING, UNPACK, Claim, ClipRef, JobQueue, WorkerName, dead_letter
+from job_queue import FAILED, FINISHING, UNPACK, Claim, ClipRef, JobQueue, WorkerName
 from payloads import TranscribeJob, UnpackJob
 
 SRC = Path(__file__).resolve().parents[2] / "src"
@@ -37,7 +38,7 @@ def begin_batch(client: redis.Redis, clips: list[str], *, dead: int = 0, done_be
     client.rpush(UNPACK, b"unpack-job")
     claim = take(queue, [UNPACK])
     jobs = [TranscribeJob(opus_path=Path("/s") / clip, batch_id="b1", original_filename=clip) for clip in clips]
-    start = BatchStart(UnpackJob(batch_id="b1", s3_key="k"), jobs, done_before, [b"{}"] * dead)
+    start = BatchStart(UnpackJob(batch_id="b1", s3_key="k"), jobs, done_before, [b"{}"] * dead, run="r1")
     assert Batches(client).start(queue, claim, start, TRANSCRIBE) == "ok"
     return queue
 
@@ -76,8 +77,9 @@ def test_a_second_acknowledgement_is_refused(redis_db):
 
 def test_a_dead_workers_jobs_go_back_in_order_and_its_late_acknowledgement_counts_nothing(redis_db):
     begin_batch(redis_db, ["a.mp3", "b.mp3"])
-    dead, living = make_queue(redis_db, "dead", alive=False), make_queue(redis_db, "living")
+    dead, living = make_queue(redis_db, "dead"), make_queue(redis_db, "living")
     claims = [take(dead, [TRANSCRIBE]) for _ in range(2)]
+    redis_db.delete(dead.worker.heartbeat_key)
     assert living.reap() == [("host-1:42:dead", TRANSCRIBE, 2)]
     assert redis_db.lrange(TRANSCRIBE, 0, -1) == [claim.payload for claim in claims]
     assert dead.settle(claims[0], clip=ClipRef("b1", "a.mp3")) == "lost"
@@ -102,7 +104,10 @@ def test_a_killed_process_leaves_its_job_to_be_found(services, redis_db):
         "import os, redis\n"
         "from job_queue import JobQueue, WorkerName\n"
         f"client = redis.Redis({services.redis_host!r}, {services.redis_port}, 1, os.environ['REDIS_PASSWORD'])\n"
-        "JobQueue(client, WorkerName.of_this_process('host-1')).claim(['queue:unpack'])\n"
+        "name = WorkerName.of_this_process('host-1')\n"
+        "client.set(name.heartbeat_key, '{}')\n"
+        "JobQueue(client, name).claim(['queue:unpack'])\n"
+        "client.delete(name.heartbeat_key)\n"
         "os.kill(os.getpid(), 9)\n"
     )
     environ = {"PYTHONPATH": str(SRC), "REDIS_PASSWORD": services.redis_password}
@@ -168,7 +173,7 @@ def test_a_batch_under_way_is_not_begun_twice(redis_db):
     queue = begin_batch(redis_db, ["a.mp3"])
     redis_db.rpush(UNPACK, b"again")
     claim = take(queue, [UNPACK])
-    start = BatchStart(UnpackJob(batch_id="b1", s3_key="k"), [], 0, [])
+    start = BatchStart(UnpackJob(batch_id="b1", s3_key="k"), [], 0, [], run="r2")
     assert Batches(redis_db).start(queue, claim, start, TRANSCRIBE) == "exists"
     assert redis_db.llen(TRANSCRIBE) == 1
     assert redis_db.keys("inflight:*") == []
@@ -218,7 +223,7 @@ def test_a_dead_letter_keeps_the_payload_byte_for_byte(payload, field):
     import base64
 
     letter = json.loads(
-        dead_letter(Claim(UNPACK, payload, 2, 1), PermanentError("no use"), worker=WorkerName("h", 1, "n"))
+        dead_letters.write(Claim(UNPACK, payload, 2, 1), PermanentError("no use"), worker=WorkerName("h", 1, "n"))
     )
     kept = base64.b64decode(letter[field]) if field == "payload_base64" else letter[field].encode()
     assert kept == payload

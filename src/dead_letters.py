@@ -1,0 +1,144 @@
+"""Dead letters: what stands in `queue:failed`, and how a job is brought back from there.
+
+A letter is one JSON object: `queue` and `payload` (or `payload_base64` when the bytes are no UTF-8) as they were,
+`error` (a sentence), `error_class`, `permanent`, `attempts`, `interruptions`, `batch_id`, `clip`, `parked_s3_key` (the
+clip, kept under `failed/` in S3), `worker`, `host`, `failed_at` (UTC).
+
+A letter with a parked clip comes back as a job of `queue:transcribe` that names the parked object, so any GPU worker
+can do it, whether the batch's scratch is still there or not. Every other letter comes back as the bytes it was.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, cast
+
+import redis
+
+from errors import PayloadError, PermanentError, PipelineError
+from job_queue import FAILED, FINISHING, Claim, ClipRef, WorkerName, batch_key, mapped_redis_errors, script
+from payloads import TranscribeJob, add_field
+
+TRANSCRIBE = "queue:transcribe"
+
+
+@dataclass(frozen=True)
+class DeadLetter:
+    """One entry of `queue:failed`; `raw` is the entry itself, which names it."""
+
+    raw: bytes
+    queue: str
+    payload: bytes
+    error: str
+    error_class: str
+    batch_id: str | None
+    clip: str | None
+    parked_s3_key: str | None
+    fields: dict[str, Any]  # everything the entry says
+
+    @classmethod
+    def parse(cls, raw: bytes) -> DeadLetter:
+        """Read an entry; raises PayloadError when it is none of ours."""
+        try:
+            fields = json.loads(raw)
+            encoded = fields.get("payload_base64")
+            payload = base64.b64decode(encoded, validate=True) if encoded else fields["payload"].encode()
+            return cls(
+                raw=raw,
+                queue=fields["queue"],
+                payload=payload,
+                error=fields["error"],
+                error_class=fields["error_class"],
+                batch_id=fields.get("batch_id"),
+                clip=fields.get("clip"),
+                parked_s3_key=fields.get("parked_s3_key"),
+                fields=fields,
+            )
+        except (ValueError, KeyError, TypeError, AttributeError, binascii.Error) as error:
+            raise PayloadError(
+                f"an entry of {FAILED} is no dead letter ({type(error).__name__}: {error}); look at it with "
+                f"redis-cli LRANGE {FAILED} 0 -1"
+            ) from error
+
+
+def write(
+    claim: Claim,
+    error: BaseException,
+    *,
+    worker: WorkerName,
+    clip: ClipRef | None = None,
+    parked: str | None = None,
+) -> bytes:
+    """The entry for a job that is given up. `parked` is the S3 key under `failed/` that keeps its clip."""
+    try:
+        raw = {"payload": claim.payload.decode("utf-8")}
+    except UnicodeDecodeError:
+        raw = {"payload_base64": base64.b64encode(claim.payload).decode()}
+    record = {
+        "queue": claim.queue,
+        **raw,
+        "error_class": type(error).__name__,
+        "error": str(error),
+        "permanent": isinstance(error, PermanentError),
+        "attempts": claim.failures + 1,
+        "interruptions": claim.interruptions,
+        "batch_id": clip.batch_id if clip else None,
+        "clip": clip.clip if clip else None,
+        "parked_s3_key": parked,
+        "worker": str(worker),
+        "host": worker.host,
+        "failed_at": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    return json.dumps(record, ensure_ascii=False).encode()
+
+
+class DeadLetters:
+    def __init__(self, client: redis.Redis, scratch_root: Path) -> None:
+        self._client = client
+        self._scratch_root = scratch_root
+        self._retry = script(client, "retry_letter")
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Every entry as it stands now, the oldest first, as bytes; `DeadLetter.parse` reads them."""
+        with mapped_redis_errors():
+            yield from cast("list[bytes]", self._client.lrange(FAILED, 0, -1))
+
+    def retry(self, letter: DeadLetter) -> bool:
+        """Put the job back, with all its attempts; False when the letter is gone.
+
+        A batch that is still under way waits for the clip again; for one that is complete, its counts are corrected
+        when the clip has its results.
+        """
+        queue, payload = self._job(letter)
+        batch_id = letter.batch_id or "-"
+        keys = [FAILED, queue, *(batch_key(batch_id, what) for what in ("total", "failed", "pending")), FINISHING]
+        with mapped_redis_errors():
+            return bool(self._retry(keys=keys, args=[letter.raw, payload, letter.clip or "", batch_id]))
+
+    def drop(self, letter: DeadLetter) -> bool:
+        """Forget the letter; False when it is gone already. What is parked in S3 stays."""
+        with mapped_redis_errors():
+            return bool(self._client.lrem(FAILED, 1, cast("str", letter.raw)))
+
+    def _job(self, letter: DeadLetter) -> tuple[str, bytes]:
+        if not (letter.parked_s3_key and letter.clip and letter.batch_id):
+            return letter.queue, letter.payload
+        if letter.queue.startswith(TRANSCRIBE):
+            try:
+                return TRANSCRIBE, add_field(letter.payload, "opus_s3_key", letter.parked_s3_key)
+            except PipelineError:
+                return letter.queue, letter.payload
+        path = (self._scratch_root / letter.batch_id / Path(letter.parked_s3_key).name).with_suffix(".opus")
+        job = TranscribeJob(
+            opus_path=path,
+            batch_id=letter.batch_id,
+            original_filename=letter.clip,
+            opus_s3_key=letter.parked_s3_key,
+        )
+        return TRANSCRIBE, job.to_json()

@@ -1,0 +1,73 @@
+"""Hosts that are gone for good: their batches are unpacked again elsewhere, and their queues are retired.
+
+The clips of a host lie on its own disk, so nobody else can take its queue over. A host that has been silent for
+HOST_LOST_AFTER_S counts as lost; should it come back, its old scratch is swept once those batches are over.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import cast
+
+import redis
+
+import dead_letters
+from batches import Batches
+from db import Database
+from errors import PermanentError
+from job_queue import FAILED, HOSTS_SEEN, Claim, ClipRef, WorkerName, mapped_redis_errors, script
+from payloads import UnpackJob
+from queue_snapshot import StandingJob, standing_jobs
+
+
+class LostHosts:
+    def __init__(
+        self, client: redis.Redis, db: Database, observer: WorkerName, *, after_s: float, ttl_s: float
+    ) -> None:
+        self._client = client
+        self._db = db
+        self._observer = observer
+        self._after_s = after_s
+        self._ttl_s = ttl_s
+        self._batches = Batches(client)
+        self._bury = script(client, "bury")
+        self._suspected: dict[str, float] = {}  # host -> when we first saw that it is overdue
+
+    def look(self) -> list[str]:
+        """Hosts to retire. We must have watched each being overdue for a heartbeat's life: after Redis itself was away,
+        every host looks overdue for a moment.
+        """
+        with mapped_redis_errors():
+            seconds, _ = self._client.time()
+            silent = self._client.zrangebyscore(HOSTS_SEEN, "-inf", seconds - self._after_s)
+        now = time.monotonic()
+        overdue = [host.decode() for host in cast("list[bytes]", silent)]
+        self._suspected = {host: self._suspected.get(host, now) for host in overdue if host != self._observer.host}
+        return [host for host, since in self._suspected.items() if now - since >= self._ttl_s]
+
+    def forget(self) -> None:
+        """Redis was away: what we have watched does not count."""
+        self._suspected = {}
+
+    def retire(self, host: str) -> list[UnpackJob]:
+        """Unpack the host's unfinished batches again, bury what else is in its queue -> those batches."""
+        batches = self._db.unfinished_batches(host)
+        jobs = standing_jobs(self._client)
+        for batch in batches:
+            self._batches.restart(batch, [job for job in jobs if job.batch_id == batch.batch_id and not job.in_flight])
+        gone = {batch.batch_id for batch in batches}
+        queue = f"queue:transcribe:{host}"
+        self._bury_jobs(host, [job for job in jobs if job.queue == queue and job.batch_id not in gone])
+        with mapped_redis_errors():
+            self._client.zrem(HOSTS_SEEN, host)
+        self._suspected.pop(host, None)
+        return batches
+
+    def _bury_jobs(self, host: str, jobs: Sequence[StandingJob]) -> None:
+        error = PermanentError(f"host {host}, on whose disk this clip lay, is gone; inject its archive again")
+        for job in jobs:
+            clip = ClipRef(job.batch_id, job.clip) if job.batch_id and job.clip else None
+            letter = dead_letters.write(Claim(job.queue, job.payload, 0, 0), error, worker=self._observer, clip=clip)
+            with mapped_redis_errors():
+                self._bury(keys=[job.key, FAILED], args=[job.member, letter])

@@ -1,0 +1,162 @@
+r"""Make Redis agree with Postgres and S3 again, after Redis lost its memory or a hand slipped.
+
+    python -m reconcile --dry-run     what would change
+    python -m reconcile               change it
+
+Postgres is the truth: a batch that is not complete there must be on its way in Redis. It is not when
+
+- nothing in Redis knows it: no unpack job, no keys, no dead letter of its archive; or
+- its keys are there, but a clip it waits for has no job anywhere.
+
+Such a batch is unpacked again from its archive; clips that are done are skipped. An archive in S3 that Postgres has
+never heard of gets an unpack job. Nothing that is under way is touched, and running it twice changes nothing more.
+
+Every unpack worker does this at its start; archives without a batch only when Redis has come up empty.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import re
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import redis
+
+from batches import Batches
+from config import load_settings
+from db import Database
+from dead_letters import DeadLetter, DeadLetters
+from errors import OperatorError, PayloadError
+from job_queue import UNPACK, mapped_redis_errors
+from payloads import BATCH_ID, UnpackJob
+from queue_snapshot import read_batch_and_clip, standing_jobs
+from s3_utils import ObjectStore
+from utils import get_redis_client
+
+MEMORY = "pipeline:memory"  # set once Redis agrees with Postgres; missing, Redis has lost everything, or is new
+LEASE = "lease:reconcile"
+SECOND_LOOK_S = 1.0
+ARCHIVE_KEY = re.compile(r"archives/([^/]+)\.tar")
+
+
+@dataclass(frozen=True)
+class Restart:
+    """A batch whose archive is to be unpacked again, and why."""
+
+    job: UnpackJob
+    reason: str
+
+
+class Reconciler:
+    def __init__(self, client: redis.Redis, db: Database, s3: ObjectStore, letters: DeadLetters) -> None:
+        self._client = client
+        self._db = db
+        self._s3 = s3
+        self._letters = letters
+        self._batches = Batches(client)
+
+    def plan(self, *, archives: bool) -> list[Restart]:
+        """What is not on its way although it should be; with `archives`, those that never got a batch, too."""
+        first = {restart.job.batch_id for restart in self._look(archives=archives)}
+        if not first:
+            return []
+        time.sleep(SECOND_LOOK_S)
+        return [restart for restart in self._look(archives=archives) if restart.job.batch_id in first]
+
+    def apply(self, restarts: Iterable[Restart]) -> None:
+        jobs = standing_jobs(self._client)
+        for restart in restarts:
+            stale = [job for job in jobs if job.batch_id == restart.job.batch_id and not job.in_flight]
+            self._batches.restart(restart.job, stale)
+
+    def at_start(self, worker: str) -> list[Restart]:
+        """What an unpack worker does when it starts; nothing if another did it within the last minute."""
+        with mapped_redis_errors():
+            if not self._client.set(LEASE, worker, nx=True, ex=60):
+                return []
+            empty = not self._client.exists(MEMORY)
+        try:
+            restarts = self.plan(archives=empty)
+            self.apply(restarts)
+            with mapped_redis_errors():
+                self._client.set(MEMORY, int(time.time()), nx=True)
+        except OperatorError:
+            with contextlib.suppress(redis.RedisError):
+                self._client.delete(LEASE)  # it has not been done: whoever asks next is to do it
+            raise
+        return restarts
+
+    def _look(self, *, archives: bool) -> list[Restart]:
+        unfinished = self._db.unfinished_batches()
+        known = self._db.known_batches() if archives else set()
+        stored = [batch for batch in self._archives() if batch.batch_id not in known] if archives else []
+        jobs = standing_jobs(self._client)
+        awaited = {job.batch_id for job in jobs if job.queue == UNPACK} | self._given_up()
+        clips: dict[str, set[str]] = defaultdict(set)
+        for job in jobs:
+            if job.queue != UNPACK and job.batch_id and job.clip:
+                clips[job.batch_id].add(job.clip)
+        restarts = []
+        for batch in unfinished:
+            reason = self._problem(batch.batch_id, clips[batch.batch_id]) if batch.batch_id not in awaited else None
+            if reason:
+                restarts.append(Restart(batch, reason))
+        restarts += [Restart(batch, "its archive never got a job") for batch in stored if batch.batch_id not in awaited]
+        return restarts
+
+    def _problem(self, batch_id: str, clips_with_jobs: set[str]) -> str | None:
+        if batch_id in self._batches.finishing():
+            return None
+        if not self._batches.under_way(batch_id):
+            return "Redis knows nothing of it"
+        lost = self._batches.pending(batch_id) - clips_with_jobs
+        return f"{len(lost)} of its clips have no job" if lost else None
+
+    def _given_up(self) -> set[str | None]:
+        """Batches whose archive stands among the dead letters: a person decides about them."""
+        found: set[str | None] = set()
+        for raw in self._letters:
+            try:
+                letter = DeadLetter.parse(raw)
+            except PayloadError:
+                continue
+            if letter.queue == UNPACK and letter.clip is None:
+                found.add(read_batch_and_clip(letter.payload)[0])
+        return found
+
+    def _archives(self) -> Iterable[UnpackJob]:
+        for key in self._s3.keys("archives/"):
+            match = ARCHIVE_KEY.fullmatch(key)
+            if match and BATCH_ID.fullmatch(match[1]):
+                yield UnpackJob(batch_id=match[1], s3_key=key)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m reconcile", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--dry-run", action="store_true", help="only say what would change")
+    dry_run = parser.parse_args().dry_run
+    try:
+        settings = load_settings()
+        client = get_redis_client(settings)
+        letters = DeadLetters(client, settings.scratch_root)
+        reconciler = Reconciler(client, Database(settings), ObjectStore(settings), letters)
+        restarts = reconciler.plan(archives=True)
+        for restart in restarts:
+            will = "would be" if dry_run else "is"
+            sys.stdout.write(f"{restart.job.batch_id}: {restart.reason}; its archive {will} unpacked again\n")
+        if not dry_run:
+            reconciler.apply(restarts)
+    except OperatorError as error:
+        sys.exit(f"{error}")
+    sys.stdout.write(f"{len(restarts)} batches {'would be' if dry_run else 'were'} brought back\n")
+
+
+if __name__ == "__main__":
+    main()

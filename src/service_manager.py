@@ -1,0 +1,37 @@
+"""Talk to systemd: ready, state, and a watchdog that is fed by progress and not by a timer.
+
+The protocol is one datagram to the socket that NOTIFY_SOCKET names (sd_notify(3)); without it nothing is sent.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import time
+
+FEED_S = 1.0  # at most one datagram a second, however often there is progress
+
+
+def notify(message: str) -> None:
+    """Send `READY=1`, `STATUS=...` and the like; never fails, since a worker must not stop over it."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
+        return
+    if address.startswith("@"):
+        address = "\0" + address[1:]  # an abstract socket
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
+        sender.sendto(" ".join(message.split()).encode(), address)
+
+
+class Watchdog:
+    """Fed wherever real work moves on. A worker that hangs feeds nothing, and systemd restarts it (WatchdogSec=)."""
+
+    def __init__(self) -> None:
+        self._fed = 0.0
+
+    def feed(self) -> None:
+        now = time.monotonic()
+        if now - self._fed >= FEED_S:
+            self._fed = now
+            notify("WATCHDOG=1")
