@@ -26,18 +26,15 @@ from audio import SAMPLE_RATE, decode
 from batches import Batches
 from config import Settings
 from db import ClipRow, Database, Verdict
-from device import choose_device
 from errors import PayloadError, PermanentError, PipelineError
 from job_queue import Claim, ClipRef
 from models import resolve
-from moderation.cope_a import load_cope_a
 from moderation.policies import Policy, load_policies
 from moderation.scorer import Scorer
 from payloads import TranscribeJob, parse_transcribe_job
 from s3_utils import ObjectStore
 from store_checks import check_stores
 from transcription import Transcriber, Transcript
-from transcription.whisperx_engine import load_transcriber
 from utils import event
 from workers.base import main
 from workers.jobs import JobWorker
@@ -71,6 +68,12 @@ class GpuWorker(JobWorker):
 
     def load_engines(self) -> None:
         """Speech and moderation models and the policies, once."""
+        # Only here: torch and its friends take seconds to import and a gigabyte, which the heartbeat's process, forked
+        # before, need not have.
+        from device import choose_device
+        from moderation.cope_a import load_cope_a
+        from transcription.whisperx_engine import load_transcriber
+
         policies = load_policies(self.settings.policies_dir)
         models = resolve(self.settings.model_set, self.settings.models_root)
         device = choose_device(self.settings.device)

@@ -1,0 +1,82 @@
+"""The GPU worker with stub models: all of it is real but the two engines, which answer at once.
+
+    cd src && PYTHONPATH=.:.. python -m tests.reliability.stub_gpu_worker
+
+What they "hear" is the pitch of the clip's tone, so a result that lands in another clip's row is noticed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from moderation.policies import Policy, load_policies
+from moderation.scorer import Score
+from transcription import Samples, Segment, Transcript
+from workers.base import main
+from workers.gpu_worker import GpuWorker
+
+RATE = 16_000
+FLAGGED_EVERY = 5
+
+
+def hertz(samples: Samples) -> int:
+    """The pitch of a tone, to the nearest 10 Hz; 0 for silence."""
+    if float(np.abs(samples).max(initial=0)) < 0.01:
+        return 0
+    spectrum = np.abs(np.fft.rfft(samples * np.hanning(len(samples)), n=4 * len(samples)))
+    return round(float(np.argmax(spectrum)) * RATE / (4 * len(samples)) / 10) * 10
+
+
+def spoken(pitch: int) -> str:
+    """The transcript of a tone of `pitch` hertz."""
+    return f"a tone of {pitch} hertz" if pitch else ""
+
+
+def is_flagged(pitch: int) -> bool:
+    return pitch // 10 % FLAGGED_EVERY == 0
+
+
+class StubTranscriber:
+    name = "stub-speech"
+
+    def transcribe(self, clips: Sequence[Samples]) -> list[Transcript]:
+        return [self._one(clip) for clip in clips]
+
+    def _one(self, samples: Samples) -> Transcript:
+        seconds, text = len(samples) / RATE, spoken(hertz(samples))
+        if not text:
+            return Transcript(
+                text="", language=None, language_probability=None, segments=(), speech_s=0.0, no_speech=True,
+                no_speech_reason="silence", avg_logprob=None, no_speech_prob=None, compression_ratio=None,
+            )  # fmt: skip
+        segment = Segment(
+            start=0.0, end=seconds, text=text, avg_logprob=-0.1, no_speech_prob=0.0, compression_ratio=1.0
+        )
+        return Transcript(
+            text=text, language="en", language_probability=1.0, segments=(segment,), speech_s=seconds, no_speech=False,
+            no_speech_reason=None, avg_logprob=-0.1, no_speech_prob=0.0, compression_ratio=1.0,
+        )  # fmt: skip
+
+
+class StubScorer:
+    name = "stub-moderation"
+    prompt_version = "stub"
+
+    def score(self, policy: Policy, texts: Sequence[str]) -> list[Score]:  # noqa: ARG002
+        return [Score(0.9 if is_flagged(int(text.split()[3])) else 0.1, 1.0, truncated=False) for text in texts]
+
+    def threshold(self, policy: Policy) -> float:  # noqa: ARG002
+        return 0.5
+
+
+class StubGpuWorker(GpuWorker):
+    def load_engines(self) -> None:
+        self.policies = load_policies(self.settings.policies_dir)
+        self.transcriber = StubTranscriber()
+        self.scorer = StubScorer()
+
+
+if __name__ == "__main__":
+    main(StubGpuWorker)
