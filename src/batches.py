@@ -1,14 +1,14 @@
 """A batch's progress: begun by unpack in one script, counted by acknowledgements, finished exactly once.
 
 Keys: batch:{id}:total, :processed, :failed (counters), :s3_key (string), :pending (set of clips without an outcome),
-:run (string, names the run of unpack that began it), and batches:finishing (set of batches whose last clip is settled
-but whose traces are not yet cleared). That set, not the answer that one worker got, drives the finish; so a worker that
-dies between the two leaves the finish to the next.
+:given_up (set of the clips that :failed counts), :run (string, names the run of unpack that began it), and
+batches:finishing (set of batches whose last clip is settled but whose traces are not yet cleared). That set, not the
+answer that one worker got, drives the finish; so a worker that dies between the two leaves the finish to the next.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
@@ -24,13 +24,14 @@ from job_queue import (
     Claim,
     JobQueue,
     batch_key,
+    counts_field,
     mapped_redis_errors,
     script,
 )
 from payloads import TranscribeJob, UnpackJob
 from queue_snapshot import StandingJob
 
-KEYS = ("total", "processed", "failed", "s3_key", "pending", "run")
+KEYS = ("total", "processed", "failed", "s3_key", "pending", "run", "given_up")
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class BatchStart:
     job: UnpackJob
     jobs: Sequence[TranscribeJob]  # clips to transcribe
     done_before: int  # clips that have results from an earlier run
-    dead_letters: Sequence[bytes]  # clips that could not be read, one record each
+    dead_letters: Mapping[str, bytes]  # clips that could not be read, and why
     run: str  # names this run of unpack, unlike any other
 
     @property
@@ -73,7 +74,8 @@ class Batches:
         arguments += [start.total, start.done_before, len(start.dead_letters), start.run, len(start.jobs)]
         for job in start.jobs:
             arguments += [job.original_filename, job.to_json()]
-        arguments += start.dead_letters
+        for clip, letter in start.dead_letters.items():
+            arguments += [clip, letter]
         with mapped_redis_errors():
             answer = self._start(keys=keys, args=arguments)
         queue.forget(claim)
@@ -82,10 +84,12 @@ class Batches:
     def restart(self, job: UnpackJob, stale: Sequence[StandingJob]) -> None:
         """Forget the batch's keys and the `stale` jobs of its clips, and let its archive be unpacked again."""
         lists = sorted({standing.key for standing in stale if standing.key != DELAYED})
-        keys = [UNPACK, FINISHING, DELAYED, *(batch_key(job.batch_id, what) for what in KEYS), *lists]
+        keys = [UNPACK, FINISHING, DELAYED, ATTEMPTS, INTERRUPTIONS]
+        keys += [*(batch_key(job.batch_id, what) for what in KEYS), *lists]
         arguments: list[Any] = [job.batch_id, job.to_json(), len(KEYS)]
         for standing in stale:
             arguments += [0 if standing.key == DELAYED else lists.index(standing.key) + 1, standing.member]
+            arguments.append(counts_field(standing.queue, standing.payload))
         with mapped_redis_errors():
             self._restart(keys=keys, args=arguments)
 

@@ -11,8 +11,8 @@ can do it, whether the batch's scratch is still there or not. Every other letter
 from __future__ import annotations
 
 import base64
-import binascii
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,10 +22,11 @@ from typing import Any, cast
 import redis
 
 from errors import PayloadError, PermanentError, PipelineError
-from job_queue import FAILED, FINISHING, Claim, ClipRef, WorkerName, batch_key, mapped_redis_errors, script
+from job_queue import FAILED, FINISHING, UNPACK, Claim, ClipRef, WorkerName, batch_key, mapped_redis_errors, script
 from payloads import TranscribeJob, add_field
 
 TRANSCRIBE = "queue:transcribe"
+_QUEUE = re.compile(rf"{UNPACK}|{TRANSCRIBE}(:[A-Za-z0-9._-]+)?")
 
 
 @dataclass(frozen=True)
@@ -46,21 +47,21 @@ class DeadLetter:
     def parse(cls, raw: bytes) -> DeadLetter:
         """Read an entry; raises PayloadError when it is none of ours."""
         try:
-            fields = json.loads(raw)
+            fields = json.loads(raw.decode())
             encoded = fields.get("payload_base64")
             payload = base64.b64decode(encoded, validate=True) if encoded else fields["payload"].encode()
             return cls(
                 raw=raw,
-                queue=fields["queue"],
+                queue=_queue(fields["queue"]),
                 payload=payload,
-                error=fields["error"],
-                error_class=fields["error_class"],
-                batch_id=fields.get("batch_id"),
-                clip=fields.get("clip"),
-                parked_s3_key=fields.get("parked_s3_key"),
+                error=_text(fields["error"]),
+                error_class=_text(fields["error_class"]),
+                batch_id=_optional_text(fields.get("batch_id")),
+                clip=_optional_text(fields.get("clip")),
+                parked_s3_key=_optional_text(fields.get("parked_s3_key")),
                 fields=fields,
             )
-        except (ValueError, KeyError, TypeError, AttributeError, binascii.Error) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise PayloadError(
                 f"an entry of {FAILED} is no dead letter ({type(error).__name__}: {error}); look at it with "
                 f"redis-cli LRANGE {FAILED} 0 -1"
@@ -84,7 +85,7 @@ def write(
         "queue": claim.queue,
         **raw,
         "error_class": type(error).__name__,
-        "error": str(error),
+        "error": str(error).encode("utf-8", "backslashreplace").decode(),  # it may quote a file name of any bytes
         "permanent": isinstance(error, PermanentError),
         "attempts": claim.failures + 1,
         "interruptions": claim.interruptions,
@@ -117,7 +118,7 @@ class DeadLetters:
         """
         queue, payload = self._job(letter)
         batch_id = letter.batch_id or "-"
-        keys = [FAILED, queue, *(batch_key(batch_id, what) for what in ("total", "failed", "pending")), FINISHING]
+        keys = [FAILED, queue, *(batch_key(batch_id, what) for what in ("given_up", "failed", "pending")), FINISHING]
         with mapped_redis_errors():
             return bool(self._retry(keys=keys, args=[letter.raw, payload, letter.clip or "", batch_id]))
 
@@ -142,3 +143,20 @@ class DeadLetters:
             opus_s3_key=letter.parked_s3_key,
         )
         return TRANSCRIBE, job.to_json()
+
+
+def _queue(value: object) -> str:
+    if not isinstance(value, str) or not _QUEUE.fullmatch(value):
+        raise ValueError("its queue is none of ours")
+    return value
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError("a field that must be a string is none")
+    value.encode()  # halves of surrogate pairs cannot be written back
+    return value
+
+
+def _optional_text(value: object) -> str | None:
+    return None if value is None else _text(value)

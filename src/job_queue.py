@@ -19,6 +19,7 @@ it again after a time-out would claim twice.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import secrets
@@ -88,6 +89,11 @@ def script(client: redis.Redis, name: str) -> Any:
     return client.register_script((Path(__file__).parent / "lua" / f"{name}.lua").read_text())
 
 
+def counts_field(queue: str, payload: bytes) -> str:
+    """The job's field in queue:attempts and queue:interruptions."""
+    return f"{queue}:{hashlib.sha1(payload, usedforsecurity=False).hexdigest()}"
+
+
 def batch_key(batch_id: str, what: str) -> str:
     return f"batch:{batch_id}:{what}"
 
@@ -132,7 +138,12 @@ class JobQueue:
         batch_id = clip.batch_id if clip else "-"
         counter = "failed" if dead_letter else "processed"
         keys = [self.inflight_key(claim.queue), ATTEMPTS, INTERRUPTIONS, FAILED]
-        keys += [batch_key(batch_id, "pending"), batch_key(batch_id, counter), FINISHING]
+        keys += [
+            batch_key(batch_id, "pending"),
+            batch_key(batch_id, counter),
+            FINISHING,
+            batch_key(batch_id, "given_up"),
+        ]
         answer = self._run(
             "settle", keys, [claim.payload, claim.queue, dead_letter or b"", clip.clip if clip else "", batch_id]
         )

@@ -16,7 +16,20 @@ import dead_letters
 from batches import Batches
 from db import Database
 from errors import PermanentError
-from job_queue import FAILED, HOSTS_SEEN, Claim, ClipRef, WorkerName, mapped_redis_errors, script
+from job_queue import (
+    ATTEMPTS,
+    FAILED,
+    FINISHING,
+    HOSTS_SEEN,
+    INTERRUPTIONS,
+    Claim,
+    ClipRef,
+    WorkerName,
+    batch_key,
+    counts_field,
+    mapped_redis_errors,
+    script,
+)
 from payloads import UnpackJob
 from queue_snapshot import StandingJob, standing_jobs
 
@@ -69,5 +82,11 @@ class LostHosts:
         for job in jobs:
             clip = ClipRef(job.batch_id, job.clip) if job.batch_id and job.clip else None
             letter = dead_letters.write(Claim(job.queue, job.payload, 0, 0), error, worker=self._observer, clip=clip)
+            batch_id = clip.batch_id if clip else "-"
+            keys = [job.key, FAILED, ATTEMPTS, INTERRUPTIONS]
+            keys += [*(batch_key(batch_id, what) for what in ("pending", "failed", "given_up")), FINISHING]
+            field = counts_field(job.queue, job.payload)
+            if clip:
+                self._db.mark_failed(clip.batch_id, clip.clip, str(error))
             with mapped_redis_errors():
-                self._bury(keys=[job.key, FAILED], args=[job.member, letter])
+                self._bury(keys=keys, args=[job.member, letter, field, clip.clip if clip else "", batch_id])

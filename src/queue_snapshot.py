@@ -53,7 +53,7 @@ def read_batch_and_clip(payload: bytes) -> tuple[str | None, str | None]:
     """What a payload says of itself, without judging it."""
     try:
         fields = json.loads(payload)
-    except ValueError:
+    except (ValueError, RecursionError):  # a payload that nests too deeply is as unreadable as any other
         return None, None
     if not isinstance(fields, dict):
         return None, None

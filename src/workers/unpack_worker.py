@@ -162,7 +162,7 @@ class UnpackWorker(JobWorker):
         done = self.db.done_clips(job.batch_id)
         todo = [member for member in contents.clips if member.name not in done]
         converted = self._convert(job, todo, directory, contents.metadata)
-        letters = [self._park(claim, job, member, error) for member, error in converted.broken]
+        letters = {member.name: self._park(claim, job, member, error) for member, error in converted.broken}
         shutil.rmtree(directory / "originals")
         done_before = len(contents.clips) - len(todo)
         start = BatchStart(job, converted.jobs, done_before, letters, run=f"{self.name}:{run}")

@@ -38,7 +38,13 @@ def begin_batch(client: redis.Redis, clips: list[str], *, dead: int = 0, done_be
     client.rpush(UNPACK, b"unpack-job")
     claim = take(queue, [UNPACK])
     jobs = [TranscribeJob(opus_path=Path("/s") / clip, batch_id="b1", original_filename=clip) for clip in clips]
-    start = BatchStart(UnpackJob(batch_id="b1", s3_key="k"), jobs, done_before, [b"{}"] * dead, run="r1")
+    start = BatchStart(
+        UnpackJob(batch_id="b1", s3_key="k"),
+        jobs,
+        done_before,
+        {f"dead {number}": b"{}" for number in range(dead)},
+        run="r1",
+    )
     assert Batches(client).start(queue, claim, start, TRANSCRIBE) == "ok"
     return queue
 
@@ -173,7 +179,7 @@ def test_a_batch_under_way_is_not_begun_twice(redis_db):
     queue = begin_batch(redis_db, ["a.mp3"])
     redis_db.rpush(UNPACK, b"again")
     claim = take(queue, [UNPACK])
-    start = BatchStart(UnpackJob(batch_id="b1", s3_key="k"), [], 0, [], run="r2")
+    start = BatchStart(UnpackJob(batch_id="b1", s3_key="k"), [], 0, {}, run="r2")
     assert Batches(redis_db).start(queue, claim, start, TRANSCRIBE) == "exists"
     assert redis_db.llen(TRANSCRIBE) == 1
     assert redis_db.keys("inflight:*") == []
