@@ -27,7 +27,8 @@ def check_scratch(root: Path, mount: Path | None = None) -> None:
     Raises OperatorError with one sentence. Without the check a host whose data volume is not mounted would fill its
     system disk.
     """
-    if mount is not None and not (mount.is_mount() and root.is_relative_to(mount)):
+    # Resolved: a link that leads off the volume would fill the system disk all the same.
+    if mount is not None and not (mount.is_mount() and root.resolve().is_relative_to(mount.resolve())):
         where = "nothing is mounted there" if not mount.is_mount() else f"SCRATCH_ROOT {root} does not lie under it"
         raise OperatorError(f"SCRATCH_MOUNT is {mount}, but {where}; mount the data volume (findmnt {mount})")
     probe = root / f".probe-{os.getpid()}"
