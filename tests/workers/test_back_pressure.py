@@ -1,0 +1,145 @@
+"""unpack takes only what scratch can hold and the backlog justifies. Scratch is a real volume of 8 MiB, mounted in a
+namespace of the worker's own and looked at through `/proc/{pid}/root`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+import redis
+
+from scratch import ROOM_FACTOR
+from tests.workers.conftest import dead_letters, tar, tone
+from tests.workers.processes import wait_until
+from tests.workers.programs import UNPACK, Program, heartbeat_state
+
+JOBS = "queue:transcribe"
+MIB = 1 << 20
+VOLUME = 8 * MIB
+
+StartUnpack = Callable[..., Program]
+
+
+@pytest.fixture
+def start(settings_env: dict[str, str], tmp_path: Path) -> Iterator[StartUnpack]:
+    """Start unpack: `start(BACKLOG_CLIPS="3")`; with `small=True` its scratch is a volume of 8 MiB."""
+    with ExitStack() as stack:
+
+        def started(*, small: bool = False, **more: str) -> Program:
+            scratch = settings_env["SCRATCH_ROOT"]
+            # `mount` ends before `exec`, so the process that we have started is the worker.
+            mount = f'mount -t tmpfs -o size={VOLUME} none "{scratch}" && exec "$0" "$@"'
+            prefix = ["unshare", "-rm", "sh", "-c", mount] if small else []
+            env = {**settings_env, **({"SCRATCH_MOUNT": scratch} if small else {}), **more}
+            worker = stack.enter_context(Program(UNPACK, env, tmp_path / "unpack.log", prefix))
+            worker.wait_for("ready")
+            return worker
+
+        yield started
+
+
+def volume_of(worker: Program, settings_env: dict[str, str]) -> Path:
+    """The worker's scratch as it sees it itself."""
+    return Path(f"/proc/{worker.pid}/root{settings_env['SCRATCH_ROOT']}")
+
+
+def padded(size: int) -> bytes:
+    """An archive of one clip and so many bytes that are none."""
+    return tar({"a.wav": tone(), "notes.txt": os.urandom(size)})
+
+
+def held(client: redis.Redis, worker: Program, because: str) -> bool:
+    said = heartbeat_state(client, worker)
+    return said.get("state") == "held" and because in said["detail"]
+
+
+def test_no_archive_is_taken_while_the_backlog_is_long_and_work_goes_on_when_it_shrinks(start, put_archive, redis_db):
+    waiting = [b'{"opus_path": "/none/%d.opus"}' % number for number in range(3)]
+    redis_db.rpush(JOBS, *waiting)
+    put_archive(tar({"a.wav": tone()}))
+    worker = start(BACKLOG_CLIPS="3", HEARTBEAT_TTL_S="2")
+    reason = "3 clips wait in queue:transcribe (BACKLOG_CLIPS is 3)"
+    wait_until(lambda: held(redis_db, worker, reason), "the heartbeat to say why it waits")
+    assert "not claiming yet" in worker.text
+    assert redis_db.llen("queue:unpack") == 1
+    assert redis_db.keys("inflight:*") == []
+
+    assert redis_db.lpop(JOBS) == waiting[0]
+    worker.wait_for("batch unpacked")
+    assert redis_db.lrange(JOBS, 0, 1) == waiting[1:]
+    assert redis_db.llen(JOBS) == 3
+    wait_until(lambda: held(redis_db, worker, "") is False, "the reason to go with its cause")
+    assert redis_db.hlen("queue:attempts") == 0
+
+
+def test_the_backlog_is_that_of_the_list_this_worker_pushes_to(start, put_archive, redis_db):
+    redis_db.rpush(JOBS, *[b"{}"] * 3)
+    put_archive(tar({"a.wav": tone()}))
+    worker = start(BACKLOG_CLIPS="3", TRANSCRIBE_QUEUE="queue:transcribe:test-host")
+    worker.wait_for("batch unpacked")
+    assert redis_db.llen("queue:transcribe:test-host") == 1
+
+
+def test_an_archive_that_does_not_fit_now_waits_untouched_and_is_unpacked_when_there_is_room(
+    start, put_archive, redis_db, settings_env, query
+):
+    worker = start(small=True, HEARTBEAT_TTL_S="2")
+    volume = volume_of(worker, settings_env)
+    filler = volume / "a batch in work"
+    filler.write_bytes(b"\0" * (5 * MIB))
+    batch = put_archive(padded(2 * MIB))  # needs 6 of the 8 MiB, of which 3 are free
+    wait_until(lambda: held(redis_db, worker, "it waits until batches in work have made room"), "the reason")
+    detail = heartbeat_state(redis_db, worker)["detail"]
+    size = len(padded(2 * MIB))
+    assert f"has {size:,} bytes and needs {ROOM_FACTOR} x that, {ROOM_FACTOR * size:,}, of scratch" in detail
+    assert redis_db.llen("queue:unpack") == 1
+    assert redis_db.keys("inflight:*") == []
+    assert list(volume.iterdir()) == [filler]
+    assert query("SELECT count(*) FROM batches") == [(0,)], "it was never begun"
+
+    filler.unlink()
+    worker.wait_for("batch unpacked")
+    assert redis_db.get(f"batch:{batch}:total") == b"1"
+    assert redis_db.llen("queue:failed") == redis_db.hlen("queue:attempts") == 0
+
+
+def test_an_archive_that_can_never_fit_is_a_dead_letter_with_the_arithmetic_and_the_next_one_is_done(
+    start, put_archive, redis_db, settings_env
+):
+    put_archive(tar({"a.wav": tone()}), "small-enough")
+    content = padded(3 * MIB)  # needs 9 MiB
+    put_archive(content, "too-large")  # in front of the other
+    worker = start(small=True)
+    worker.wait_for("batch unpacked")
+    [letter] = dead_letters(redis_db)
+    assert '"too-large"' in letter["payload"]
+    assert (letter["error_class"], letter["permanent"], letter["attempts"]) == ("PermanentError", True, 1)
+    size = len(content)
+    assert letter["error"].startswith(
+        f"archives/too-large.tar has {size:,} bytes and needs {ROOM_FACTOR} x that, {ROOM_FACTOR * size:,}, of scratch"
+    )
+    assert f"holds {VOLUME:,} in all, so it can never fit" in letter["error"]
+    assert [path.name for path in volume_of(worker, settings_env).iterdir()] == ["small-enough"]
+
+
+def test_an_archive_that_unpacks_to_more_than_there_is_room_costs_no_attempt_and_is_done_when_there_is(
+    start, put_archive, redis_db, settings_env
+):
+    worker = start(small=True, HEARTBEAT_TTL_S="2")
+    volume = volume_of(worker, settings_env)
+    filler = volume / "a batch in work"
+    filler.write_bytes(b"\0" * (5 * MIB))
+    batch = put_archive(tar({"a.wav": tone(), "zeros.txt": bytes(4 * MIB)}, "w:xz"))  # a few kilobytes as it lies in S3
+    wait_until(lambda: held(redis_db, worker, "no space left"), "the disk to be full")
+    wait_until(lambda: redis_db.llen("queue:unpack") == 1, "the job to be handed back")
+    assert redis_db.llen("queue:failed") == redis_db.hlen("queue:attempts") == 0
+    assert list(volume.iterdir()) == [filler], "what it could not finish is gone"
+
+    filler.unlink()
+    worker.wait_for("batch unpacked")
+    assert redis_db.get(f"batch:{batch}:total") == b"1"
+    assert redis_db.llen("queue:failed") == redis_db.hlen("queue:attempts") == 0
