@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import tarfile
 import wave
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -42,10 +43,10 @@ def clip(number: int) -> bytes:
     return file.getvalue()
 
 
-def write_archive(path: Path, clips: int) -> None:
-    """A tar of the clips 0 to `clips` - 1."""
+def write_archive(path: Path, clips: int | Sequence[int]) -> None:
+    """A tar of the clips with these numbers, or of the first so many."""
     with tarfile.open(path, "w") as archive:
-        for number in range(clips):
+        for number in range(clips) if isinstance(clips, int) else clips:
             content = clip(number)
             info = tarfile.TarInfo(clip_name(number))
             info.size = len(content)

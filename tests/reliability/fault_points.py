@@ -1,0 +1,133 @@
+"""A fault between every two steps of every worker, each hit once: the process is killed, or Redis is.
+
+    PYTHONPATH=src:. python -m tests.reliability.fault_points [--every 5]
+
+The steps are counted by a run without a fault. Then, for each, a fresh batch: the worker is struck after that step, the
+usual workers (or, when Redis was killed and started again, the same worker) finish, and the accounts must be right.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from local.services import Services
+from tests.reliability.tones import write_archive
+from tests.reliability.world import Accounts, WorkerProcess, World
+
+CLIPS = (0, 1, 39, 49)  # two tones, a broken clip, silence
+KINDS = ("transfer", "unpack", "gpu")
+FAULTS = ("kill", "redis")
+TTL_S = 1.5
+WITHIN_S = 90.0
+FAULTY = "tests.reliability.faulty_worker"
+
+
+def wait_until(condition: Callable[[], object], what: str, within_s: float = WITHIN_S) -> None:
+    deadline = time.monotonic() + within_s
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"waited {within_s:.0f} s in vain for: {what}")
+        threading.Event().wait(0.05)
+
+
+class Range:
+    """Runs one fault after the other on the same services."""
+
+    def __init__(self, root: Path, services: Services) -> None:
+        self.root = root
+        self.services = services
+        self._number = 0
+
+    def steps(self, kind: str) -> list[str]:
+        """The names of a worker's steps, from a run without a fault."""
+        accounts, steps = self.strike(kind, "kill", 0)
+        if accounts.problems or not steps:
+            raise RuntimeError(f"the run of {kind} without a fault went wrong: {accounts.problems}")
+        return steps
+
+    def strike(self, kind: str, fault: str, at: int) -> tuple[Accounts, list[str]]:
+        """One batch, with one fault -> the accounts at the end and the steps of the struck worker."""
+        self._number += 1
+        root = self.root / f"{self._number:03d}-{kind}-{fault}-{at}"
+        world = World(root, self.services, ttl_s=TTL_S)
+        log = root / "steps"
+        log.touch()
+        fault_env = {
+            "FAULT_AT": str(at), "FAULT": fault, "FAULT_LOG": str(log), "FAULT_KIND": kind,
+            "FAULT_PID": str(self.services.valkey.processes[0].pid),
+        }  # fmt: skip
+        archives = self.services.ssh.archives
+        shutil.rmtree(archives, ignore_errors=True)
+        archives.mkdir(parents=True)
+        workers: list[WorkerProcess] = []
+        try:
+            if kind == "transfer":
+                write_archive(archives / f"{self._number}.tar", CLIPS)
+            else:
+                world.inject(f"batch-{self._number}", CLIPS)
+            before = {"transfer": (), "unpack": (), "gpu": ("unpack",)}[kind]
+            workers += [world.worker(other, 1) for other in before]
+            struck = world.worker(kind, 0, FAULTY, **fault_env)
+            workers.append(struck)
+            self._await_the_fault(struck, fault, at)
+            # Staging is the host's, so the restarted transfer worker finds what the killed one left.
+            rest = [other for other in KINDS if other not in before and (other != kind or not struck.running)]
+            workers += [world.worker(other, 0 if other == kind else 1) for other in rest]
+            try:
+                wait_until(lambda: world.complete() and all(world.complete().values()), "the batch to be complete")
+                wait_until(lambda: not world.busy(), "rest")
+            except TimeoutError as error:
+                return Accounts(problems=[f"{error}; busy: {world.busy()}"]), log.read_text().splitlines()
+        finally:
+            for worker in workers:
+                worker.kill()
+        [batch_id] = world.complete()
+        accounts = world.accounts({batch_id: CLIPS})
+        world.close()
+        return accounts, log.read_text().splitlines()
+
+    def _await_the_fault(self, struck: WorkerProcess, fault: str, at: int) -> None:
+        if at == 0:
+            return
+        if fault == "kill":
+            wait_until(lambda: not struck.running, f"the death of the worker after step {at}")
+            return
+        server = self.services.valkey.processes[0]
+        wait_until(lambda: not server.alive(), f"the death of Redis after step {at}")
+        self.services.valkey.start()  # with the append-only file that the killed one wrote
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--every", type=int, default=1, help="only each so-manyth step")
+    parser.add_argument("--kind", choices=KINDS, action="append", help="only these workers")
+    arguments = parser.parse_args()
+    root = Path(tempfile.mkdtemp(prefix="faults-"))
+    struck = bad = 0
+    with Services(root / "services", durable=False) as services:
+        range_ = Range(root, services)
+        for kind in arguments.kind or KINDS:
+            steps = range_.steps(kind)
+            print(f"{kind}: {len(steps)} steps: {' '.join(step.split()[1] for step in steps)}", flush=True)
+            for fault in FAULTS:
+                for at in range(1, len(steps) + 1, arguments.every):
+                    accounts, _ = range_.strike(kind, fault, at)
+                    struck += 1
+                    wrong = accounts.problems or accounts.lost or accounts.doubled
+                    bad += bool(wrong)
+                    verdict = f"WRONG: {accounts}" if wrong else "good"
+                    print(f"{kind} {fault} after step {steps[at - 1]}: {verdict}", flush=True)
+    shutil.rmtree(root, ignore_errors=True)
+    print(f"{struck} faults, {bad} with a wrong outcome")
+    sys.exit(1 if bad else 0)
+
+
+if __name__ == "__main__":
+    main()
