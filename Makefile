@@ -6,7 +6,7 @@ export MODELS_ROOT
 CHECKED := src ra_app local tests $(if $(wildcard bench/*.py),bench)
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo demo-check demo-reset models browser test check format lock clean
+.PHONY: help env demo demo-check demo-reset models browser test reliability reliability-long check format lock clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -31,6 +31,17 @@ browser: env ## find a Chromium for the browser tests, or get one
 
 test: env models browser ## all tests, against real services; ARGS="-k name" for some
 	@$(PY) -m pytest $(ARGS)
+
+reliability: env ## kill, pause and cut off everything while 1,000 clips go through (about 15 minutes); SEED=n
+	@$(PY) -m pytest -q tests/reliability
+	@PYTHONPATH=src:. $(PY) -m tests.reliability.chaos --seed $(or $(SEED),1) --clips 1000
+	@PYTHONPATH=src:. $(PY) -m tests.reliability.fault_points
+	@PYTHONPATH=src:. $(PY) -m tests.reliability.recovery
+
+reliability-long: env ## the same for a release: 20 seeds of 1,000 clips (about an hour)
+	@PYTHONPATH=src:. $(PY) -m tests.reliability.chaos --seed $(or $(SEED),1) --runs 20 --clips 1000
+	@PYTHONPATH=src:. $(PY) -m tests.reliability.fault_points
+	@PYTHONPATH=src:. $(PY) -m tests.reliability.recovery --workers 32
 
 check: env ## lint, format and types: what CI runs before the tests
 	@$(PY) -m ruff check .

@@ -2,12 +2,16 @@
 
     cd src && PYTHONPATH=.:.. python -m tests.reliability.stub_gpu_worker
 
-What they "hear" is the pitch of the clip's tone, so a result that lands in another clip's row is noticed.
+With STUB_WAITS_FOR=/path it holds each clip until that file is there. What the stubs "hear" is the pitch of the clip's
+tone, so a result that lands in another clip's row is noticed.
 """
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -45,6 +49,9 @@ class StubTranscriber:
         return [self._one(clip) for clip in clips]
 
     def _one(self, samples: Samples) -> Transcript:
+        gate = os.environ.get("STUB_WAITS_FOR")
+        while gate and not Path(gate).exists():
+            threading.Event().wait(0.05)
         seconds, text = len(samples) / RATE, spoken(hertz(samples))
         if not text:
             return Transcript(
