@@ -6,6 +6,7 @@ Operators write these by hand, so unknown fields are kept and everything that ca
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +17,9 @@ from errors import PayloadError
 
 MAX_PAYLOAD_BYTES = 1_000_000  # a job is a few hundred bytes; more is no job
 BATCH_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")  # becomes a directory name and part of Redis keys
+MAX_NAME_BYTES = 1000  # of a clip's name in UTF-8: it stands in a database index, whose rows end at 2,700 bytes
+MAX_PART_BYTES = 255  # of one part of a path: file systems refuse more, at every look at the file
+MAX_KEY_BYTES = 1024  # what S3 takes
 MAX_AUDIO_ID = 2**53  # exact in every JSON reader, and far from where the sequence would end
 MANUAL_BATCH = "manual"  # clips that an operator injects from outside any batch's directory
 
@@ -55,7 +59,7 @@ def parse_unpack_job(raw: bytes) -> UnpackJob:
     fields = _load(raw, example='{"batch_id": "test-001", "s3_key": "archives/test-001.tar"}')
     return UnpackJob(
         batch_id=_batch_id(_required(fields, "batch_id", str)),
-        s3_key=_text(_required(fields, "s3_key", str), "s3_key"),
+        s3_key=_s3_key(_required(fields, "s3_key", str), "s3_key"),
         original_filename=_optional_text(fields, "original_filename"),
         transferred_at=_optional_text(fields, "transferred_at"),
     )
@@ -72,23 +76,37 @@ def parse_transcribe_job(raw: bytes, scratch_root: Path) -> TranscribeJob:
     batch_id = fields.get("batch_id")
     if batch_id is None:
         batch_id = inside.parts[0] if len(inside.parts) > 1 else MANUAL_BATCH
+    key = _optional_text(fields, "opus_s3_key")
     audio_id = fields.get("audio_id")
     if audio_id is not None and (
         isinstance(audio_id, bool) or not isinstance(audio_id, int) or not 0 < audio_id < MAX_AUDIO_ID
     ):
-        raise PayloadError(f"audio_id is {audio_id!r}, but must be a whole number above 0, or be left out")
+        raise PayloadError(
+            f"audio_id is {_shorten(repr(audio_id))}, but must be a whole number above 0, or be left out"
+        )
+    name = _optional_text(fields, "original_filename") or path.name
+    if len(name.encode()) > MAX_NAME_BYTES:
+        raise PayloadError(f"original_filename has {len(name.encode())} bytes, but at most {MAX_NAME_BYTES} are kept")
     return TranscribeJob(
         opus_path=path,
         batch_id=_batch_id(batch_id),
-        original_filename=_optional_text(fields, "original_filename") or path.name,
+        original_filename=name,
         audio_id=audio_id,
-        opus_s3_key=_optional_text(fields, "opus_s3_key"),
+        opus_s3_key=None if key is None else _s3_key(key, "opus_s3_key"),
     )
 
 
 def add_field(raw: bytes, name: str, value: str) -> bytes:
-    """The payload with one field set, all others kept; raises PayloadError when it is no JSON object."""
-    return json.dumps({**_load(raw, example="{}"), name: value}).encode()  # ASCII: halves of surrogate pairs survive
+    """The payload with one field set; raises PayloadError when it is no JSON object.
+
+    Everything else stays byte for byte as it was: written anew, numbers could change. Should the field be there
+    already, readers take the last.
+    """
+    fields = _load(raw, example="{}")
+    if fields.get(name) == value:
+        return raw
+    separator = b", " if fields else b""
+    return raw.rstrip().removesuffix(b"}") + separator + json.dumps({name: value}).encode().removeprefix(b"{")
 
 
 def _load(raw: bytes, *, example: str) -> dict[str, Any]:
@@ -113,7 +131,9 @@ def _no_constant(name: str) -> None:
 
 def _required(fields: dict[str, Any], name: str, kind: type) -> Any:
     if name not in fields:
-        raise PayloadError(f"the field {name!r} is missing; the payload has {sorted(fields) or 'no fields'}")
+        raise PayloadError(
+            f"the field {name!r} is missing; the payload has {_shorten(str(sorted(fields) or 'no fields'))}"
+        )
     if not isinstance(fields[name], kind):
         raise PayloadError(f"{name} is a JSON {_kind(fields[name])}, but must be a string")
     return fields[name]
@@ -133,6 +153,15 @@ def _text(value: str, name: str) -> str:
     return value
 
 
+def _s3_key(value: str, name: str) -> str:
+    # What S3 has no room for it may refuse in words that mean "down", and the worker would wait. The last part becomes
+    # a file's name, with an ending of boto3's while it is fetched.
+    last = Path(_text(value, name)).name
+    if len(value.encode()) > MAX_KEY_BYTES or last in {"", ".."} or len(last.encode()) > MAX_PART_BYTES - 15:
+        raise PayloadError(f"{name} is {_shorten(repr(value))}, which is no key of a file, or is too long for one")
+    return value
+
+
 def _batch_id(value: object) -> str:
     if not isinstance(value, str) or not BATCH_ID.fullmatch(value):
         raise PayloadError(
@@ -145,6 +174,8 @@ def _batch_id(value: object) -> str:
 def _scratch_path(value: str, scratch_root: Path) -> tuple[Path, Path]:
     """-> (the resolved file, its path inside the scratch directory)."""
     path = Path(_text(value, "opus_path"))
+    if len(os.fsencode(path)) > 1024 or any(len(os.fsencode(part)) > MAX_PART_BYTES for part in path.parts):
+        raise PayloadError(f"opus_path is {_shorten(repr(value))}, which is longer than any file's path here")
     try:
         resolved = path.resolve()
         return resolved, resolved.relative_to(scratch_root.resolve())
