@@ -17,10 +17,10 @@ from pathlib import Path, PurePosixPath
 from typing import Literal, Self
 
 from errors import ArchiveError, OperatorError, RetryableError
+from payloads import MAX_NAME_BYTES
 from tar_stream import CHUNK, DamagedError, Entry, NotTarError, TarStream
 
 METADATA_NAME = "metadata.parquet"
-MAX_NAME_BYTES = 1000  # a name stands in a database index, whose rows end at 2,700 bytes
 RATIO_FLOOR = 64 << 20  # bytes that even a tiny archive may unpack to: text compresses well
 
 # Containers that may hold one audio track; whether they do, probing tells.
@@ -190,9 +190,10 @@ class _Run:
         # An absolute name is honest (`tar -P` writes them) and loses its slash; one that climbs out never is.
         reasons = (
             (entry.kind != "file", f"it is a {entry.kind}; only regular files are taken"),
-            (not name, "it has no name"),
+            (not name.strip(), "it has no name"),
             (".." in parts, "its name leaves the archive ('..')"),
-            (len(entry.raw_name) > MAX_NAME_BYTES, f"its name is longer than {MAX_NAME_BYTES:,} bytes"),
+            # As it is kept: escapes take up to four times the room of the bytes they stand for.
+            (len(name.encode()) > MAX_NAME_BYTES, f"its name is longer than {MAX_NAME_BYTES:,} bytes"),
             (base.startswith("._") or "__MACOSX" in parts, "it is a by-product of macOS"),
             (any(part.startswith(".") for part in parts), "it is a hidden file"),
             (PurePosixPath(base).suffix in ARCHIVE_SUFFIXES, "it is an archive within the archive"),

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import multiprocessing
 import os
 import resource
@@ -23,11 +24,11 @@ from concurrent.futures import FIRST_COMPLETED, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import forkserver, resource_tracker
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pebble import CONSTS, ProcessExpired, ProcessPool
 
-from audio import ConvertedClip, convert_to_opus
+from audio import AudioInfo, ConvertedClip, convert_to_opus, probe
 from errors import AudioError, OperatorError, PipelineError, RetryableError
 
 CLIPS_PER_PROCESS = 100  # then a fresh one; a fork takes some 10 ms
@@ -40,6 +41,7 @@ CONSTS.term_timeout = 0.05
 
 Job = tuple[Path, Path]
 Outcome = ConvertedClip | PipelineError
+Result = TypeVar("Result")
 
 
 def convert_all(
@@ -62,6 +64,31 @@ def convert_all(
     kills its process; a RetryableError when its process was stopped from outside; an OperatorError when the disk or the
     machine is to blame.
     """
+    work = functools.partial(convert, max_clip_s=max_clip_s)
+    return _in_processes(work, jobs, processes=processes, clip_timeout_s=clip_timeout_s, should_stop=should_stop)
+
+
+def probe_all(
+    files: Sequence[Path],
+    *,
+    processes: int,
+    clip_timeout_s: float,
+    should_stop: Callable[[], bool] = lambda: False,
+    look: Callable[[Path], AudioInfo] = probe,
+) -> Iterator[tuple[int, AudioInfo | PipelineError]]:
+    """Probe every file as `convert_all` converts clips: a header, too, may hang or kill the process that reads it."""
+    jobs = [(path,) for path in files]
+    return _in_processes(look, jobs, processes=processes, clip_timeout_s=clip_timeout_s, should_stop=should_stop)
+
+
+def _in_processes(
+    work: Callable[..., Result],
+    jobs: Sequence[tuple[Path, ...]],
+    *,
+    processes: int,
+    clip_timeout_s: float,
+    should_stop: Callable[[], bool],
+) -> Iterator[tuple[int, Result | PipelineError]]:
     if not jobs:
         return
     workers = min(processes or len(os.sched_getaffinity(0)), len(jobs))
@@ -72,9 +99,8 @@ def convert_all(
     running: dict[Any, int] = {}
 
     def schedule(count: int) -> None:
-        for index, (source, target) in (item for _, item in zip(range(count), waiting, strict=False)):
-            task = pool.schedule(convert, (source, target), {"max_clip_s": max_clip_s}, timeout=clip_timeout_s)
-            running[task] = index
+        for index, paths in (item for _, item in zip(range(count), waiting, strict=False)):
+            running[pool.schedule(work, paths, timeout=clip_timeout_s)] = index
 
     try:
         schedule(2 * workers)  # one in work and one at hand per process
@@ -89,9 +115,10 @@ def convert_all(
         pool.join()
 
 
-def _outcome(task: Any, source: Path, clip_timeout_s: float) -> Outcome:
+def _outcome(task: Any, source: Path, clip_timeout_s: float) -> Any:
+    """The result of a piece of work, or the PipelineError that stands for its failure."""
     name = repr(source.name)
-    outcome: Outcome
+    outcome: Any
     try:
         outcome = task.result()
     except PipelineError as error:

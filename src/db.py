@@ -19,13 +19,14 @@ import psycopg2.extensions
 import psycopg2.extras
 
 from config import Settings
-from errors import OperatorError, RetryableError, ServiceUnavailableError
+from errors import OperatorError, PermanentError, RetryableError, ServiceUnavailableError
 from payloads import TranscribeJob, UnpackJob
 from transcription import Transcript
 
 SCHEMA_VERSION = 2  # of schema.sql; workers wait for it
 MIN_SERVER_VERSION = 140000
 CONNECT_TIMEOUT_S = 10
+_YEARS = (1970, 2999)  # of a time that a payload notes: psycopg2 cannot read back what a zone moves out of 1 to 9999
 _COUNTS = """
     SELECT count(*) FILTER (WHERE status IN ('done', 'no_speech')) AS processed,
            count(*) FILTER (WHERE status = 'failed') AS failed
@@ -312,6 +313,8 @@ class Database:
                 self._connection = self._connect()
             with self._connection, self._connection.cursor() as cursor:
                 yield cursor
+        except psycopg2.errors.ProgramLimitExceeded as error:  # to psycopg2 an OperationalError, but the input's fault
+            raise PermanentError(f"Postgres cannot store this, part of it is too long ({_brief(error)})") from error
         except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
             self.close()
             raise ServiceUnavailableError(
@@ -470,7 +473,9 @@ def _time(text: str | None) -> datetime | None:
         parsed = datetime.fromisoformat(text) if text else None
     except ValueError:
         return None
-    return parsed.replace(tzinfo=UTC) if parsed is not None and parsed.tzinfo is None else parsed
+    if parsed is None or not _YEARS[0] <= parsed.year <= _YEARS[1]:
+        return None
+    return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
 
 
 def _one(cursor: psycopg2.extensions.cursor) -> tuple[Any, ...]:

@@ -310,10 +310,10 @@ def _pax_records(data: bytes) -> dict[bytes, bytes]:
     position = 0
     while position < len(data) and data[position] != 0:
         space = data.find(b" ", position, position + 12)
-        length = _decimal(data[position:space]) if space > 0 else 0
+        length = _decimal(data[position:space]) if space > position else 0  # 0 would never move on
         record = data[space + 1 : position + length]
         key, equals, value = record.partition(b"=")
-        if not equals or not value.endswith(b"\n") or position + length > len(data):
+        if not length or not equals or not value.endswith(b"\n") or position + length > len(data):
             raise DamagedError("a pax header is malformed")
         records[key] = value[:-1]
         position += length

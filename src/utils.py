@@ -62,7 +62,8 @@ def _fact(value: object) -> str:
         return text
     if text.isprintable() and "'" not in text and '"' in text:  # JSON from a queue stays readable
         return f"'{text}'"
-    return json.dumps(text, ensure_ascii=False)
+    # In ASCII when something cannot be printed: JSON leaves U+009B (a terminal's escape) and U+2028 as they are.
+    return json.dumps(text, ensure_ascii=not text.isprintable())
 
 
 def get_redis_client(settings: Settings) -> redis.Redis:

@@ -113,7 +113,13 @@ class JobWorker(Worker):
 
     def _give_up(self, claim: Claim, error: PipelineError) -> None:
         clip = self.clip_of(claim)
-        parked = self.on_given_up(claim, clip, error)
+        try:
+            parked = self.on_given_up(claim, clip, error)
+        except OperatorError:
+            raise
+        except Exception:  # a letter without its clip is worth more than worker after worker that dies of this job
+            log.exception("a job that is given up could not be recorded or parked; please report it with these lines")
+            parked = None
         letter = dead_letters.write(claim, error, worker=self.name, clip=clip, parked=parked)
         self._settle(claim, clip, letter)
         event(

@@ -26,11 +26,11 @@ from typing import Any, Literal
 import dead_letters
 import scratch
 from archives import Extraction, Limits, Member, extract
-from audio import ConvertedClip, probe
+from audio import AudioInfo, ConvertedClip
 from batches import Batches, BatchStart
 from clip_metadata import MetadataProblemError, match, read_metadata
 from config import Settings
-from conversion import convert_all
+from conversion import convert_all, probe_all
 from db import Database, NewClip
 from errors import ArchiveError, AudioError, OperatorError, PermanentError, PipelineError
 from job_queue import UNPACK, Claim, ClipRef, mapped_redis_errors
@@ -221,8 +221,7 @@ class UnpackWorker(JobWorker):
                 contents.clips.append(member)
             elif member.kind == "sidecar":
                 contents.skipped.append((member.name, "not audio by its name"))
-            else:
-                _probe_unknown(member, contents)
+        self._probe([member for member in extraction.members if member.kind == "unknown"], contents)
         for name, reason in contents.skipped:
             event(log, logging.INFO, "member skipped", batch=job.batch_id, member=name, reason=reason)
         if not contents.clips:
@@ -231,6 +230,26 @@ class UnpackWorker(JobWorker):
                 "use); look into it, then drop the job, or put the right archive there and retry"
             )
         return contents
+
+    def _probe(self, unknown: Sequence[Member], contents: _Contents) -> None:
+        """Sort members whose names promise nothing."""
+        results: dict[int, AudioInfo | PipelineError] = {}
+        for index, result in probe_all(
+            [member.path for member in unknown],
+            processes=self.settings.convert_processes,
+            clip_timeout_s=self.settings.clip_timeout_s,
+            should_stop=self.stopping.is_set,
+        ):
+            self.watchdog.feed()
+            results[index] = result
+        for index, result in sorted(results.items()):
+            if isinstance(result, AudioInfo):
+                contents.clips.append(unknown[index])
+            elif isinstance(result, PermanentError):
+                contents.skipped.append((unknown[index].name, f"not audio: {result}"))
+            else:
+                raise result
+        self.stop_if_asked()
 
     def _metadata(self, job: UnpackJob, member: Member) -> Mapping[str, Mapping[str, Any]]:
         try:
@@ -272,7 +291,9 @@ class UnpackWorker(JobWorker):
         return converted
 
     def _park(self, claim: Claim, job: UnpackJob, member: Member, error: AudioError) -> bytes:
-        key = f"failed/{job.batch_id}/{member.path.name}"
+        # An .opus there counts as converted by us (`parked_clips.py`), and nothing converts an upload but the pool.
+        upload = member.path.with_suffix(".ogg") if member.path.suffix == ".opus" else member.path
+        key = f"failed/{job.batch_id}/{upload.name}"
         self.s3.upload(member.path, key)
         event(
             log, logging.ERROR, "clip given up; it stands in queue:failed",
@@ -311,15 +332,6 @@ class UnpackWorker(JobWorker):
             self._noted = now
             event(log, logging.INFO, "not claiming yet", reason=reason)
         self._reason, self._not_before = reason, now + LOOK_AGAIN_S
-
-
-def _probe_unknown(member: Member, contents: _Contents) -> None:
-    try:
-        probe(member.path)
-    except PermanentError as error:
-        contents.skipped.append((member.name, f"not audio: {error}"))
-    else:
-        contents.clips.append(member)
 
 
 def _row(member: Member, clip: ConvertedClip, metadata: Mapping[str, Any] | None) -> NewClip:
