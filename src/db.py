@@ -6,12 +6,9 @@ connection, opened when first used and opened again after it broke; each method 
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import psycopg2
@@ -19,6 +16,8 @@ import psycopg2.extensions
 import psycopg2.extras
 
 from config import Settings
+from db_results import COUNTS, Verdict, one_row, recount_if_complete, save_transcript, save_verdict
+from db_values import json_text, storable, time_or_none
 from errors import OperatorError, PermanentError, RetryableError, ServiceUnavailableError
 from payloads import TranscribeJob, UnpackJob
 from transcription import Transcript
@@ -26,12 +25,6 @@ from transcription import Transcript
 SCHEMA_VERSION = 2  # of schema.sql; workers wait for it
 MIN_SERVER_VERSION = 140000
 CONNECT_TIMEOUT_S = 10
-_YEARS = (1970, 2999)  # of a time that a payload notes: psycopg2 cannot read back what a zone moves out of 1 to 9999
-_COUNTS = """
-    SELECT count(*) FILTER (WHERE status IN ('done', 'no_speech')) AS processed,
-           count(*) FILTER (WHERE status = 'failed') AS failed
-    FROM audio_files WHERE batch_id = %s
-"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,22 +45,6 @@ class ClipRow:
     audio_id: int
     status: str  # pending, done, no_speech or failed
     s3_opus_path: str | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Verdict:
-    """One policy's verdict with all that is needed to trace it."""
-
-    policy: str
-    policy_version: str
-    policy_sha256: str
-    model: str
-    prompt_version: str
-    violates: bool
-    score: float
-    threshold: float
-    mass: float
-    truncated: bool
 
 
 @dataclass(frozen=True)
@@ -91,9 +68,9 @@ class Database:
                 raise OperatorError(f"Postgres is version {server // 10000}, but 14 or newer is needed")
             cursor.execute("SELECT to_regclass('schema_version') IS NOT NULL")
             version = 0
-            if _one(cursor)[0]:
+            if one_row(cursor)[0]:
                 cursor.execute("SELECT coalesce(max(version), 0) FROM schema_version")
-                version = _one(cursor)[0]
+                version = one_row(cursor)[0]
         if version < SCHEMA_VERSION:
             raise OperatorError(
                 f"the database {self._settings.postgres_db} has schema version {version}, but this release needs "
@@ -122,9 +99,9 @@ class Database:
                 ON CONFLICT (batch_id) DO UPDATE SET unpack_run = batches.unpack_run + 1
                 RETURNING unpack_run
                 """,
-                (job.batch_id, job.s3_key, job.original_filename, _time(job.transferred_at)),
+                (job.batch_id, job.s3_key, job.original_filename, time_or_none(job.transferred_at)),
             )
-            return int(_one(cursor)[0])
+            return int(one_row(cursor)[0])
 
     def record_unpacked(
         self,
@@ -155,9 +132,9 @@ class Database:
                     job.s3_key,
                     host,
                     job.original_filename,
-                    _time(job.transferred_at),
+                    time_or_none(job.transferred_at),
                     total,
-                    _json([{"name": name, "reason": reason} for name, reason in skipped]),
+                    json_text([{"name": name, "reason": reason} for name, reason in skipped]),
                     job.batch_id,
                     run,
                 ),
@@ -224,9 +201,9 @@ class Database:
     ) -> None:
         """Transcript, verdicts and the clip's outcome, in one transaction."""
         with self._transaction() as cursor:
-            transcript_id = _save_transcript(cursor, audio_id, transcript, speech_model)
+            transcript_id = save_transcript(cursor, audio_id, transcript, speech_model)
             for verdict in verdicts:
-                _save_verdict(cursor, audio_id, transcript_id, verdict)
+                save_verdict(cursor, audio_id, transcript_id, verdict)
             cursor.execute(
                 """
                 UPDATE audio_files SET status = %s, s3_opus_path = %s, error = NULL, processed_at = now(),
@@ -235,7 +212,7 @@ class Database:
                 """,
                 ("no_speech" if transcript.no_speech else "done", s3_opus_path, duration_s, audio_id),
             )
-            _recount_if_complete(cursor, audio_id)
+            recount_if_complete(cursor, audio_id)
 
     def mark_failed(self, batch_id: str, original_filename: str, error: str) -> None:
         """The clip was given up. A clip that has results keeps them."""
@@ -245,7 +222,7 @@ class Database:
                 UPDATE audio_files SET status = 'failed', error = %s, processed_at = now()
                 WHERE batch_id = %s AND original_filename = %s AND status = 'pending'
                 """,
-                (_storable(error), batch_id, original_filename),
+                (storable(error), batch_id, original_filename),
             )
 
     def finish_batch(self, batch_id: str) -> FinishedBatch | None:
@@ -254,7 +231,7 @@ class Database:
             cursor.execute(
                 f"""
                 UPDATE batches b SET completed_at = now(), processed = n.processed, failed = n.failed
-                FROM ({_COUNTS}) n
+                FROM ({COUNTS}) n
                 WHERE b.batch_id = %s AND b.completed_at IS NULL
                 RETURNING b.total, b.processed, b.failed, extract(epoch FROM now() - b.unpacked_at)::float8
                 """,  # noqa: S608 -- a constant
@@ -289,7 +266,7 @@ class Database:
         """The server's clock, in Unix seconds."""
         with self._transaction() as cursor:
             cursor.execute("SELECT extract(epoch FROM clock_timestamp())::float8")
-            return float(_one(cursor)[0])
+            return float(one_row(cursor)[0])
 
     def batch_finished(self, batch_id: str) -> bool | None:
         """True or False, or None when the batch was never unpacked."""
@@ -344,21 +321,6 @@ class Database:
         )
 
 
-def _recount_if_complete(cursor: psycopg2.extensions.cursor, audio_id: int) -> None:
-    """A clip that was brought back from the dead letters gets its results after its batch was complete."""
-    cursor.execute(
-        "SELECT batch_id FROM batches JOIN audio_files USING (batch_id) "
-        "WHERE audio_id = %s AND completed_at IS NOT NULL FOR UPDATE OF batches",
-        (audio_id,),
-    )
-    found = cursor.fetchone()
-    if found:
-        cursor.execute(
-            f"UPDATE batches SET processed = n.processed, failed = n.failed FROM ({_COUNTS}) n WHERE batch_id = %s",  # noqa: S608
-            (found[0], found[0]),
-        )
-
-
 def _find_clip(cursor: psycopg2.extensions.cursor, job: TranscribeJob) -> ClipRow | None:
     cursor.execute(
         "SELECT audio_id, status, s3_opus_path FROM audio_files WHERE batch_id = %s AND original_filename = %s",
@@ -389,100 +351,18 @@ def _insert_clip(cursor: psycopg2.extensions.cursor, job: TranscribeJob) -> None
     )
 
 
-def _save_transcript(
-    cursor: psycopg2.extensions.cursor, audio_id: int, transcript: Transcript, speech_model: str
-) -> int:
-    values = {
-        "text": _storable(transcript.text),
-        "language": transcript.language,
-        "language_probability": transcript.language_probability,
-        "segments": _json([vars(segment) for segment in transcript.segments]),
-        "speech_s": transcript.speech_s,
-        "no_speech": transcript.no_speech,
-        "no_speech_reason": transcript.no_speech_reason,
-        "avg_logprob": transcript.avg_logprob,
-        "no_speech_prob": transcript.no_speech_prob,
-        "compression_ratio": transcript.compression_ratio,
-    }
-    cursor.execute(
-        f"""
-        INSERT INTO transcripts (audio_id, model, {", ".join(values)})
-        VALUES (%s, %s, {", ".join(["%s"] * len(values))})
-        ON CONFLICT (audio_id, model) DO UPDATE SET {", ".join(f"{name} = EXCLUDED.{name}" for name in values)}
-        RETURNING transcript_id
-        """,  # noqa: S608 -- the names are the literals above
-        (audio_id, speech_model, *values.values()),
-    )
-    return int(_one(cursor)[0])
-
-
-def _save_verdict(cursor: psycopg2.extensions.cursor, audio_id: int, transcript_id: int, verdict: Verdict) -> None:
-    cursor.execute(
-        """
-        INSERT INTO classifications (audio_id, transcript_id, policy, policy_version, policy_sha256, model,
-                                     prompt_version, violates, score, threshold, mass, truncated)
-        VALUES (%(audio_id)s, %(transcript_id)s, %(policy)s, %(policy_version)s, %(policy_sha256)s, %(model)s,
-                %(prompt_version)s, %(violates)s, %(score)s, %(threshold)s, %(mass)s, %(truncated)s)
-        ON CONFLICT (audio_id, policy, policy_version, model) DO UPDATE SET
-            transcript_id = EXCLUDED.transcript_id, policy_sha256 = EXCLUDED.policy_sha256,
-            prompt_version = EXCLUDED.prompt_version, violates = EXCLUDED.violates, score = EXCLUDED.score,
-            threshold = EXCLUDED.threshold, mass = EXCLUDED.mass, truncated = EXCLUDED.truncated
-        """,
-        {"audio_id": audio_id, "transcript_id": transcript_id, **vars(verdict)},
-    )
-
-
 def _clip_row(batch_id: str, clip: NewClip) -> tuple[Any, ...]:
     return (
         batch_id,
         clip.original_filename,
         "failed" if clip.error else "pending",
-        clip.error and _storable(clip.error),
+        clip.error and storable(clip.error),
         clip.duration_s,
         clip.source_format,
         clip.source_bytes,
         clip.source_sha256,
-        None if clip.platform_metadata is None else _json(clip.platform_metadata),
+        None if clip.platform_metadata is None else json_text(clip.platform_metadata),
     )
-
-
-def _json(value: object) -> str:
-    return json.dumps(_json_safe(value), ensure_ascii=False, default=str)
-
-
-def _json_safe(value: object) -> object:
-    """Without what Postgres refuses in JSON: NUL, halves of surrogate pairs, NaN and infinities."""
-    if isinstance(value, str):
-        return _storable(value)
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {_storable(str(key)): _json_safe(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_json_safe(item) for item in value]
-    return value
-
-
-def _storable(text: str) -> str:
-    return text.replace("\0", "").encode("utf-8", "backslashreplace").decode()
-
-
-def _time(text: str | None) -> datetime | None:
-    """An ISO time from a payload; what cannot be read is left out: it is a note, not worth a batch."""
-    try:
-        parsed = datetime.fromisoformat(text) if text else None
-    except ValueError:
-        return None
-    if parsed is None or not _YEARS[0] <= parsed.year <= _YEARS[1]:
-        return None
-    return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
-
-
-def _one(cursor: psycopg2.extensions.cursor) -> tuple[Any, ...]:
-    row = cursor.fetchone()
-    if row is None:
-        raise RetryableError("Postgres returned no row where there must be one")
-    return row
 
 
 def _brief(error: Exception) -> str:

@@ -25,7 +25,8 @@ import scratch
 from audio import SAMPLE_RATE, decode
 from batches import Batches
 from config import Settings
-from db import ClipRow, Database, Verdict
+from db import ClipRow, Database
+from db_results import Verdict
 from errors import PayloadError, PermanentError, PipelineError
 from job_queue import Claim, ClipRef
 from models import resolve
