@@ -15,7 +15,7 @@ from pathlib import Path
 
 from config import Settings
 from conversion import convert_all
-from errors import PipelineError
+from errors import OperatorError, PipelineError
 from s3_utils import ObjectStore
 
 PREFIX = ".parked-"
@@ -25,13 +25,22 @@ PREFIX = ".parked-"
 def fetched(s3: ObjectStore, key: str, settings: Settings) -> Iterator[Path]:
     """The clip of S3 `key` as an Opus file -> its path, valid inside the block.
 
-    Raises PermanentError when S3 has no such object, AudioError when it cannot be converted.
+    Raises PermanentError when S3 has no such object, AudioError when it cannot be converted, OperatorError when scratch
+    is full.
     """
-    prefix = f"{PREFIX}{os.getpid()}-"
-    with tempfile.TemporaryDirectory(dir=settings.scratch_root, prefix=prefix, ignore_cleanup_errors=True) as folder:
+    with _own_directory(settings.scratch_root) as folder:
         source = Path(folder) / Path(key).name
         s3.download(key, source)
         yield source if source.suffix == ".opus" else _converted(source, settings)
+
+
+def _own_directory(root: Path) -> tempfile.TemporaryDirectory[str]:
+    try:
+        return tempfile.TemporaryDirectory(dir=root, prefix=f"{PREFIX}{os.getpid()}-", ignore_cleanup_errors=True)
+    except OSError as error:  # before anything of the clip was touched: the volume is to blame
+        raise OperatorError(
+            f"no directory can be made in {root} ({error.strerror}); make room on the scratch volume"
+        ) from error
 
 
 def clear_leftovers(scratch_root: Path) -> None:
