@@ -41,7 +41,7 @@ class TranscribeJob:
     batch_id: str
     original_filename: str
     audio_id: int | None = None
-    opus_s3_key: str | None = None  # where the clip is kept when it is not at `opus_path`; any audio format
+    opus_s3_key: str | None = None  # taken instead of the file at `opus_path`; any audio format
 
     def to_json(self) -> bytes:
         fields = {

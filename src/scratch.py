@@ -63,6 +63,12 @@ def room_problem(root: Path, archive_bytes: int, what: str) -> OperatorError | P
     return None
 
 
+def capacity(root: Path) -> int:
+    """Bytes that the volume could hold if it were empty, less a reserve for the file system and the Opus files."""
+    with _disk_errors(root):
+        return shutil.disk_usage(root).total * 9 // 10
+
+
 @contextmanager
 def owned_directory(root: Path, batch_id: str) -> Iterator[Path | None]:
     """Make the batch's directory and own it -> its path, or None while another process owns it."""

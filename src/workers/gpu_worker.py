@@ -123,11 +123,11 @@ class GpuWorker(JobWorker):
             )  # fmt: skip
         if row.s3_opus_path and self._has_results(job, row):
             event(log, logging.INFO, "clip has its results already", batch=job.batch_id, clip=job.original_filename)
-        elif job.opus_path.is_file():
-            self._transcribe_and_judge(job, job.opus_path, row)
-        elif job.opus_s3_key:
+        elif job.opus_s3_key:  # before the file on scratch: somebody may have mended the parked one
             with parked_clips.fetched(self.s3, job.opus_s3_key, self.settings) as opus_path:
                 self._transcribe_and_judge(job, opus_path, row)
+        elif job.opus_path.is_file():
+            self._transcribe_and_judge(job, job.opus_path, row)
         else:
             raise PermanentError(
                 f"{job.opus_path} is not on this host; if its scratch is gone, put the batch's archive into "

@@ -203,7 +203,9 @@ class UnpackWorker(JobWorker):
         event(log, logging.INFO, "downloading", batch=job.batch_id, s3_key=job.s3_key, bytes=size)
         self.s3.download(job.s3_key, archive, lambda _: self.stop_if_asked())
         self.stop_if_asked()
-        limits = Limits(total_bytes=self.settings.max_archive_bytes, members=self.settings.max_archive_members)
+        # More than the volume can ever hold would be "disk full" for ever, on every host in turn.
+        most = min(self.settings.max_archive_bytes, scratch.capacity(directory) - size)
+        limits = Limits(total_bytes=most, members=self.settings.max_archive_members)
         try:
             extraction = extract(archive, directory / "originals", limits)
         except ArchiveError as error:
