@@ -117,9 +117,15 @@ class JobQueue:
         """
         if self._uncertain:
             self._give_back_unknown(queues)
+            self._uncertain = False
         keys = [key for queue in queues for key in (queue, self.inflight_key(queue))]
+        held = sum(claim.queue in queues for claim in self._held)
         self._uncertain = True
-        found = self._run("claim", [self.worker.heartbeat_key, ATTEMPTS, INTERRUPTIONS, *keys], [only])
+        found = self._run("claim", [self.worker.heartbeat_key, ATTEMPTS, INTERRUPTIONS, *keys], [only, held])
+        if found == b"unknown":
+            self._give_back_unknown(queues)
+            self._uncertain = False
+            return None  # they are claimed in their turn
         self._uncertain = False
         if not found:
             return None
@@ -129,7 +135,12 @@ class JobQueue:
         return claim
 
     def head(self, queue: str) -> bytes | None:
-        """The job that would be claimed next, untouched."""
+        """The job that would be claimed next, untouched.
+
+        A worker that looks before it claims may never come to claim again: what Redis holds for it and it does not know
+        of is given back here, too.
+        """
+        self._give_back_unknown([queue])
         with mapped_redis_errors():
             return cast("bytes | None", self.client.lindex(queue, 0))
 
@@ -167,7 +178,7 @@ class JobQueue:
         self._forget(claim)
 
     def promote_due(self) -> int:
-        return int(self._run("promote", [DELAYED], []))
+        return int(self._run("promote", [DELAYED, FAILED], []))
 
     def reap(self, lease_s: float = 0) -> list[tuple[str, str, int]]:
         """Return dead workers' jobs to their queues -> [(worker, queue, jobs)].
@@ -205,7 +216,6 @@ class JobQueue:
                     known.remove(payload)
                 else:
                     self._release(Claim(queue, payload, 0, 0), "back", 0, failed=False)
-        self._uncertain = False
 
     def _forget(self, claim: Claim) -> None:
         if claim in self._held:

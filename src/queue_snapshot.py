@@ -41,7 +41,8 @@ def standing_jobs(client: redis.Redis) -> list[StandingJob]:
         in_flight = sorted(key.decode() for key in client.scan_iter(match="inflight:*", count=1000))
         # In a job's usual order, so that one that moves on while we read is rather seen twice than missed.
         found = [job for key in waiting for job in _in_list(client, key, key)]
-        found += [_delayed(member) for member in cast("list[bytes]", client.zrange(DELAYED, 0, -1))]
+        members = cast("list[bytes]", client.zrange(DELAYED, 0, -1))
+        found += [_delayed(member) for member in members if member.count(b"\n") >= 2]  # no others are ours
         for key in in_flight:
             match = INFLIGHT_KEY.fullmatch(key)
             if match:

@@ -3,10 +3,15 @@
 -- KEYS: 1 this worker's heartbeat  2 queue:attempts (hash)  3 queue:interruptions (hash)
 --       then (queue list, this worker's in-flight list for it), once per queue, in order of preference
 -- ARGV: 1 '' or the payload that must be at the head of the first queue: a job that was looked at before it is claimed
--- Returns {queue's number from 1, payload, failed attempts so far, interruptions so far}, or nil when all are empty.
+--       2 how many jobs of these queues the worker knows to be in its hands
+-- Returns {queue's number from 1, payload, failed attempts so far, interruptions so far}, or nil when all are empty, or
+-- 'unknown' when more stand in its lists than it knows of: Redis came back from a crash without its last writes.
 -- A worker whose heartbeat has expired gets nothing: whoever reaps next would take the job from it at once.
 if redis.call('EXISTS', KEYS[1]) == 0 then return false end
 if ARGV[1] ~= '' and redis.call('LINDEX', KEYS[4], 0) ~= ARGV[1] then return false end
+local standing = 0
+for i = 5, #KEYS, 2 do standing = standing + redis.call('LLEN', KEYS[i]) end
+if standing > tonumber(ARGV[2]) then return 'unknown' end
 for i = 4, #KEYS, 2 do
     local payload = redis.call('LMOVE', KEYS[i], KEYS[i + 1], 'LEFT', 'RIGHT')
     if payload then

@@ -1,11 +1,17 @@
 #!lua flags=allow-oom
 -- Put delayed jobs whose time has come back to the end of their queues.
--- KEYS: 1 queue:delayed (zset of queue \n nonce \n payload)     Returns how many.
+-- KEYS: 1 queue:delayed (zset of queue \n nonce \n payload)  2 queue:failed (list)     Returns how many.
+-- A member that no script of ours has written becomes a dead letter; left there, it would stand in the others' way.
 local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', redis.call('TIME')[1], 'LIMIT', 0, 100)
 for _, member in ipairs(due) do
-    local first = string.find(member, '\n', 1, true)
-    local second = string.find(member, '\n', first + 1, true)
-    redis.call('RPUSH', string.sub(member, 1, first - 1), string.sub(member, second + 1))
     redis.call('ZREM', KEYS[1], member)
+    local queue, payload = string.match(member, '^(queue:[^\n]+)\n[^\n]*\n(.*)$')
+    if queue then
+        redis.call('RPUSH', queue, payload)
+    else
+        redis.call('RPUSH', KEYS[2], cjson.encode({
+            queue = 'queue:delayed', payload = member, error_class = 'PayloadError',
+            error = 'an entry of queue:delayed is not "queue, newline, nonce, newline, payload"; push jobs to their queues'}))
+    end
 end
 return #due

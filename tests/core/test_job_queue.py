@@ -235,3 +235,14 @@ def test_a_dead_letter_keeps_the_payload_byte_for_byte(payload, field):
     assert kept == payload
     assert (letter["queue"], letter["error"], letter["error_class"]) == (UNPACK, "no use", "PermanentError")
     assert (letter["attempts"], letter["interruptions"], letter["worker"], letter["host"]) == (3, 1, "h:1:n", "h")
+
+
+def test_a_hand_made_entry_among_the_delayed_jobs_becomes_a_dead_letter_and_stops_no_other(redis_db):
+    queue = make_queue(redis_db)
+    redis_db.rpush(UNPACK, b"job\nwith\nlines")
+    queue.retry_later(take(queue, [UNPACK]), 0, failed=True)
+    redis_db.zadd("queue:delayed", {b"by hand": 0})
+    queue.promote_due()
+    assert redis_db.lrange(UNPACK, 0, -1) == [b"job\nwith\nlines"]
+    [letter] = [json.loads(raw) for raw in redis_db.lrange(FAILED, 0, -1)]
+    assert (letter["payload"], letter["error_class"]) == ("by hand", "PayloadError")
