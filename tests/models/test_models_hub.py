@@ -1,0 +1,139 @@
+"""Models from a hub: at a commit, gated or not, resumed, and what is said when it does not answer."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from errors import ModelError
+from models import resolve
+from tests.models.hub_server import COMMIT, HubServer
+from tests.models.workshop import CONFIG, WEIGHTS, Workshop, digest
+
+SHARDS = {"model-1.safetensors": os.urandom(50_000), "model-2.safetensors": os.urandom(50_000)}
+INDEX = json.dumps({"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors"}}).encode()
+REPO = {"config.json": CONFIG, "model.safetensors.index.json": INDEX, "README.md": b"not wanted", **SHARDS}
+
+
+@pytest.fixture
+def hub() -> Iterator[HubServer]:
+    with HubServer({"lab/speech": {"model.bin": WEIGHTS}, "lab/judge": dict(REPO)}, gated={"lab/judge"}) as server:
+        yield server
+
+
+def hub_manifest(workshop: Workshop, revision: str = COMMIT) -> None:
+    workshop.manifest(
+        f'bytes = 300000\nhub = {{ repo = "lab/speech", revision = "{revision}" }}\n'
+        f'sha256."model.bin" = "{digest(WEIGHTS)}"',
+        f'bytes = 100000\nhub = {{ repo = "lab/judge", revision = "{revision}", gated = true, '
+        'files = ["*.safetensors", "*.json"] }\nrequired = ["config.json", "model.safetensors.index.json"]',
+    )
+
+
+def test_a_set_is_downloaded_from_the_hub_at_its_commit(workshop: Workshop, hub: HubServer) -> None:
+    hub_manifest(workshop)
+    done = workshop.run("fetch", "own", HF_ENDPOINT=hub.url, HF_TOKEN="hf_good")
+    assert done.returncode == 0, done.stderr
+    folder = resolve("own", workshop.root).moderation.base
+    names = {path.name for path in folder.iterdir()}
+    assert names == {"config.json", "model.safetensors.index.json", *SHARDS, ".verified"}
+    assert json.loads((folder / ".verified").read_text())["origin"] == f"lab/judge@{COMMIT}"
+
+
+def test_a_revision_that_is_no_commit_is_fetched_with_advice(workshop: Workshop, hub: HubServer) -> None:
+    hub_manifest(workshop, "main")
+    done = workshop.run("fetch", "own", HF_ENDPOINT=hub.url, HF_TOKEN="hf_good")
+    assert done.returncode == 0, done.stderr
+    assert f'pin it in models.toml as revision = "{COMMIT}"' in done.stdout
+
+
+@pytest.mark.parametrize("token", [{}, {"HF_TOKEN": "hf_wrong"}])
+def test_a_gated_repository_without_the_right_token_says_how_to_get_one(
+    workshop: Workshop, hub: HubServer, token: dict[str, str]
+) -> None:
+    hub_manifest(workshop)
+    done = workshop.run("fetch", "own", HF_ENDPOINT=hub.url, **token)
+    assert done.returncode == 1
+    assert "lab/judge is not open to us: accept its terms" in done.stderr
+    assert "HF_TOKEN=hf_..." in done.stderr
+    if not token:
+        assert hub.sent_bytes == 0  # nothing large before the question is settled
+
+
+def test_gated_models_brought_by_hand_need_no_token(workshop: Workshop) -> None:
+    hub_manifest(workshop)
+    for part, files in {"speech": {"model.bin": WEIGHTS}, "judge": REPO}.items():
+        (workshop.root / "own" / part).mkdir(parents=True)
+        for name, data in files.items():
+            (workshop.root / "own" / part / name).write_bytes(data)
+    done = workshop.run("fetch", "own", HF_ENDPOINT="http://127.0.0.1:1")
+    assert done.returncode == 0, done.stderr
+    assert "judge: 5 files that nothing pins are recorded as they are" in done.stdout
+    resolve("own", workshop.root)
+
+
+def test_a_file_that_differs_from_what_the_hub_states_is_refused(workshop: Workshop, hub: HubServer) -> None:
+    hub_manifest(workshop)
+    hub.stated["model-2.safetensors"] = "1" * 64
+    done = workshop.run("fetch", "own", HF_ENDPOINT=hub.url, HF_TOKEN="hf_good")
+    assert f"model-2.safetensors of judge is not what it should be: expected SHA-256 {'1' * 64}" in done.stderr
+
+
+def test_a_download_that_breaks_off_goes_on_where_it_stopped(workshop: Workshop, hub: HubServer) -> None:
+    large = os.urandom(1 << 20) * 24  # the hub's client writes pieces of 10 MB
+    hub.repos["lab/speech"]["model.bin"] = large
+    hub_manifest(workshop)
+    file = workshop.root / "models.toml"
+    file.write_text(file.read_text().replace(digest(WEIGHTS), digest(large)))
+    hub.cut_after = 13 << 20
+    codes = [workshop.run("fetch", "own", HF_ENDPOINT=hub.url, HF_TOKEN="hf_good").returncode for _ in range(3)]
+    assert codes[-1] == 0
+    assert (workshop.root / "own" / "speech" / "model.bin").read_bytes() == large
+    assert hub.sent_bytes < 1.5 * len(large)
+
+
+def test_a_repository_that_lacks_a_shard_is_not_whole(workshop: Workshop, hub: HubServer) -> None:
+    hub_manifest(workshop)
+    del hub.repos["lab/judge"]["model-2.safetensors"]
+    done = workshop.run("fetch", "own", HF_ENDPOINT=hub.url, HF_TOKEN="hf_good")
+    assert "judge is not whole: model-2.safetensors is missing" in done.stderr
+    with pytest.raises(ModelError, match="judge is not there"):
+        resolve("own", workshop.root)
+
+
+def test_without_network_the_way_out_is_named(workshop: Workshop) -> None:
+    hub_manifest(workshop)
+    done = workshop.run("fetch", "own", HF_ENDPOINT="http://127.0.0.1:1", HF_TOKEN="hf_good")
+    assert done.returncode == 1
+    assert "lab/speech cannot be downloaded (no connection): check the network" in done.stderr
+    assert "--from DIR" in done.stderr
+
+
+def test_an_adapter_brings_its_own_thresholds(workshop: Workshop, hub: HubServer) -> None:
+    hub.repos["lab/judge"] |= {"adapter_config.json": b"{}", "thresholds.json": b'{"hate-speech": 0.6, "scams": 0.7}'}
+    hub_manifest(workshop)
+    file = workshop.root / "models.toml"
+    file.write_text(file.read_text().replace('base = "judge"', 'base = "speech"\nadapter = "judge"'))
+    assert workshop.run("fetch", "own", HF_ENDPOINT=hub.url, HF_TOKEN="hf_good").returncode == 0
+    moderation = resolve("own", workshop.root).moderation
+    assert moderation.thresholds == {"hate-speech": 0.6, "scams": 0.7}
+    assert moderation.adapter is not None
+    (moderation.adapter / "thresholds.json").write_text('{"hate-speech": 0.6, "scams": 1.7}')
+    with pytest.raises(ModelError, match=r"thresholds\.json"):
+        resolve("own", workshop.root)
+
+
+@pytest.mark.parametrize(
+    ("revision", "repo", "sentence"),
+    [("f" * 40, "lab/speech", "has no revision"), (COMMIT, "lab/nothing", "is not open to us")],
+)
+def test_a_wrong_address_is_reported(
+    workshop: Workshop, hub: HubServer, revision: str, repo: str, sentence: str
+) -> None:
+    hub_manifest(workshop, revision)
+    file = workshop.root / "models.toml"
+    file.write_text(file.read_text().replace("lab/speech", repo))
+    assert sentence in workshop.run("fetch", "own", HF_ENDPOINT=hub.url, HF_TOKEN="hf_good").stderr
