@@ -93,7 +93,6 @@ def demo(root: Path, command: str) -> Iterator[RunningDemo]:
 def test_a_signal_at_any_moment_ends_all_that_was_started(tmp_path: Path, moment: str, number: signal.Signals) -> None:
     with demo(tmp_path / "demo", "run") as running:
         running.read_until(moment)
-        time.sleep(0.3)
         running.process.send_signal(number)
         began = time.monotonic()
         said = running.rest()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Self
@@ -76,10 +75,14 @@ class SftpHost:
         self._loop.close()
 
     def drop_connections(self) -> None:
-        """Close every connection from this side, and let the clients notice."""
-        for channel in self.channels:
-            self._loop.call_soon_threadsafe(channel.get_connection().close)
-        time.sleep(0.3)
+        """Close every connection from this side; when it returns, they are closed."""
+
+        async def close() -> None:
+            for connection in {channel.get_connection() for channel in self.channels}:
+                connection.close()
+                await connection.wait_closed()
+
+        asyncio.run_coroutine_threadsafe(close(), self._loop).result(10)
 
     def write_known_hosts(self, key: asyncssh.SSHKey) -> None:
         self.known_hosts.write_text(f"[127.0.0.1]:{self.port} {key.export_public_key().decode()}")
