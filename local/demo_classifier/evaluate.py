@@ -12,19 +12,21 @@ import json
 import math
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from device import choose_device
-from local.demo_classifier.examples import DATA, HERE, POLICY_IDS, policies, policy_tests, read_rows
+from local.demo_classifier.examples import DATA, HERE, POLICY_IDS, policies, policy_tests, read_rows, written_for
 from local.demo_classifier.metrics import Figures, figures
 from moderation.cope_a import CopeA, load_cope_a
 from moderation.policies import Policy
 
 AUC_BAR = 0.90
 ACCURACY_BAR = 0.85
+SETS = ("heldout", "development", "tests")
 
 
 def line(policy: str, name: str, found: Figures, mass: float) -> str:
@@ -40,24 +42,18 @@ def show_wrong(texts: list[str], truths: list[bool], p_violation: list[float], t
             print(f"    {'missed' if violates else 'false alarm'} {p:.2f}: {text}")
 
 
-def sets_of(policy: str) -> dict[str, list[tuple[str, bool]]]:
+def sets_of(policy: str, names: Sequence[str]) -> dict[str, list[tuple[str, bool]]]:
     """(text, violates) of each set."""
-    found = {name: _written_for(policy, name) for name in ("heldout", "development")}
-    found["tests"] = [(example.text, example.violates) for example in policy_tests(policy)]
-    return found
+    examples = {name: policy_tests(policy) if name == "tests" else written_for(policy, name) for name in names}
+    return {name: [(example.text, example.violates) for example in found] for name, found in examples.items()}
 
 
-def _written_for(policy: str, name: str) -> list[tuple[str, bool]]:
-    rows = [row for row in read_rows(DATA / f"{name}.jsonl") if row["policy"] == policy]
-    return [(str(row["text"]), bool(row["labels"][policy])) for row in rows]  # type: ignore[index]
-
-
-def evaluate(scorer: CopeA, *, wrong: bool) -> bool:
+def evaluate(scorer: CopeA, names: Sequence[str], *, wrong: bool) -> bool:
     """Print the table; whether every policy is above the bar on the held-out set."""
     passed = True
     print(f"{'policy':24} {'set':10} {'n':>4} {'AUC':>6} {'accuracy':>9} {'precision':>10} {'recall':>7} {'mass':>6}")
     for policy in policies().values():
-        for name, rows in sets_of(policy.id).items():
+        for name, rows in sets_of(policy.id, names).items():
             texts, truths = [text for text, _ in rows], [violates for _, violates in rows]
             scores = scorer.score(policy, texts)
             p_violation = [score.p_violation for score in scores]
@@ -84,6 +80,9 @@ def main() -> int:
     parser.add_argument("--adapter", type=Path, default=HERE / "adapter")
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument(
+        "--set", choices=SETS, action="append", help="only these; leave heldout alone while something is chosen"
+    )
     parser.add_argument("--wrong", action="store_true", help="print the texts with a wrong verdict")
     parser.add_argument("--others", action="store_true", help="also count false alarms on other policies' texts")
     arguments = parser.parse_args()
@@ -96,7 +95,7 @@ def main() -> int:
         arguments.base, arguments.adapter, device=device, name="demo", reads="overview", thresholds=thresholds
     )
     started = time.monotonic()
-    passed = evaluate(scorer, wrong=arguments.wrong)
+    passed = evaluate(scorer, arguments.set or SETS, wrong=arguments.wrong)
     if arguments.others:
         for policy in policies().values():
             false_alarms_elsewhere(scorer, policy)

@@ -48,6 +48,15 @@ def labelled(path: Path) -> list[Example]:
     ]
 
 
+def written_for(policy: str, name: str) -> list[Example]:
+    """The texts of a set (heldout, development) that were written for a policy."""
+    return [
+        Example(str(row["text"]), policy, bool(row["labels"][policy]), f"{name}/{number}")  # type: ignore[index]
+        for number, row in enumerate(read_rows(DATA / f"{name}.jsonl"), start=1)
+        if row["policy"] == policy
+    ]
+
+
 def policy_tests(policy: str) -> list[Example]:
     """The test sentences that stand beside a policy: {"text", "violates", "why"} a line."""
     return [

@@ -5,8 +5,8 @@ The prompt is CoPE-A's, with a policy's Overview and a text; the loss is the cro
 last token never learns where to look. A batch holds texts of one policy, whose tokens are computed once for all of
 them, with gradient; that halves the work.
 
-Data: data/train.jsonl. The scenarios that `examples.is_validation` holds back choose the round and the thresholds;
-no evaluation set is read here. The same seed gives the same draws.
+Data: data/train.jsonl. The scenarios that `examples.is_validation` holds back choose the round, and together with
+data/development.jsonl the thresholds; the held-out set is not read here. The same seed gives the same draws.
 
     OMP_WAIT_POLICY=PASSIVE PYTHONPATH=src python -m local.demo_classifier.train --base models/demo/BASE
 """
@@ -39,6 +39,7 @@ from local.demo_classifier.examples import (
     labelled,
     like_a_transcript,
     policies,
+    written_for,
 )
 from local.demo_classifier.metrics import auc, best_threshold
 from moderation.cope_a import answer_ids
@@ -189,7 +190,9 @@ def validation_loss(found: dict[str, tuple[list[float], list[bool]]]) -> float:
     return sum(losses) / len(losses)
 
 
-def save_thresholds(found: dict[str, tuple[list[float], list[bool]]], adapter: Path) -> None:
+def save_thresholds(learner: Learner, held_back: list[Example], development: list[Example], adapter: Path) -> None:
+    """Choose them on the validation scenarios and the development texts together: the more, the steadier."""
+    found = validate(learner, held_back + development)
     thresholds = {policy: round(best_threshold(*found[policy]), 4) for policy in POLICY_IDS}
     (adapter / "thresholds.json").write_text(json.dumps(thresholds, indent=2) + "\n")
 
@@ -207,13 +210,14 @@ def train(base: Path, adapter: Path, rounds: int, learning_rate: float, resume: 
     torch.manual_seed(seed)
     rng = random.Random(seed)  # noqa: S311 -- not a secret
     examples = labelled(DATA / "train.jsonl")
+    development = [example for policy in POLICY_IDS for example in written_for(policy, "development")]
     learn_from = [example for example in examples if not is_validation(example.scenario)]
     held_back = draw([example for example in examples if is_validation(example.scenario)], random.Random(1))  # noqa: S311
     learner = Learner(base, resume)
     steps = rounds * sum(1 for _ in batches(draw(learn_from, random.Random(0)), random.Random(0)))  # noqa: S311
     optimizer = torch.optim.AdamW(learner.parameters(), lr=learning_rate, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: min(1, (step + 1) / WARM_UP_STEPS) * max(0.05, 1 - step / steps)
+        optimizer, lambda step: min(1, (step + 1) / WARM_UP_STEPS) * max(0.05, 1 - step / max(1, steps))
     )
     best = 0.0
     if resume is not None:
@@ -221,7 +225,7 @@ def train(base: Path, adapter: Path, rounds: int, learning_rate: float, resume: 
         best = mean_auc(found)
         print(f"before: mean AUC {best:.4f}", flush=True)
         if rounds == 0:
-            save_thresholds(found, adapter)
+            save_thresholds(learner, held_back, development, adapter)
     started = time.monotonic()
     for number in range(1, rounds + 1):
         loss = train_round(learner, draw(learn_from, rng), optimizer, schedule, rng)
@@ -236,7 +240,7 @@ def train(base: Path, adapter: Path, rounds: int, learning_rate: float, resume: 
         if mean_auc(found) > best:
             best = mean_auc(found)
             learner.save(adapter, base.name)
-            save_thresholds(found, adapter)
+            save_thresholds(learner, held_back, development, adapter)
 
 
 def main() -> None:
