@@ -98,6 +98,7 @@ def test_a_clip_of_a_cut_off_worker_is_done_by_another_and_its_late_finish_is_re
     assert f'clip="{clip_name(0)}"' in survivor.log.read_text()
 
 
+@pytest.mark.thorough
 def test_an_acknowledgement_that_lay_in_the_network_for_longer_than_the_heartbeat_counts_nothing(
     world: Scene, hosts: tuple[Host, Host]
 ):

@@ -145,6 +145,7 @@ def test_an_archive_that_fills_the_disk_waits_for_room(
     world.ends_well({"b1": CLIPS})
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("files", "sentence"),
     [
@@ -180,6 +181,7 @@ def test_a_full_disk_before_the_claim_leaves_the_job_in_its_queue(world: Scene, 
     world.ends_well({"b1": CLIPS})
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("room", ["no file", "no block"])
 def test_a_clip_that_comes_back_from_s3_waits_for_room(world: Scene, volume: Volume, room: str):
     """The batch went through without the clip, which an operator brings back while scratch is full."""

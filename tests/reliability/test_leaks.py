@@ -84,6 +84,7 @@ def idle_after(client: redis.Redis, payloads: list[bytes], worker: Program) -> U
     return Usage.of(worker.pid)
 
 
+@pytest.mark.thorough
 def test_descriptors_threads_and_memory_are_flat_however_many_clips_are_done(
     settings_env: dict[str, str], redis_db: redis.Redis, database: Any, opus_files: list[Path], tmp_path: Path
 ):

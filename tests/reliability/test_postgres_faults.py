@@ -121,6 +121,7 @@ def test_a_transaction_that_postgres_lost_is_written_again(
     world.ends_well({"b1": CLIPS, "b2": CLIPS})
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("kind", "method", "path"),
     [

@@ -127,6 +127,7 @@ def test_clients_that_redis_throws_out_come_back(world: Scene, s3: FaultyS3):
     assert unpack.log.read_text().count("batch unpacked") == 3
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("kind", "name", "request_part", "answer_part"),
     [
@@ -152,6 +153,7 @@ def test_a_step_that_redis_took_and_whose_answer_was_lost_is_taken_once(
         world.ends_well({"b1": CLIPS})
 
 
+@pytest.mark.thorough
 def test_a_redis_that_is_silent_for_longer_than_the_time_out_is_waited_for(world: Scene, s3: FaultyS3):
     _, gpu, stalled = in_mid_batch(world, s3)
     world.redis.client_pause(PAUSE_MS)

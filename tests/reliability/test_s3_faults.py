@@ -27,6 +27,7 @@ def world(services: Services, tmp_path: Path, s3: FaultyS3) -> Iterator[Scene]:
         yield opened
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("method", "path", "kind", "clips"),
     [
@@ -78,6 +79,7 @@ def test_bodies_that_break_off_once_are_fetched_and_sent_again_without_a_pause(w
     assert not any("held" in line for line in world.lines())
 
 
+@pytest.mark.thorough
 def test_a_slow_s3_costs_time_and_nothing_else(world: Scene, s3: FaultyS3):
     s3.bytes_per_s = 60_000.0
     world.start(UNPACK)
