@@ -201,12 +201,12 @@ def mean_auc(found: dict[str, tuple[list[float], list[bool]]]) -> float:
     return sum(auc(margins, truths) for margins, truths in found.values()) / len(found)
 
 
-def train(base: Path, adapter: Path, rounds: int, learning_rate: float, resume: Path | None) -> None:
+def train(base: Path, adapter: Path, rounds: int, learning_rate: float, resume: Path | None, seed: int) -> None:
     """Train, and keep the round with the highest mean AUC on the validation set, with its thresholds, in `adapter`.
+    The last round is kept in `adapter`/last: its mean with an earlier adapter (`average.py`) may be better than both.
 
     AUC and not the loss, which mostly punishes confidence: thresholds are chosen for each policy afterwards.
     """
-    seed = SEED if resume is None else SEED + 1  # other draws than the rounds before
     torch.manual_seed(seed)
     rng = random.Random(seed)  # noqa: S311 -- not a secret
     examples = labelled(DATA / "train.jsonl")
@@ -241,6 +241,8 @@ def train(base: Path, adapter: Path, rounds: int, learning_rate: float, resume: 
             best = mean_auc(found)
             learner.save(adapter, base.name)
             save_thresholds(learner, held_back, development, adapter)
+    if rounds:
+        learner.save(adapter / "last", base.name)
 
 
 def main() -> None:
@@ -250,10 +252,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--learning-rate", type=float, default=1e-3)
     parser.add_argument("--resume", type=Path, help="adapter to go on from")
+    parser.add_argument("--seed", type=int, default=SEED, help="another one than the rounds before, when going on")
     parser.add_argument("--threads", type=int, default=1, help="more than there are free cores is much slower")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    train(arguments.base, arguments.adapter, arguments.rounds, arguments.learning_rate, arguments.resume)
+    train(
+        arguments.base, arguments.adapter, arguments.rounds, arguments.learning_rate, arguments.resume, arguments.seed
+    )
 
 
 if __name__ == "__main__":
