@@ -35,7 +35,7 @@ def scorer(models_root: Path) -> CopeA:
 
 @pytest.mark.parametrize("policy", POLICY_IDS)
 def test_verdicts_on_texts_it_never_saw(scorer, policy):
-    rows = sets_of(policy)["heldout"]
+    rows = sets_of(policy, ["heldout"])["heldout"]
     scores = scorer.score(policies()[policy], [text for text, _ in rows])
     truths = [violates for _, violates in rows]
     found = figures([score.p_violation for score in scores], truths, scorer.threshold(policies()[policy]))
