@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, cast
+from typing import cast
 
-import psycopg2
 import pytest
 import redis
 
 from batches import Batches
-from config import Settings
-from db import Database
 from dead_letters import DeadLetter
 from job_queue import DELAYED, FAILED, HOSTS_SEEN, UNPACK, WorkerName, script
 from lost_hosts import LostHosts
 from payloads import TranscribeJob, parse_unpack_job
-from s3_utils import ObjectStore
 from tests.core.standing_batches import SCRATCH, Site
 from tests.workers.processes import wait_until
 
@@ -24,17 +19,6 @@ OBSERVER = WorkerName("host-2", 7, "bb")
 SILENT_S = 100.0  # a host silent for so long is overdue
 WATCHED_S = 0.3  # and lost when we have watched it so long
 NEVER_S = 1e6
-
-
-@pytest.fixture
-def site(redis_db: redis.Redis, settings: Settings, database: Any) -> Iterator[Site]:
-    connection = psycopg2.connect(database.admin_dsn)
-    with connection, connection.cursor() as cursor:
-        cursor.execute("TRUNCATE batches CASCADE")
-    connection.close()
-    db = Database(settings)
-    yield Site(redis_db, db, ObjectStore(settings))
-    db.close()
 
 
 @pytest.fixture

@@ -5,36 +5,21 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
-import psycopg2
 import pytest
 import redis
 
 from config import Settings
-from db import Database
 from dead_letters import DeadLetter, DeadLetters
 from job_queue import UNPACK
 from payloads import parse_unpack_job
 from reconcile import MEMORY, Reconciler
-from s3_utils import ObjectStore
 from tests.core.standing_batches import Site
 
 SRC = Path(__file__).resolve().parents[2] / "src"
 GONE = "Redis knows nothing of it"
-
-
-@pytest.fixture
-def site(redis_db: redis.Redis, settings: Settings, database: Any) -> Iterator[Site]:
-    connection = psycopg2.connect(database.admin_dsn)
-    with connection, connection.cursor() as cursor:
-        cursor.execute("TRUNCATE batches CASCADE")
-    connection.close()
-    db = Database(settings)
-    yield Site(redis_db, db, ObjectStore(settings))
-    db.close()
 
 
 @pytest.fixture

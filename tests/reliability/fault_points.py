@@ -12,14 +12,12 @@ import argparse
 import shutil
 import sys
 import tempfile
-import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 from local.services import Services
 from tests.reliability.tones import write_archive
 from tests.reliability.world import Accounts, WorkerProcess, World
+from tests.workers.processes import wait_until
 
 CLIPS = (0, 1, 39, 49)  # two tones, a broken clip, silence
 KINDS = ("transfer", "unpack", "gpu")
@@ -27,14 +25,6 @@ FAULTS = ("kill", "redis")
 TTL_S = 1.5
 WITHIN_S = 90.0
 FAULTY = "tests.reliability.faulty_worker"
-
-
-def wait_until(condition: Callable[[], object], what: str, within_s: float = WITHIN_S) -> None:
-    deadline = time.monotonic() + within_s
-    while not condition():
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"waited {within_s:.0f} s in vain for: {what}")
-        threading.Event().wait(0.05)
 
 
 class Range:
@@ -81,9 +71,11 @@ class Range:
             rest = [other for other in KINDS if other not in before and (other != kind or not struck.running)]
             workers += [world.worker(other, 0 if other == kind else 1) for other in rest]
             try:
-                wait_until(lambda: world.complete() and all(world.complete().values()), "the batch to be complete")
-                wait_until(lambda: not world.busy(), "rest")
-            except TimeoutError as error:
+                wait_until(
+                    lambda: world.complete() and all(world.complete().values()), "the batch to be complete", WITHIN_S
+                )
+                wait_until(lambda: not world.busy(), "rest", WITHIN_S)
+            except AssertionError as error:
                 return Accounts(problems=[f"{error}; busy: {world.busy()}"]), log.read_text().splitlines()
         finally:
             for worker in workers:
@@ -97,10 +89,10 @@ class Range:
         if at == 0:
             return
         if fault == "kill":
-            wait_until(lambda: not struck.running, f"the death of the worker after step {at}")
+            wait_until(lambda: not struck.running, f"the death of the worker after step {at}", WITHIN_S)
             return
         server = self.services.valkey.processes[0]
-        wait_until(lambda: not server.alive(), f"the death of Redis after step {at}")
+        wait_until(lambda: not server.alive(), f"the death of Redis after step {at}", WITHIN_S)
         self.services.valkey.start()  # with the append-only file that the killed one wrote
 
 

@@ -23,8 +23,8 @@ from typing import cast
 
 from local.services import Services
 from tests.reliability.chaos import percentile
-from tests.reliability.fault_points import wait_until
 from tests.reliability.world import WorkerProcess, World
+from tests.workers.processes import wait_until
 
 SPREAD_S = 15.0  # the kills come at random moments of the heartbeat's period
 BOUND_S = 90.0
@@ -40,7 +40,7 @@ def measure(root: Path, services: Services, workers: int, rng: random.Random) ->
     fleet = [world.worker("unpack")]
     holders = [world.worker("gpu", number, STUB_WAITS_FOR=never) for number in range(workers)]
     try:
-        wait_until(lambda: len(held(world)) == workers, "every worker to hold a clip")
+        wait_until(lambda: len(held(world)) == workers, "every worker to hold a clip", BOUND_S)
         fleet += [world.worker("gpu", workers + number) for number in range(2)]
         killed = _kill(world, holders, rng)
         return _await(world, killed)

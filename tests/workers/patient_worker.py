@@ -12,9 +12,9 @@ import ctypes
 import json
 import logging
 import threading
-import time
 
 from job_queue import Claim, ClipRef
+from tests.workers.processes import wait_until
 from utils import event
 from workers.base import main
 from workers.jobs import JobWorker
@@ -22,6 +22,7 @@ from workers.jobs import JobWorker
 log = logging.getLogger(__name__)
 
 TICK_S = 0.02
+PATIENCE_S = 600.0  # longer than any test lets it wait
 
 
 class PatientWorker(JobWorker):
@@ -43,8 +44,7 @@ class PatientWorker(JobWorker):
         if "lock_s" in job:
             _hold_pythons_lock(int(job["lock_s"]))
         else:
-            while not self.redis.exists(job["until"]):
-                time.sleep(TICK_S)
+            wait_until(lambda: self.redis.exists(job["until"]), job["until"], PATIENCE_S)
         self.done(claim)
 
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -26,14 +26,16 @@ def wait_until(condition: Callable[[], object], what: str, within_s: float = WAI
 
 
 class WorkerProcess:
-    """`python -m workers.{kind}_worker`, with its log in a file."""
+    """`python -m workers.{kind}_worker`, with its log in a file; or `{prefix} python -m {module}`."""
 
-    def __init__(self, kind: str, env: dict[str, str], log: Path) -> None:
+    def __init__(
+        self, kind: str, env: Mapping[str, str], log: Path, module: str | None = None, prefix: Sequence[str] = ()
+    ) -> None:
         self.kind, self.log = kind, log
-        path = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/")}
+        path = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), "PYTHONPATH": f"{SRC}:{SRC.parent}"}
         with log.open("ab") as file:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", f"workers.{kind}_worker"],
+                [*prefix, sys.executable, "-m", module or f"workers.{kind}_worker"],
                 cwd=SRC,
                 env={**path, **env},
                 stdin=subprocess.DEVNULL,

@@ -6,17 +6,14 @@ Used as `with Program("tests.workers.patient_worker", env, log) as worker:`; kil
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import redis
 
-from tests.workers.processes import SRC, WorkerProcess
+from tests.workers.processes import WorkerProcess
 
 PATIENT = "tests.workers.patient_worker"
 STUB_GPU = "tests.reliability.stub_gpu_worker"
@@ -27,18 +24,7 @@ class Program(WorkerProcess):
     """`{prefix} python -m {module}` with only `env` in its environment, in a session of its own."""
 
     def __init__(self, module: str, env: Mapping[str, str], log: Path, prefix: Sequence[str] = ()) -> None:
-        self.kind, self.log = module, log
-        path = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), "PYTHONPATH": f"{SRC}:{SRC.parent}"}
-        with log.open("ab") as file:
-            self._process = subprocess.Popen(
-                [*prefix, sys.executable, "-m", module],
-                cwd=SRC,
-                env={**path, **env},
-                stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=file,
-                start_new_session=True,
-            )
+        super().__init__(module, env, log, module, prefix)
 
     def stop(self) -> int:
         """SIGTERM -> the exit code."""
