@@ -37,6 +37,7 @@ CALL_TIMEOUT_S = 120.0  # one listing, stat or window of data; a slow line moves
 KEEPALIVE_S = 15  # a silent connection counts as lost after three of these
 WINDOW_BYTES = 8 << 20  # asyncssh splits it into parallel requests; two windows are under way at a time
 RESERVE_BYTES = 64 << 20  # stays free on the staging volume
+LOST_CONNECTION = (asyncssh.SFTPConnectionLost, asyncssh.SFTPNoConnection, asyncssh.DisconnectError)
 
 # Names under which programs keep files that are not complete yet.
 _UNFINISHED = ("*.part", "*.partial", "*.filepart", "*.tmp", "*.temp", "*.incomplete", "*.crdownload", "*~")
@@ -229,10 +230,14 @@ class ArchiveHost:
     def _call(
         self, action: Callable[[asyncssh.SFTPClient], Coroutine[Any, Any, Result]], doing: str, path: str
     ) -> Result:
-        if self._connection is not None and self._connection.is_closed():
-            self.close()  # while nobody looked
-        if self._client is None:
-            self._wait(self._submit(self._connect()), "connect", path)
+        if self._client is not None:
+            try:
+                return self._wait(self._submit(action(self._client)), doing, path)
+            except ServiceUnavailableError as error:
+                if not isinstance(error.__cause__, LOST_CONNECTION):
+                    raise
+                # It may have been cut long ago, while nobody looked; asking twice does no harm.
+        self._wait(self._submit(self._connect()), "connect", path)
         assert self._client is not None  # noqa: S101 - _connect has set it or raised
         return self._wait(self._submit(action(self._client)), doing, path)
 

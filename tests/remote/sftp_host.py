@@ -78,7 +78,9 @@ class SftpHost:
         """Close every connection from this side; when it returns, they are closed."""
 
         async def close() -> None:
-            for connection in {channel.get_connection() for channel in self.channels}:
+            connections = {channel.get_connection() for channel in self.channels}
+            self.channels.clear()
+            for connection in connections:
                 connection.close()
                 await connection.wait_closed()
 
