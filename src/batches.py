@@ -83,15 +83,33 @@ class Batches:
 
     def restart(self, job: UnpackJob, stale: Sequence[StandingJob]) -> None:
         """Forget the batch's keys and the `stale` jobs of its clips, and let its archive be unpacked again."""
+        self._forget(job.batch_id, stale, job.to_json())
+
+    def cancel(self, batch_id: str, stale: Sequence[StandingJob]) -> None:
+        """Forget the batch's keys and all its jobs; a worker that holds one finds that it is no longer its own."""
+        self._forget(batch_id, stale, b"")
+
+    def _forget(self, batch_id: str, stale: Sequence[StandingJob], unpack_payload: bytes) -> None:
         lists = sorted({standing.key for standing in stale if standing.key != DELAYED})
         keys = [UNPACK, FINISHING, DELAYED, ATTEMPTS, INTERRUPTIONS]
-        keys += [*(batch_key(job.batch_id, what) for what in KEYS), *lists]
-        arguments: list[Any] = [job.batch_id, job.to_json(), len(KEYS)]
+        keys += [*(batch_key(batch_id, what) for what in KEYS), *lists]
+        arguments: list[Any] = [batch_id, unpack_payload, len(KEYS)]
         for standing in stale:
             arguments += [0 if standing.key == DELAYED else lists.index(standing.key) + 1, standing.member]
             arguments.append(counts_field(standing.queue, standing.payload))
         with mapped_redis_errors():
             self._restart(keys=keys, args=arguments)
+
+    def progress(self, batch_id: str) -> tuple[int, int, int, int] | None:
+        """-> (total, processed, failed, pending) at one moment; None when the batch is not under way."""
+        with mapped_redis_errors(), self._client.pipeline(transaction=True) as pipe:
+            pipe.mget(*(batch_key(batch_id, what) for what in ("total", "processed", "failed")))
+            pipe.scard(batch_key(batch_id, "pending"))
+            counts, pending = pipe.execute()
+        if counts[0] is None:
+            return None
+        total, processed, failed = (int(count or 0) for count in counts)
+        return total, processed, failed, int(pending)
 
     def pending(self, batch_id: str) -> set[str]:
         """Clips without an outcome."""

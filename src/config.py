@@ -200,6 +200,22 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     return Settings(**{item.name: _read(item, source) for item in fields(Settings)})
 
 
+def origins(environ: Mapping[str, str] | None = None) -> list[tuple[str, Any, str, bool]]:
+    """Every setting as (variable, effective value, where it came from, whether it is secret); raises ConfigError."""
+    source = os.environ if environ is None else environ
+    found = []
+    for item in fields(Settings):
+        name, secret = item.name.upper(), item.metadata["secret"]
+        if source.get(name) is not None:
+            origin = "environment"
+        elif secret and _credential(item.name, source) is not None:
+            origin = "credential"
+        else:
+            origin = "default"
+        found.append((name, _read(item, source), origin, secret))
+    return found
+
+
 def require(settings: Settings, *names: str) -> None:
     """Demand settings that only one worker needs, for example `require(settings, "transfer_ssh_host")`."""
     for item in fields(Settings):

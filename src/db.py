@@ -22,7 +22,7 @@ from errors import OperatorError, PermanentError, RetryableError, ServiceUnavail
 from payloads import TranscribeJob, UnpackJob
 from transcription import Transcript
 
-SCHEMA_VERSION = 2  # of schema.sql; workers wait for it
+SCHEMA_VERSION = 3  # of schema.sql; workers wait for it
 MIN_SERVER_VERSION = 140000
 CONNECT_TIMEOUT_S = 10
 
@@ -96,7 +96,7 @@ class Database:
                 """
                 INSERT INTO batches (batch_id, s3_key, original_filename, transferred_at, unpack_run)
                 VALUES (%s, %s, %s, %s, 1)
-                ON CONFLICT (batch_id) DO UPDATE SET unpack_run = batches.unpack_run + 1
+                ON CONFLICT (batch_id) DO UPDATE SET unpack_run = batches.unpack_run + 1, cancelled_at = NULL
                 RETURNING unpack_run
                 """,
                 (job.batch_id, job.s3_key, job.original_filename, time_or_none(job.transferred_at)),
@@ -115,7 +115,7 @@ class Database:
     ) -> bool:
         """The batch and its new clips: pending, or failed when a clip has an error.
 
-        False, and nothing is written, when a newer run of unpack has begun.
+        False, and nothing is written, when a newer run of unpack has begun, or the batch was cancelled.
         """
         with self._transaction() as cursor:
             cursor.execute(
@@ -125,7 +125,7 @@ class Database:
                     original_filename = coalesce(%s, original_filename),
                     transferred_at = coalesce(%s, transferred_at),
                     total = %s, skipped_members = %s, completed_at = NULL
-                WHERE batch_id = %s AND unpack_run = %s
+                WHERE batch_id = %s AND unpack_run = %s AND cancelled_at IS NULL
                 RETURNING 1
                 """,
                 (
@@ -247,7 +247,8 @@ class Database:
                 """
                 SELECT batch_id, s3_key, original_filename, transferred_at
                 FROM batches
-                WHERE completed_at IS NULL AND s3_key IS NOT NULL AND coalesce(unpack_host = %s, %s)
+                WHERE completed_at IS NULL AND cancelled_at IS NULL AND s3_key IS NOT NULL
+                  AND coalesce(unpack_host = %s, %s)
                 ORDER BY created_at, batch_id
                 """,
                 (host, host is None),
@@ -269,10 +270,11 @@ class Database:
             return float(one_row(cursor)[0])
 
     def batch_finished(self, batch_id: str) -> bool | None:
-        """True or False, or None when the batch was never unpacked."""
+        """Whether the batch is complete or cancelled; None when it was never unpacked."""
         with self._transaction() as cursor:
             cursor.execute(
-                "SELECT completed_at IS NOT NULL FROM batches WHERE batch_id = %s AND unpacked_at IS NOT NULL",
+                "SELECT completed_at IS NOT NULL OR cancelled_at IS NOT NULL FROM batches "
+                "WHERE batch_id = %s AND unpacked_at IS NOT NULL",
                 (batch_id,),
             )
             found = cursor.fetchone()

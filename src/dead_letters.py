@@ -11,6 +11,7 @@ can do it, whether the batch's scratch is still there or not. Every other letter
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import re
 from collections.abc import Iterator
@@ -42,6 +43,11 @@ class DeadLetter:
     clip: str | None
     parked_s3_key: str | None
     fields: dict[str, Any]  # everything the entry says
+
+    @property
+    def id(self) -> str:
+        """Names the entry to people: the start of its SHA-256."""
+        return hashlib.sha256(self.raw).hexdigest()[:10]
 
     @classmethod
     def parse(cls, raw: bytes) -> DeadLetter:

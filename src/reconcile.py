@@ -41,6 +41,7 @@ from utils import get_redis_client
 MEMORY = "pipeline:memory"  # set once Redis agrees with Postgres; missing, Redis has lost everything, or is new
 LEASE = "lease:reconcile"
 SECOND_LOOK_S = 1.0
+NEVER_HAD_A_JOB = "its archive never got a job"
 ARCHIVE_KEY = re.compile(r"archives/([^/]+)\.tar")
 
 
@@ -74,6 +75,10 @@ class Reconciler:
             stale = [job for job in jobs if job.batch_id == restart.job.batch_id and not job.in_flight]
             self._batches.restart(restart.job, stale)
 
+    def archives_without_batch(self) -> list[UnpackJob]:
+        """Archives in S3 that Postgres has never heard of and that wait in no queue."""
+        return [restart.job for restart in self._look(archives=True) if restart.reason == NEVER_HAD_A_JOB]
+
     def at_start(self, worker: str) -> list[Restart]:
         """What an unpack worker does when it starts; nothing if another did it within the last minute."""
         with mapped_redis_errors():
@@ -106,7 +111,7 @@ class Reconciler:
             reason = self._problem(batch.batch_id, clips[batch.batch_id]) if batch.batch_id not in awaited else None
             if reason:
                 restarts.append(Restart(batch, reason))
-        restarts += [Restart(batch, "its archive never got a job") for batch in stored if batch.batch_id not in awaited]
+        restarts += [Restart(batch, NEVER_HAD_A_JOB) for batch in stored if batch.batch_id not in awaited]
         return restarts
 
     def _problem(self, batch_id: str, clips_with_jobs: set[str]) -> str | None:

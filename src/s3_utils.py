@@ -14,6 +14,7 @@ import logging
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -88,10 +89,19 @@ class ObjectStore:
 
     def keys(self, prefix: str) -> Iterator[str]:
         """All keys that begin with `prefix`, in order."""
+        return (key for key, _ in self.modified(prefix))
+
+    def modified(self, prefix: str) -> Iterator[tuple[str, datetime]]:
+        """All keys that begin with `prefix`, with the time of their upload."""
         with self._mapped(f"{prefix}*"):
             for page in self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix):
                 for entry in page.get("Contents", []):
-                    yield entry["Key"]
+                    yield entry["Key"], entry["LastModified"]
+
+    def delete(self, key: str) -> None:
+        """Delete an object; it may be gone already."""
+        with self._mapped(key):
+            self.client.delete_object(Bucket=self.bucket, Key=key)
 
     def stored_size(self, key: str) -> int | None:
         """Bytes of an object, or None when the bucket has no such key."""

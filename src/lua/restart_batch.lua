@@ -1,7 +1,7 @@
--- Forget what Redis knows of a batch and let its archive be unpacked again; clips that are done will be skipped.
+-- Forget what Redis knows of a batch, and let its archive be unpacked again; clips that are done will be skipped.
 -- KEYS: 1 queue:unpack (list)  2 batches:finishing (set)  3 queue:delayed (zset)  4 queue:attempts (hash)
 --       5 queue:interruptions (hash)  6.. the batch's keys, then the lists that hold its clips' jobs
--- ARGV: 1 batch id  2 unpack payload  3 number n of batch keys  then, per job to remove: list's number, or 0 for the
+-- ARGV: 1 batch id  2 unpack payload, or '' when the batch is cancelled  3 number n of batch keys  then, per job to remove: list's number, or 0 for the
 --       zset; payload, or member; the job's field in the two hashes
 redis.call('SREM', KEYS[2], ARGV[1])
 local n = tonumber(ARGV[3])
@@ -16,5 +16,5 @@ for i = 4, #ARGV, 3 do
         redis.call('HDEL', KEYS[5], ARGV[i + 2])
     end
 end
-if not redis.call('LPOS', KEYS[1], ARGV[2]) then redis.call('RPUSH', KEYS[1], ARGV[2]) end
+if ARGV[2] ~= '' and not redis.call('LPOS', KEYS[1], ARGV[2]) then redis.call('RPUSH', KEYS[1], ARGV[2]) end
 return 1

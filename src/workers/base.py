@@ -27,6 +27,7 @@ from types import FrameType
 from typing import ClassVar
 
 from config import Settings, load_settings
+from draining import drained_by
 from errors import ConfigError, ModelError, OperatorError, PolicyError, ServiceUnavailableError
 from job_queue import JobQueue, WorkerName
 from redis_checks import check_redis
@@ -123,7 +124,11 @@ class Worker(ABC):
         self.watchdog.feed()
         self.heartbeat.check()
         self._housekeep()
-        if self.step():
+        asked = drained_by(self.redis, self.name)
+        if asked:
+            self.heartbeat.set("draining", f"drained by {asked}; audio-pipeline worker resume")
+            self.stopping.wait(IDLE_POLL_S)
+        elif self.step():
             self._hold_s = HOLD_S[0]
         else:
             self.heartbeat.set(*self.idle_state())

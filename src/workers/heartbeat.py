@@ -16,7 +16,9 @@ import contextlib
 import json
 import logging
 import os
+import resource
 import select
+import shutil
 import signal
 import time
 from dataclasses import asdict, dataclass
@@ -88,7 +90,7 @@ class Heartbeat:
         reading, self._pipe = os.pipe2(os.O_CLOEXEC)
         self._child = os.fork()
         if self._child == 0:
-            _renewing_process(reading, self._pipe, _Beat(settings, worker))
+            _renewing_process(reading, self._pipe, _Beat(settings, worker), settings.scratch_root)
         os.close(reading)
         os.set_blocking(self._pipe, False)
         self._started = False
@@ -129,20 +131,20 @@ class Heartbeat:
             os.write(self._pipe, self._text().encode() + b"\n")
 
 
-def _renewing_process(reading: int, writing: int, beat: _Beat) -> None:
+def _renewing_process(reading: int, writing: int, beat: _Beat, scratch_root: Path) -> None:
     """The life of the renewing process; never returns."""
     try:
         os.close(writing)
         # A signal to the whole control group is the worker's to answer; this process lives as long as it does.
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        _renew(reading, beat, os.getppid())
+        _renew(reading, beat, os.getppid(), scratch_root)
         beat.end()
     finally:
         os._exit(0)  # none of the worker's own clean-up
 
 
-def _renew(reading: int, beat: _Beat, worker: int) -> None:
+def _renew(reading: int, beat: _Beat, worker: int, scratch_root: Path) -> None:
     """Until the pipe closes: the worker has ended."""
     status, unread, interval_s, last = "", b"", min(beat.ttl_s / 4, MAX_INTERVAL_S), 0.0
     while True:
@@ -155,10 +157,23 @@ def _renew(reading: int, beat: _Beat, worker: int) -> None:
                 status = lines[-1].decode()
         if status and time.monotonic() - last >= interval_s and _runs(worker):
             try:
-                beat(status)
+                beat(_with_resources(status, worker, scratch_root))
             except ServiceUnavailableError as error:
                 event(log, logging.WARNING, "heartbeat missed", reason=error)
             last = time.monotonic()
+
+
+def _with_resources(status: str, pid: int, scratch_root: Path) -> str:
+    """The status with the worker's memory and the room on its host's scratch, in bytes; null where there is none."""
+    try:
+        memory: int | None = int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize()
+    except OSError:
+        memory = None
+    try:
+        free: int | None = shutil.disk_usage(scratch_root).free
+    except OSError:
+        free = None
+    return json.dumps({**json.loads(status), "memory_bytes": memory, "scratch_free_bytes": free}, ensure_ascii=False)
 
 
 def _runs(pid: int) -> bool:
