@@ -42,6 +42,7 @@ ALTER TABLE batches ADD COLUMN IF NOT EXISTS unpack_run integer NOT NULL DEFAULT
 
 -- Since version 3: an operator has given the batch up; workers and reconciliation leave it alone.
 ALTER TABLE batches ADD COLUMN IF NOT EXISTS cancelled_at timestamptz;
+ALTER TABLE batches ADD COLUMN IF NOT EXISTS unpack_began_at timestamptz;
 
 -- One row per clip.
 CREATE TABLE IF NOT EXISTS audio_files (
@@ -61,7 +62,11 @@ CREATE TABLE IF NOT EXISTS audio_files (
     UNIQUE (batch_id, original_filename)
 );
 CREATE INDEX IF NOT EXISTS audio_files_status_idx ON audio_files (status);
-CREATE INDEX IF NOT EXISTS audio_files_processed_at_idx ON audio_files (processed_at);   -- since version 3: the pace
+
+-- Since version 3: the pace, and where a clip's time went.
+CREATE INDEX IF NOT EXISTS audio_files_processed_at_idx ON audio_files (processed_at);
+ALTER TABLE audio_files ADD COLUMN IF NOT EXISTS transcribe_s double precision;
+ALTER TABLE audio_files ADD COLUMN IF NOT EXISTS classify_s double precision;
 
 -- What was said. One transcript per clip and speech model.
 CREATE TABLE IF NOT EXISTS transcripts (
@@ -104,14 +109,15 @@ CREATE TABLE IF NOT EXISTS classifications (
 );
 CREATE INDEX IF NOT EXISTS classifications_violates_idx ON classifications (audio_id) WHERE violates;
 
--- What operators changed with the command line. Append-only: the pipeline's role may insert and read, nothing else.
+-- What operators changed with the command line: a row when a change begins, another when it has ended, which names the
+-- first in details.begun. Append-only: the pipeline's role may insert and read, nothing else.
 CREATE TABLE IF NOT EXISTS operator_actions (
     action_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     at        timestamptz NOT NULL DEFAULT now(),
     who       text NOT NULL,                         -- login name and host
     action    text NOT NULL,                         -- for example "failed retry"
     subject   text NOT NULL,                         -- what it was done to: a batch, a worker, a filter
-    affected  integer NOT NULL,                      -- how many jobs, clips, objects ... were changed
+    affected  integer CHECK (affected >= 0),         -- how many jobs, clips, objects ... were changed; null: it begins
     details   jsonb NOT NULL DEFAULT '{}'
 );
 

@@ -49,6 +49,16 @@ class BatchStart:
         return len(self.jobs) + self.done_before + len(self.dead_letters)
 
 
+@dataclass(frozen=True)
+class Progress:
+    """A batch's clips: all, with results, given up, without an outcome."""
+
+    total: int
+    processed: int
+    failed: int
+    pending: int
+
+
 class Batches:
     def __init__(self, client: redis.Redis) -> None:
         self._client = client
@@ -100,16 +110,17 @@ class Batches:
         with mapped_redis_errors():
             self._restart(keys=keys, args=arguments)
 
-    def progress(self, batch_id: str) -> tuple[int, int, int, int] | None:
-        """-> (total, processed, failed, pending) at one moment; None when the batch is not under way."""
+    def progress(self, batch_ids: Sequence[str]) -> list[Progress | None]:
+        """How far each batch is, at one moment; None for one that is not under way."""
         with mapped_redis_errors(), self._client.pipeline(transaction=True) as pipe:
-            pipe.mget(*(batch_key(batch_id, what) for what in ("total", "processed", "failed")))
-            pipe.scard(batch_key(batch_id, "pending"))
-            counts, pending = pipe.execute()
-        if counts[0] is None:
-            return None
-        total, processed, failed = (int(count or 0) for count in counts)
-        return total, processed, failed, int(pending)
+            for batch_id in batch_ids:
+                pipe.mget(*(batch_key(batch_id, what) for what in ("total", "processed", "failed")))
+                pipe.scard(batch_key(batch_id, "pending"))
+            answers = pipe.execute() if batch_ids else []
+        return [
+            None if counts[0] is None else Progress(*(int(count or 0) for count in (*counts, pending)))
+            for counts, pending in zip(answers[::2], answers[1::2], strict=True)
+        ]
 
     def pending(self, batch_id: str) -> set[str]:
         """Clips without an outcome."""

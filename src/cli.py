@@ -3,68 +3,87 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
-from commands import batch, failed, inject, settings, upkeep, worker
-from commands.context import CONFIG, UNAVAILABLE, Context
+from commands import batch, database, failed, inject, logs, model_sets, settings, upkeep, worker
+from commands.context import CONFIG, ENV_FILE, NEEDS_A_PERSON, UNAVAILABLE, Context
 from commands.status import status
 from errors import ConfigError, PipelineError, ServiceUnavailableError
 
-EPILOG = """
-Exit codes: 0 done; 1 something needs a person, or could not be done; 2 wrong usage; 69 a service is unavailable;
-78 a setting is missing or malformed.
+HELP = """See the pipeline, and repair it.
 
-Settings come from the environment, as for the workers: set -a; . /opt/audio-pipeline/.env; set +a
+Begin with `audio-pipeline status`. Every command that changes something says first what and how many, asks, and is
+recorded in the table `operator_actions` with who, when, what and how many.
+"""
+
+EPILOG = f"""
+Settings are those of the workers. They come from the environment and, where that says nothing, from the file given by
+`--env-file`, or else from `{ENV_FILE}` if you may read it. `audio-pipeline config show` tells where each came from.
+
+Exit codes: `0` done, and nothing needs a person. `{NEEDS_A_PERSON}` something needs a person, or was not done. `2`
+wrong usage. `{UNAVAILABLE}` a service is unavailable. `{CONFIG}` a setting is missing or malformed.
 """
 
 app = typer.Typer(
     name="audio-pipeline",
-    help="See the pipeline and repair it. Every change is recorded in the table operator_actions.",
+    help=HELP,
     epilog=EPILOG,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
 )
 
 
 @app.callback()
-def root(ctx: typer.Context) -> None:
-    """See the pipeline and repair it. Every change is recorded in the table operator_actions."""
-    ctx.obj = Context()
+def root(
+    ctx: typer.Context,
+    env_file: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="AUDIO_PIPELINE_ENV_FILE",
+            exists=True,
+            dir_okay=False,
+            readable=True,
+            help="Settings, one NAME=value a line.",
+            show_default=str(ENV_FILE),
+        ),
+    ] = None,
+) -> None:
+    ctx.obj = Context(env_file)
 
 
-app.command()(status)
-app.add_typer(inject.app, name="inject")
-app.add_typer(failed.app, name="failed")
-app.add_typer(batch.app, name="batch")
-app.add_typer(worker.app, name="worker")
-app.command()(upkeep.reconcile)
-app.command()(upkeep.expire)
-app.add_typer(settings.app, name="config")
-app.add_typer(upkeep.db_app, name="db")
-app.command()(upkeep.logs)
-
-
-@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
-def models(ctx: typer.Context) -> None:
-    """List, fetch and verify models: audio-pipeline models list | fetch SET | verify SET."""
-    from models import main as models_main
-
-    raise typer.Exit(models_main(ctx.args))
+app.command(rich_help_panel="See")(status)
+app.add_typer(batch.app, name="batch", rich_help_panel="See")
+app.add_typer(failed.app, name="failed", rich_help_panel="See")
+app.add_typer(worker.app, name="worker", rich_help_panel="See")
+app.command(rich_help_panel="See")(logs.logs)
+app.add_typer(inject.app, name="inject", rich_help_panel="Repair")
+app.command(rich_help_panel="Repair")(upkeep.reconcile)
+app.command(rich_help_panel="Repair")(upkeep.expire)
+app.add_typer(settings.app, name="config", rich_help_panel="Set up")
+app.add_typer(database.app, name="db", rich_help_panel="Set up")
+app.add_typer(model_sets.app, name="models", rich_help_panel="Set up")
 
 
 def main() -> None:
+    """Run the program: errors are one sentence on standard error, and the exit code says what kind they are."""
     try:
-        app()
-    except ConfigError as error:
-        sys.stderr.write(f"{error}\n")
-        sys.exit(CONFIG)
-    except ServiceUnavailableError as error:
-        sys.stderr.write(f"{error}\n")
-        sys.exit(UNAVAILABLE)
+        app(prog_name="audio-pipeline")
     except PipelineError as error:
         sys.stderr.write(f"{error}\n")
-        sys.exit(1)
+        sys.exit(_exit_code(error))
+    except BrokenPipeError:  # of `audio-pipeline ... | head`
+        sys.stderr.close()
+        sys.exit(0)
+
+
+def _exit_code(error: PipelineError) -> int:
+    if isinstance(error, ConfigError):
+        return CONFIG
+    return UNAVAILABLE if isinstance(error, ServiceUnavailableError) else NEEDS_A_PERSON
 
 
 if __name__ == "__main__":

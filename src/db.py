@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psycopg2
 import psycopg2.extensions
@@ -20,7 +20,9 @@ from db_results import COUNTS, Verdict, one_row, recount_if_complete, save_trans
 from db_values import json_text, storable, time_or_none
 from errors import OperatorError, PermanentError, RetryableError, ServiceUnavailableError
 from payloads import TranscribeJob, UnpackJob
-from transcription import Transcript
+
+if TYPE_CHECKING:  # with numpy, which the command line can do without
+    from transcription import Transcript
 
 SCHEMA_VERSION = 3  # of schema.sql; workers wait for it
 MIN_SERVER_VERSION = 140000
@@ -94,9 +96,10 @@ class Database:
         with self._transaction() as cursor:
             cursor.execute(
                 """
-                INSERT INTO batches (batch_id, s3_key, original_filename, transferred_at, unpack_run)
-                VALUES (%s, %s, %s, %s, 1)
-                ON CONFLICT (batch_id) DO UPDATE SET unpack_run = batches.unpack_run + 1, cancelled_at = NULL
+                INSERT INTO batches (batch_id, s3_key, original_filename, transferred_at, unpack_run, unpack_began_at)
+                VALUES (%s, %s, %s, %s, 1, now())
+                ON CONFLICT (batch_id) DO UPDATE
+                SET unpack_run = batches.unpack_run + 1, unpack_began_at = now(), cancelled_at = NULL
                 RETURNING unpack_run
                 """,
                 (job.batch_id, job.s3_key, job.original_filename, time_or_none(job.transferred_at)),
@@ -198,8 +201,10 @@ class Database:
         verdicts: Sequence[Verdict],
         s3_opus_path: str,
         duration_s: float,
+        transcribe_s: float | None = None,
+        classify_s: float | None = None,
     ) -> None:
-        """Transcript, verdicts and the clip's outcome, in one transaction."""
+        """Transcript, verdicts and the clip's outcome, in one transaction; the last two: seconds the models took."""
         with self._transaction() as cursor:
             transcript_id = save_transcript(cursor, audio_id, transcript, speech_model)
             for verdict in verdicts:
@@ -207,10 +212,17 @@ class Database:
             cursor.execute(
                 """
                 UPDATE audio_files SET status = %s, s3_opus_path = %s, error = NULL, processed_at = now(),
-                                       duration_s = coalesce(duration_s, %s)
+                                       duration_s = coalesce(duration_s, %s), transcribe_s = %s, classify_s = %s
                 WHERE audio_id = %s
                 """,
-                ("no_speech" if transcript.no_speech else "done", s3_opus_path, duration_s, audio_id),
+                (
+                    "no_speech" if transcript.no_speech else "done",
+                    s3_opus_path,
+                    duration_s,
+                    transcribe_s,
+                    classify_s,
+                    audio_id,
+                ),
             )
             recount_if_complete(cursor, audio_id)
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from db import Database
+from db_results import one_row
 from db_values import time_or_none
 
-PACE_MINUTES = 15  # of which the pace is taken
+PACE_MINUTES = 15  # the pace is that of so many whole minutes
 SURE = 0.25  # share of the minutes that may have been slower, or faster, than the estimate's two ends
 
 
@@ -18,6 +20,8 @@ class Activity:
     """The last minutes' work."""
 
     clips_per_minute: list[int] = field(default_factory=list)  # of each of the last PACE_MINUTES whole minutes
+    clips_per_minute_by_host: dict[str, float] = field(default_factory=dict)  # means over the same time
+    archives_per_minute: float = 0.0
     audio_hours_per_hour: float = 0.0
     batches_open: int = 0  # neither complete nor cancelled
 
@@ -40,8 +44,10 @@ class ClipState:
     status: str
     error: str | None
     duration_s: float | None
-    recorded_at: datetime
+    recorded_at: datetime  # by unpack, or by the GPU worker when it was injected
     processed_at: datetime | None
+    transcribe_s: float | None
+    classify_s: float | None
     flagged: list[str]
 
 
@@ -51,6 +57,7 @@ class BatchState:
     s3_key: str | None
     original_filename: str | None
     transferred_at: datetime | None
+    unpack_began_at: datetime | None
     unpacked_at: datetime | None
     unpack_host: str | None
     completed_at: datetime | None
@@ -60,34 +67,36 @@ class BatchState:
     failed: int
     skipped_members: list[Any]
 
+    @property
+    def state(self) -> str:
+        if self.completed_at:
+            return "complete"
+        if self.cancelled_at:
+            return "cancelled"
+        return "under way" if self.unpacked_at else "not unpacked"
+
 
 class DatabaseOverview(Database):
     def activity(self) -> Activity:
         with self._transaction() as cursor:
-            cursor.execute(
-                """
-                SELECT extract(epoch FROM date_trunc('minute', now()) - date_trunc('minute', processed_at))::int / 60,
-                       count(*), coalesce(sum(duration_s), 0)
-                FROM audio_files
-                WHERE processed_at >= date_trunc('minute', now()) - make_interval(mins => %s)
-                  AND processed_at < date_trunc('minute', now()) AND status IN ('done', 'no_speech')
-                GROUP BY 1
-                """,
-                (PACE_MINUTES,),
-            )
-            rows = cursor.fetchall()
-            cursor.execute(
-                "SELECT count(*) FROM batches "
-                "WHERE completed_at IS NULL AND cancelled_at IS NULL AND s3_key IS NOT NULL"
-            )
-            [open_] = cursor.fetchone() or (0,)
-        counts = {int(minute): int(count) for minute, count, _ in rows}
-        worked = max(counts, default=0)  # minutes since the first of these clips
-        seconds = sum(float(seconds) for _, _, seconds in rows)
+            cursor.execute(_PACE, {"minutes": PACE_MINUTES})
+            rows = [(int(ago), host, int(count), float(seconds)) for ago, host, count, seconds in cursor.fetchall()]
+            cursor.execute(_ARCHIVES, {"minutes": PACE_MINUTES})
+            unpacked, open_ = one_row(cursor)
+        counts = dict.fromkeys(range(PACE_MINUTES, 0, -1), 0)
+        by_host: dict[str, float] = {}
+        for ago, host, count, _ in rows:
+            counts[ago] += count
+            if host is not None:
+                by_host[host] = by_host.get(host, 0.0) + count / PACE_MINUTES
+        worked = max((ago for ago, *_ in rows), default=0)  # minutes since the first of these clips
+        seconds = sum(row[3] for row in rows)
         return Activity(
-            [counts.get(minute, 0) for minute in range(PACE_MINUTES, 0, -1)],
-            seconds / 60 / worked if worked else 0.0,
-            int(open_),
+            clips_per_minute=list(counts.values()),
+            clips_per_minute_by_host=by_host,
+            archives_per_minute=unpacked / PACE_MINUTES,
+            audio_hours_per_hour=seconds / 60 / worked if worked else 0.0,
+            batches_open=open_,
         )
 
     def age_of_batch(self, batch_id: str, transferred_at: str | None) -> float | None:
@@ -120,6 +129,7 @@ class DatabaseOverview(Database):
             cursor.execute(
                 """
                 SELECT audio_id, original_filename, status, error, duration_s, created_at, processed_at,
+                       transcribe_s, classify_s,
                        ARRAY(SELECT DISTINCT policy FROM classifications c
                              WHERE c.audio_id = a.audio_id AND c.violates ORDER BY policy)
                 FROM audio_files a WHERE batch_id = %s ORDER BY audio_id
@@ -128,14 +138,21 @@ class DatabaseOverview(Database):
             )
             return [ClipState(*row) for row in cursor.fetchall()]
 
-    def complete_archives(self) -> set[str]:
-        """S3 keys of the archives whose batch is complete."""
+    def complete_archives(self, among: Sequence[str] | None = None) -> set[str]:
+        """S3 keys of the archives whose batch is complete: all of them, or those `among` the given."""
         with self._transaction() as cursor:
-            cursor.execute("SELECT s3_key FROM batches WHERE completed_at IS NOT NULL AND s3_key IS NOT NULL")
+            cursor.execute(
+                "SELECT s3_key FROM batches WHERE completed_at IS NOT NULL AND s3_key IS NOT NULL "
+                "AND (%s OR s3_key = ANY(%s))",
+                (among is None, list(among or ())),
+            )
             return {key for (key,) in cursor.fetchall()}
 
     def reopen_batch(self, batch_id: str, *, everything: bool) -> None:
-        """Let the batch count as not complete; with `everything`, let its clips count as not done."""
+        """Let the batch count as not complete; with `everything`, let its clips count as not done.
+
+        Clips that had been given up are to be tried again.
+        """
         with self._transaction() as cursor:
             cursor.execute(
                 "UPDATE batches SET completed_at = NULL, cancelled_at = NULL WHERE batch_id = %s", (batch_id,)
@@ -150,8 +167,22 @@ class DatabaseOverview(Database):
             )
 
 
+_PACE = """
+    SELECT extract(epoch FROM date_trunc('minute', now()) - date_trunc('minute', a.processed_at))::int / 60 AS ago,
+           b.unpack_host, count(*), coalesce(sum(a.duration_s), 0)
+    FROM audio_files a JOIN batches b USING (batch_id)
+    WHERE a.processed_at >= date_trunc('minute', now()) - make_interval(mins => %(minutes)s)
+      AND a.processed_at < date_trunc('minute', now()) AND a.status IN ('done', 'no_speech')
+    GROUP BY 1, 2
+"""
+_ARCHIVES = """
+    SELECT count(*) FILTER (WHERE unpacked_at >= now() - make_interval(mins => %(minutes)s)),
+           count(*) FILTER (WHERE completed_at IS NULL AND cancelled_at IS NULL AND s3_key IS NOT NULL)
+    FROM batches
+"""
 _BATCH = """
-    b.batch_id, b.s3_key, b.original_filename, b.transferred_at, b.unpacked_at, b.unpack_host, b.completed_at,
+    b.batch_id, b.s3_key, b.original_filename, b.transferred_at, b.unpack_began_at,
+    b.unpacked_at, b.unpack_host, b.completed_at,
     b.cancelled_at, b.total, n.done, n.failed, b.skipped_members
     FROM batches b CROSS JOIN LATERAL (
         SELECT count(*) FILTER (WHERE status IN ('done', 'no_speech')) AS done,

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psycopg2.extensions
 
 from db_values import json_text, storable
 from errors import RetryableError
-from transcription import Transcript
+
+if TYPE_CHECKING:  # with numpy, which the command line can do without
+    from transcription import Transcript
 
 # Takes a batch id.
 COUNTS = """

@@ -166,10 +166,10 @@ def _fetcher(chosen: SetSpec, root: Path) -> Fetcher:
     return Fetcher(root / chosen.name, fetch_command(chosen.name), lambda line: print(line, flush=True), token)
 
 
-def _models_root() -> Path:
+def _models_root(environ: Mapping[str, str]) -> Path:
     # A machine that only collects models has no keys for S3, which every worker must have.
     unused = {"S3_ENDPOINT": "http://unused", "S3_ACCESS_KEY": "unused", "S3_SECRET_KEY": "unused"}
-    own = {name: value for name, value in os.environ.items() if name == "MODELS_ROOT"}
+    own = {name: value for name, value in environ.items() if name == "MODELS_ROOT"}
     return load_settings({**unused, **own}).models_root
 
 
@@ -189,10 +189,10 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] = os.environ) -> int:
     arguments = _arguments(argv)
     try:
-        root = _models_root()
+        root = _models_root(environ)
         manifest = load_manifest(root)
         chosen = manifest.set(arguments.set) if getattr(arguments, "set", None) else None
         if arguments.command == "list":

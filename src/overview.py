@@ -1,7 +1,8 @@
 """What is going on, gathered once for people and machines: queues, batches, workers, hosts, failures.
 
-Each part is asked for by itself, so that a service that is down costs its own part only; `down` says which, and why.
-Depths and counts come from Redis, ages and rates from Postgres, S3 is only asked whether it answers.
+The three services are asked at the same time, and each by itself: one that is down costs its own part only; `down`
+says which, and why. Depths and counts come from Redis, ages and rates from Postgres, S3 is only asked whether it
+answers. One pipeline of commands for each kind of thing, however many there are of it.
 """
 
 from __future__ import annotations
@@ -11,18 +12,21 @@ import re
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import redis
 
 from batches import Batches
-from db_overview import Activity, DatabaseOverview
-from dead_letters import DeadLetter, DeadLetters
+from db_overview import PACE_MINUTES, Activity, DatabaseOverview
+from dead_letters import TRANSCRIBE, DeadLetter, DeadLetters
 from errors import OperatorError, PayloadError
 from job_queue import DELAYED, FAILED, HOSTS_SEEN, INFLIGHT_KEY, UNPACK, mapped_redis_errors
 from queue_snapshot import TRANSCRIBE_LISTS, read_batch_and_clip
-from s3_utils import ObjectStore
+
+if TYPE_CHECKING:
+    from s3_utils import ObjectStore
 
 SILENT_S = 90.0  # a host heard of longer ago is shown as silent
 _VARIABLE = re.compile(r"'[^']*'|\"[^\"]*\"|\S*[/\\]\S*|[0-9][0-9a-f.,:-]*")
@@ -35,6 +39,7 @@ class Queue:
     name: str
     depth: int
     oldest_s: float | None  # age of the job that is next; None when nothing tells it
+    done_per_min: float | None  # lately; of a host's own list, by that host
 
 
 @dataclass
@@ -68,6 +73,7 @@ class WorkerState:
     since: str
     heartbeat_s: float  # until it expires
     memory_bytes: int | None
+    scratch_free_bytes: int | None  # on its host
 
 
 @dataclass
@@ -105,13 +111,13 @@ class Overview:
         reasons += [f"{worker.kind} worker {worker.worker} is held: {worker.detail}" for worker in self.held]
         failed = sum(group.count for group in self.failures)
         if failed:
-            reasons.append(f"{failed} dead letters wait for a decision")
+            reasons.append(f"{failed:,} dead letters wait for a decision: audio-pipeline failed list")
         kinds = {worker.kind for worker in self.workers}
         if "Redis" not in self.down:
             waiting = {queue.name: queue.depth for queue in self.queues}
             if waiting.get(UNPACK) and "unpack" not in kinds:
                 reasons.append("archives wait, but no unpack worker is alive")
-            if any(depth for name, depth in waiting.items() if name != UNPACK) and "gpu" not in kinds:
+            if any(depth for name, depth in waiting.items() if name.startswith(TRANSCRIBE)) and "gpu" not in kinds:
                 reasons.append("clips wait, but no GPU worker is alive")
         reasons += [f"host {host.host} has been silent for {host.heard_s:.0f} s" for host in self.silent]
         return reasons
@@ -129,117 +135,97 @@ class Overview:
 
 
 class Gatherer:
-    def __init__(self, client: redis.Redis, database: DatabaseOverview, s3: ObjectStore, letters: DeadLetters) -> None:
+    """Asks; `store` is called for S3 in a thread, because its client alone takes a third of a second to make."""
+
+    def __init__(
+        self, client: redis.Redis, database: DatabaseOverview, store: Callable[[], ObjectStore], letters: DeadLetters
+    ) -> None:
         self._client = client
         self._database = database
-        self._s3 = s3
+        self._store = store
         self._letters = letters
         self._batches = Batches(client)
-        self._scratch_free: dict[str, int | None] = {}  # by host, as its workers' heartbeats say
 
     def gather(self) -> Overview:
         found = Overview()
-        found.activity = self._part(found, "Postgres", self._database.activity, None)
-        self._part(found, "S3", self._s3.check, None)
-        self._part(found, "Redis", lambda: self._from_redis(found), None)
+        with ThreadPoolExecutor() as pool:
+            s3 = pool.submit(_outcome, lambda: self._store().check())
+            database = pool.submit(_outcome, self._database.activity)
+            from_redis = _outcome(lambda: self._from_redis(found))
+            outcomes = {"Redis": from_redis, "Postgres": database.result(), "S3": s3.result()}
+        found.down = {service: str(outcome) for service, outcome in outcomes.items() if isinstance(outcome, Exception)}
+        if isinstance(activity := outcomes["Postgres"], Activity):
+            found.activity = activity
+            self._add_pace(found, activity)
         return found
-
-    def _part(self, found: Overview, service: str, ask: Callable[[], Found], otherwise: Found) -> Found:
-        try:
-            return ask()
-        except OperatorError as error:
-            found.down[service] = str(error)
-            return otherwise
 
     def _from_redis(self, found: Overview) -> None:
         with mapped_redis_errors():
-            found.workers = self._workers()
-            found.in_flight = self._in_flight(found.workers)
-            found.queues = self._queues(found)
+            found.workers = living_workers(self._client)
+            found.in_flight = jobs_in_hand(self._client, found.workers)
+            found.queues, self._heads = self._queues()
             found.delayed = self._client.zcard(DELAYED)
             found.batches = self._under_way(found)
             found.hosts = self._hosts(found.workers)
         found.failures = self._failures()
 
-    def _workers(self) -> list[WorkerState]:
-        workers = []
-        for key in sorted(self._keys("worker:*")):
-            raw, left = cast("bytes | None", self._client.get(key)), self._client.pttl(key)
-            if raw is None:  # it expired between two questions
+    def _queues(self) -> tuple[list[Queue], dict[str, bytes]]:
+        names = [UNPACK, *_keys(self._client, TRANSCRIBE_LISTS), FAILED]
+        with self._client.pipeline(transaction=False) as pipe:
+            for name in names:
+                pipe.llen(name)
+                pipe.lindex(name, 0)
+            answers = pipe.execute()
+        depths, heads = answers[::2], answers[1::2]
+        queues = [Queue(name, depth, None, None) for name, depth in zip(names, depths, strict=True)]
+        return queues, {name: head for name, head in zip(names, heads, strict=True) if head is not None}
+
+    def _add_pace(self, found: Overview, activity: Activity) -> None:
+        """What needs Postgres: how old the next job of each queue is, how many are done, when batches will be."""
+        for queue in found.queues:
+            head = self._heads.get(queue.name)
+            if queue.name == FAILED:
                 continue
-            state = json.loads(raw)
-            name = key.removeprefix("worker:")
-            workers.append(
-                WorkerState(
-                    worker=name,
-                    host=name.rsplit(":", 2)[0],
-                    kind=state["kind"],
-                    state=state["state"],
-                    detail=state["detail"],
-                    since=state["since"],
-                    heartbeat_s=left / 1000,
-                    memory_bytes=state.get("memory_bytes"),
-                )
-            )
-            self._scratch_free[workers[-1].host] = state.get("scratch_free_bytes")
-        return workers
+            if head is not None:
+                queue.oldest_s = self._age(head)
+            if queue.name == UNPACK:
+                queue.done_per_min = activity.archives_per_minute
+            elif queue.name == TRANSCRIBE:
+                queue.done_per_min = sum(activity.clips_per_minute) / PACE_MINUTES
+            else:
+                host = queue.name.removeprefix(f"{TRANSCRIBE}:")
+                queue.done_per_min = activity.clips_per_minute_by_host.get(host, 0.0)
+        waiting = 0
+        for batch in found.batches:  # they are done about in this order, so each waits for those before it
+            waiting += batch.in_flight + batch.waiting
+            batch.eta_s = activity.eta_s(waiting)
 
-    def _in_flight(self, workers: list[WorkerState]) -> list[InFlight]:
-        since = {worker.worker: worker.since for worker in workers}
-        found = []
-        for key in sorted(self._keys("inflight:*")):
-            match = INFLIGHT_KEY.fullmatch(key)
-            if not match:
-                continue
-            worker = ":".join(match.groups()[1:])
-            for payload in cast("list[bytes]", self._client.lrange(key, 0, -1)):
-                batch_id, clip = read_batch_and_clip(payload)
-                found.append(InFlight(match[1], worker, match[2], batch_id, clip, since.get(worker)))
-        return found
-
-    def _queues(self, found: Overview) -> list[Queue]:
-        queues = []
-        for name in [UNPACK, *sorted(self._keys(TRANSCRIBE_LISTS)), FAILED]:
-            head = cast("bytes | None", self._client.lindex(name, 0))
-            oldest = None if head is None or name == FAILED else self._age(found, head)
-            queues.append(Queue(name, self._client.llen(name), oldest))
-        return queues
-
-    def _age(self, found: Overview, payload: bytes) -> float | None:
+    def _age(self, payload: bytes) -> float | None:
         batch_id, _ = read_batch_and_clip(payload)
-        if batch_id is None or "Postgres" in found.down:
+        if batch_id is None:
             return None
         try:
-            transferred = json.loads(payload).get("transferred_at")
-        except ValueError:
-            transferred = None
-        return self._part(found, "Postgres", lambda: self._database.age_of_batch(batch_id, transferred), None)
+            return self._database.age_of_batch(batch_id, json.loads(payload).get("transferred_at"))
+        except (OperatorError, TypeError):
+            return None
 
     def _under_way(self, found: Overview) -> list[BatchUnderWay]:
         in_flight = Counter(job.batch_id for job in found.in_flight if job.clip)
+        ids = [key.removeprefix("batch:").removesuffix(":total") for key in _keys(self._client, "batch:*:total")]
         batches = []
-        for key in sorted(self._keys("batch:*:total")):
-            batch_id = key.removeprefix("batch:").removesuffix(":total")
-            progress = self._batches.progress(batch_id)
-            if progress is None:
-                continue
-            total, done, failed, pending = progress
-            flying = min(in_flight[batch_id], pending)
-            batches.append(BatchUnderWay(batch_id, total, done, failed, flying, pending - flying, None))
-        waiting = 0
-        for batch in batches:  # they are done about in this order, so each waits for those before it
-            waiting += batch.in_flight + batch.waiting
-            batch.eta_s = found.activity.eta_s(waiting) if found.activity else None
+        for batch_id, progress in zip(ids, self._batches.progress(ids), strict=True):
+            if progress is not None:
+                flying = min(in_flight[batch_id], progress.pending)
+                counts = (progress.total, progress.processed, progress.failed, flying, progress.pending - flying)
+                batches.append(BatchUnderWay(batch_id, *counts, eta_s=None))
         return batches
 
     def _hosts(self, workers: list[WorkerState]) -> list[Host]:
         alive = Counter(worker.host for worker in workers)
+        free = {worker.host: worker.scratch_free_bytes for worker in workers}
         seen = cast("list[tuple[bytes, float]]", self._client.zrange(HOSTS_SEEN, 0, -1, withscores=True))
-        now = time.time()
-        return [
-            Host(name.decode(), max(0.0, now - at), alive[name.decode()], self._scratch_free.get(name.decode()))
-            for name, at in sorted(seen)
-        ]
+        hosts = {name.decode(): max(0.0, time.time() - at) for name, at in sorted(seen)}
+        return [Host(host, heard_s, alive[host], free.get(host)) for host, heard_s in hosts.items()]
 
     def _failures(self) -> list[FailureGroup]:
         groups: dict[tuple[str, str], list[str]] = defaultdict(list)
@@ -248,12 +234,66 @@ class Gatherer:
                 letter = DeadLetter.parse(raw)
                 groups[stage(letter), cause(letter)].append(letter.error)
             except PayloadError as error:
-                groups["?", "an entry that is no dead letter"].append(str(error))
+                groups["?", "an entry that is no dead letter of ours"].append(str(error))
         found = [FailureGroup(where, why, len(texts), texts[0]) for (where, why), texts in groups.items()]
         return sorted(found, key=lambda group: -group.count)
 
-    def _keys(self, pattern: str) -> list[str]:
-        return [key.decode() for key in cast("list[bytes]", list(self._client.scan_iter(match=pattern, count=1000)))]
+
+def _outcome(ask: Callable[[], Found]) -> Found | OperatorError:
+    try:
+        return ask()
+    except OperatorError as error:
+        return error
+
+
+def _keys(client: redis.Redis, pattern: str) -> list[str]:
+    return sorted(key.decode() for key in cast("list[bytes]", list(client.scan_iter(match=pattern, count=1000))))
+
+
+def living_workers(client: redis.Redis) -> list[WorkerState]:
+    """Every worker with a heartbeat, as it describes itself."""
+    keys = _keys(client, "worker:*")
+    with client.pipeline(transaction=False) as pipe:
+        for key in keys:
+            pipe.get(key)
+            pipe.pttl(key)
+        answers = pipe.execute()
+    return [
+        _worker(key.removeprefix("worker:"), json.loads(raw), left_ms / 1000)
+        for key, raw, left_ms in zip(keys, answers[::2], answers[1::2], strict=True)
+        if raw is not None  # it may have expired since
+    ]
+
+
+def _worker(name: str, status: dict[str, Any], heartbeat_s: float) -> WorkerState:
+    return WorkerState(
+        worker=name,
+        host=name.rsplit(":", 2)[0],
+        kind=status["kind"],
+        state=status["state"],
+        detail=status["detail"],
+        since=status["since"],
+        heartbeat_s=heartbeat_s,
+        memory_bytes=status.get("memory_bytes"),
+        scratch_free_bytes=status.get("scratch_free_bytes"),
+    )
+
+
+def jobs_in_hand(client: redis.Redis, workers: list[WorkerState]) -> list[InFlight]:
+    """Jobs in the workers' in-flight lists, those of dead workers too."""
+    since = {worker.worker: worker.since for worker in workers}
+    keys = [(key, match) for key in _keys(client, "inflight:*") if (match := INFLIGHT_KEY.fullmatch(key))]
+    with client.pipeline(transaction=False) as pipe:
+        for key, _ in keys:
+            pipe.lrange(key, 0, -1)
+        answers = pipe.execute()
+    found = []
+    for (_, match), payloads in zip(keys, answers, strict=True):
+        worker = ":".join(match.groups()[1:])
+        for payload in payloads:
+            batch_id, clip = read_batch_and_clip(payload)
+            found.append(InFlight(match[1], worker, match[2], batch_id, clip, since.get(worker)))
+    return found
 
 
 def stage(letter: DeadLetter) -> str:

@@ -111,14 +111,15 @@ def remove(root: Path, batch_id: str, *, unless: Callable[[str], bool] = lambda 
         return True
 
 
+def leftovers(root: Path, in_use: Callable[[str], bool]) -> list[str]:
+    """Batches whose directory, made by unpack, is still here although they are not `in_use(batch_id)` any more."""
+    found = (marker.parent.name for marker in sorted(root.glob(f"*/{MARKER}")))
+    return [batch_id for batch_id in found if BATCH_ID.fullmatch(batch_id) and not in_use(batch_id)]
+
+
 def sweep(root: Path, in_use: Callable[[str], bool]) -> list[str]:
-    """Remove the directories that unpack made for batches which are not `in_use(batch_id)` any more -> their ids."""
-    swept = []
-    for marker in sorted(root.glob(f"*/{MARKER}")):
-        batch_id = marker.parent.name
-        if BATCH_ID.fullmatch(batch_id) and remove(root, batch_id, unless=in_use):
-            swept.append(batch_id)
-    return swept
+    """Remove those leftovers -> the batches whose directories are gone."""
+    return [batch_id for batch_id in leftovers(root, in_use) if remove(root, batch_id, unless=in_use)]
 
 
 def _locked(descriptor: int, path: Path) -> bool:

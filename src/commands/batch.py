@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+import time
+from datetime import datetime, timedelta
 from typing import Annotated
 
 import typer
@@ -11,74 +12,73 @@ from rich.table import Table
 
 from batches import Batches
 from commands.context import Context, ago
-from db_overview import BatchState
+from commands.options import AsJson, Yes
+from db_overview import BatchState, ClipState
 from errors import PermanentError
 from payloads import UnpackJob
 from queue_snapshot import standing_jobs
 
-app = typer.Typer(no_args_is_help=True, help="Batches: list, show, requeue, cancel.")
+QUIET_S = 0.5  # what a worker began before a batch was cancelled has shown itself after so long
 
-BatchId = Annotated[str, typer.Argument(metavar="BATCH")]
-AsJson = Annotated[bool, typer.Option("--json")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+app = typer.Typer(no_args_is_help=True, help="Batches: list, show, requeue and cancel them.")
+
+BatchId = Annotated[str, typer.Argument(metavar="BATCH", help="As `batch list` shows it.")]
 
 
 @app.command("list")
 def list_(
     ctx: typer.Context,
     *,
-    limit: Annotated[int, typer.Option(help="So many, the newest first.")] = 30,
-    unfinished: Annotated[bool, typer.Option("--open", help="Only those that are not complete.")] = False,
+    limit: Annotated[int, typer.Option(min=1, help="How many.")] = 30,
+    unfinished: Annotated[bool, typer.Option("--open", help="Only those neither complete nor cancelled.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """List batches, the newest first."""
+    """List batches, the newest first: state, clips, and how long they took from archive to last verdict."""
     context: Context = ctx.obj
     found = context.db.batches(limit=limit, unfinished=unfinished)
     if as_json:
-        context.json([vars(batch) for batch in found])
+        context.json([{**vars(batch), "state": batch.state} for batch in found])
         return
-    table = Table("BATCH", "ARCHIVE", "STATE", "CLIPS", "DONE", "FAILED", "TOOK", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
+    for column in ("BATCH", "ARCHIVE", "STATE", "CLIPS", "DONE", "FAILED", "TOOK"):
+        table.add_column(column, justify="right" if column in {"CLIPS", "DONE", "FAILED", "TOOK"} else "left")
     for batch in found:
         table.add_row(
-            batch.batch_id, escape(batch.original_filename or ""), _state(batch), str(batch.total), str(batch.done),
-            str(batch.failed), ago(_seconds(batch.unpacked_at, batch.completed_at)),
+            batch.batch_id, escape(batch.original_filename or ""), batch.state, str(batch.total), str(batch.done),
+            str(batch.failed), _between(batch.transferred_at or batch.unpack_began_at, batch.completed_at),
         )  # fmt: skip
     context.console.print(table if found else "No batches.")
 
 
 @app.command()
 def show(ctx: typer.Context, batch_id: BatchId, *, as_json: AsJson = False) -> None:
-    """Show a batch: every clip with its state, and the time in each stage."""
+    """Show a batch: its way through the stages, and every clip with its state and the time it spent in each.
+
+    A clip WAITED from the end of unpacking until its GPU worker began with it; HEARING and JUDGING are the seconds that
+    WhisperX and CoPE-A took.
+    """
     context: Context = ctx.obj
     batch = _batch(context, batch_id)
     clips = context.db.clips(batch_id)
-    where = {
-        job.clip: "in hand" if job.in_flight else job.key
-        for job in standing_jobs(context.redis)
-        if job.batch_id == batch_id
-    }
+    jobs = standing_jobs(context.redis)
+    where = {job.clip: "in hand" if job.in_flight else job.key for job in jobs if job.batch_id == batch_id}
     if as_json:
-        context.json({**vars(batch), "clips": [{**vars(clip), "job": where.get(clip.clip)} for clip in clips]})
+        rows = [{**vars(clip), "job": where.get(clip.clip)} for clip in clips]
+        context.json({**vars(batch), "state": batch.state, "clips": rows})
         return
-    console = context.console
-    console.print(
-        f"[bold]{batch_id}[/bold]  {_state(batch)}  archive {escape(str(batch.original_filename))}  {batch.s3_key}"
-    )
-    console.print(
-        f"transferred {_at(batch.transferred_at)}, unpacked {_at(batch.unpacked_at)} on {batch.unpack_host}, "
-        f"complete {_at(batch.completed_at)}; {batch.done} of {batch.total} done, {batch.failed} failed"
-    )
-    table = Table(
-        "ID", "CLIP", "STATE", "SECONDS", "WAITED AND WORKED", "FLAGGED, OR WHY NOT", box=None, pad_edge=False
-    )
+    for line in _story(batch):
+        context.say(line)
+    table = Table(box=None, pad_edge=False)
+    for column in ("ID", "CLIP", "STATE", "AUDIO", "WAITED", "HEARING", "JUDGING", "FLAGGED, OR WHY NOT"):
+        right = column in {"ID", "AUDIO", "WAITED", "HEARING", "JUDGING"}
+        table.add_column(column, justify="right" if right else "left", overflow="fold")
     for clip in clips:
-        took = ago(_seconds(clip.recorded_at, clip.processed_at))
-        seconds = "" if clip.duration_s is None else f"{clip.duration_s:.1f}"
-        why = escape(clip.error or ", ".join(clip.flagged))
-        table.add_row(str(clip.audio_id), escape(clip.clip), where.get(clip.clip, clip.status), seconds, took, why)
-    console.print(table)
-    for member in batch.skipped_members:
-        console.print(f"skipped {escape(str(member['name']))}: {escape(str(member['reason']))}")
+        table.add_row(
+            str(clip.audio_id), escape(clip.clip), where.get(clip.clip) or clip.status, _seconds(clip.duration_s),
+            _waited(batch, clip), _seconds(clip.transcribe_s), _seconds(clip.classify_s),
+            escape(clip.error or ", ".join(clip.flagged)),
+        )  # fmt: skip
+    context.console.print(table)
 
 
 @app.command()
@@ -86,70 +86,119 @@ def requeue(
     ctx: typer.Context,
     batch_id: BatchId,
     *,
-    everything: Annotated[bool, typer.Option("--everything", help="Also clips that have results.")] = False,
+    everything: Annotated[
+        bool, typer.Option("--everything", help="Also clips that have results; reviewers see them again when redone.")
+    ] = False,
     yes: Yes = False,
 ) -> None:
-    """Unpack a batch's archive again and do what is missing. A cancelled batch is taken up again."""
+    """Unpack a batch's archive again, and do the clips that have no results. Takes a cancelled batch up again.
+
+    Labels that reviewers have given stay, with `--everything` too.
+
+    Examples:
+    - `audio-pipeline batch requeue 20250622-143052-a1b2c3`
+
+    - `audio-pipeline batch requeue 20250622-143052-a1b2c3 --everything --yes`
+    """
     context: Context = ctx.obj
     batch = _batch(context, batch_id)
     job = _unpack_job(context, batch)
     count = batch.total if everything else batch.total - batch.done
-    what = "all its clips" if everything else "the clips without results"
-    context.confirm(f"Requeue {batch_id} and do {what} ({count})?", yes=yes)
-    context.db.reopen_batch(batch_id, everything=everything)
-    stale = [found for found in standing_jobs(context.redis) if found.batch_id == batch_id and not found.in_flight]
-    Batches(context.redis).restart(job, stale)
-    context.record("batch requeue", batch_id, count, {"everything": everything})
-    context.console.print(f"{batch_id} stands in queue:unpack again")
+    what = "all its clips" if everything else "its clips without results"
+    context.confirm(f"Unpack {batch_id} again and do {what} ({count})?", yes=yes)
+    with context.change("batch requeue", batch_id, count, {"everything": everything}) as change:
+        context.db.reopen_batch(batch_id, everything=everything)
+        stale = [found for found in standing_jobs(context.redis) if found.batch_id == batch_id and not found.in_flight]
+        Batches(context.redis).restart(job, stale)
+        change.affected = count
+    context.say(f"{batch_id} stands in queue:unpack again")
 
 
 @app.command()
 def cancel(ctx: typer.Context, batch_id: BatchId, *, yes: Yes = False) -> None:
-    """Give a batch up: its jobs are removed, what is done keeps its results. `batch requeue` takes it up again."""
+    """Give a batch up: its jobs are removed, also those in hand. What is done keeps its results.
+
+    Its archive stays in S3, and `batch requeue` takes it up again where it stopped.
+    """
     context: Context = ctx.obj
     batch = _batch(context, batch_id)
     if batch.completed_at:
         context.fail(f"batch {batch_id} is complete; there is nothing to cancel")
-    context.confirm(f"Cancel {batch_id} with {batch.total - batch.done - batch.failed} clips to do?", yes=yes)
-    context.db.cancel_batch(batch_id)
-    stale = [found for found in standing_jobs(context.redis) if found.batch_id == batch_id]
-    Batches(context.redis).cancel(batch_id, stale)
-    context.db.cancel_batch(batch_id)  # again: a run of unpack that was in hand may have begun in between
-    context.record("batch cancel", batch_id, len(stale))
-    context.console.print(f"{batch_id} is cancelled; {len(stale)} jobs removed")
+    todo = batch.total - batch.done - batch.failed
+    context.confirm(f"Cancel {batch_id}, with {todo} clips to do?", yes=yes)
+    with context.change("batch cancel", batch_id, todo) as change:
+        removed = _remove_jobs(context, batch_id)
+        change.affected = todo
+    context.say(f"{batch_id} is cancelled; {removed} jobs removed")
+
+
+def _remove_jobs(context: Context, batch_id: str) -> int:
+    """Remove the batch's jobs, and those that workers make of what they had in hand -> how many."""
+    batches, removed = Batches(context.redis), 0
+    while True:
+        context.db.cancel_batch(batch_id)  # each time: a run of unpack may have begun since the last
+        stale = [found for found in standing_jobs(context.redis) if found.batch_id == batch_id]
+        batches.cancel(batch_id, stale)
+        removed += len(stale)
+        time.sleep(QUIET_S)
+        if not batches.under_way(batch_id) and not any(
+            found.batch_id == batch_id for found in standing_jobs(context.redis)
+        ):
+            return removed
 
 
 def _batch(context: Context, batch_id: str) -> BatchState:
     found = context.db.batch(batch_id)
     if found is None:
-        context.fail(f"Postgres knows no batch {batch_id}; see audio-pipeline batch list")
+        context.fail(f"Postgres knows no batch {batch_id}; audio-pipeline batch list shows those it knows")
     return found
 
 
 def _unpack_job(context: Context, batch: BatchState) -> UnpackJob:
     if batch.s3_key is None:
-        context.fail(f"batch {batch.batch_id} has no archive; its clips were injected one by one")
+        context.fail(f"batch {batch.batch_id} has no archive: its clips were injected one by one; inject them again")
     try:
         context.s3.size(batch.s3_key)
     except PermanentError as error:
-        context.fail(str(error))
+        context.fail(f"{error}; bring the archive back, or inject its clips")
     at = batch.transferred_at.isoformat() if batch.transferred_at else None
     return UnpackJob(
         batch_id=batch.batch_id, s3_key=batch.s3_key, original_filename=batch.original_filename, transferred_at=at
     )
 
 
-def _state(batch: BatchState) -> str:
-    if batch.completed_at:
-        return "complete"
+def _story(batch: BatchState) -> list[str]:
+    """The batch's way through the stages, one line each."""
+    waited = _between(batch.transferred_at, batch.unpack_began_at)
+    worked = f"{_between(batch.unpack_began_at, batch.unpacked_at)} of work"
+    lines = [
+        f"{batch.batch_id}: {batch.state}; {batch.done} of {batch.total} clips done, {batch.failed} failed",
+        f"archive      {batch.original_filename or '–'}  {batch.s3_key or '(none: clips injected one by one)'}",
+        f"transferred  {_at(batch.transferred_at)}",
+        f"unpacked     {_at(batch.unpacked_at)}  on {batch.unpack_host or '–'}, after {waited} of waiting and {worked}",
+        f"complete     {_at(batch.completed_at)}  {_between(batch.unpacked_at, batch.completed_at)} after unpacking",
+    ]
     if batch.cancelled_at:
-        return "cancelled"
-    return "under way" if batch.unpacked_at else "not unpacked"
+        lines.append(f"cancelled    {_at(batch.cancelled_at)}")
+    lines += [f"skipped      {member['name']}: {member['reason']}" for member in batch.skipped_members]
+    return lines
 
 
-def _at(time: datetime | None) -> str:
-    return "–" if time is None else f"{time:%Y-%m-%d %H:%M:%S}"
+def _waited(batch: BatchState, clip: ClipState) -> str:
+    if clip.processed_at is None:
+        return ""
+    worked = timedelta(seconds=(clip.transcribe_s or 0) + (clip.classify_s or 0))
+    ready = max(batch.unpacked_at or clip.recorded_at, clip.recorded_at)
+    return _between(ready, max(ready, clip.processed_at - worked))
 
 
-def _seconds(start: datetime | None, end: datetime | None) -> float | None:
-    return (end - start).total_seconds() if start and end else None
+def _at(time_: datetime | None) -> str:
+    return "–" if time_ is None else f"{time_.astimezone():%Y-%m-%d %H:%M:%S}"
+
+
+def _between(start: datetime | None, end: datetime | None) -> str:
+    return ago(max(0.0, (end - start).total_seconds())) if start and end else "–"
+
+
+def _seconds(value: float | None) -> str:
+    return "" if value is None else f"{value:.1f} s"

@@ -4,32 +4,59 @@ from __future__ import annotations
 
 import functools
 import json
+import os
+import shlex
 import sys
-from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from datetime import datetime
-from typing import Any, NoReturn
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import redis
 import typer
 from rich.console import Console
+from rich.markup import escape
 
-from audit import AuditLog
+from audit import AuditLog, Change
 from config import Settings, load_settings
 from db_overview import DatabaseOverview
 from dead_letters import DeadLetters
-from s3_utils import ObjectStore
+from errors import ConfigError
 from utils import get_redis_client
 
+if TYPE_CHECKING:  # it costs a third of a second to load, which commands that do not ask S3 need not pay
+    from reconcile import Reconciler
+    from s3_utils import ObjectStore
+
 # Exit codes, as documented in the program's help.
-OK, NEEDS_A_PERSON, USAGE, UNAVAILABLE, CONFIG = 0, 1, 2, 69, 78
+NEEDS_A_PERSON, UNAVAILABLE, CONFIG = 1, 69, 78
+ENV_FILE = Path("/opt/audio-pipeline/.env")  # where a deployment keeps the settings of a host
 
 
 class Context:
     """One per run of the program; each service is reached when a command first asks for it."""
 
+    def __init__(self, env_file: Path | None = None) -> None:
+        self._env_file = env_file
+
+    @functools.cached_property
+    def environ(self) -> dict[str, str]:
+        """The settings' source: the environment, and below it the settings file."""
+        return {**self.file_settings, **os.environ}
+
+    @functools.cached_property
+    def env_file(self) -> Path | None:
+        """The settings file that is read: the given one, else the deployment's if there is one that we may read."""
+        given = self._env_file or (ENV_FILE if os.access(ENV_FILE, os.R_OK) else None)
+        return given.resolve() if given else None
+
+    @functools.cached_property
+    def file_settings(self) -> dict[str, str]:
+        return read_env_file(self.env_file) if self.env_file else {}
+
     @functools.cached_property
     def settings(self) -> Settings:
-        return load_settings()
+        return load_settings(self.environ)
 
     @functools.cached_property
     def redis(self) -> redis.Redis:
@@ -41,11 +68,19 @@ class Context:
 
     @functools.cached_property
     def s3(self) -> ObjectStore:
+        from s3_utils import ObjectStore
+
         return ObjectStore(self.settings)
 
     @functools.cached_property
     def letters(self) -> DeadLetters:
         return DeadLetters(self.redis, self.settings.scratch_root)
+
+    @functools.cached_property
+    def reconciler(self) -> Reconciler:
+        from reconcile import Reconciler
+
+        return Reconciler(self.redis, self.db, self.s3, self.letters)
 
     @functools.cached_property
     def console(self) -> Console:
@@ -55,36 +90,56 @@ class Context:
     def errors(self) -> Console:
         return Console(stderr=True, soft_wrap=True, highlight=False)
 
-    def record(self, action: str, subject: str, affected: int, details: Mapping[str, Any] | None = None) -> None:
-        """Write a change into the audit table."""
-        AuditLog(self.settings).record(action, subject, affected, details)
+    def change(
+        self, action: str, subject: str, planned: int, details: dict[str, Any] | None = None
+    ) -> AbstractContextManager[Change]:
+        """Announce a change in the audit table, and record its end; whoever makes it counts `Change.affected`."""
+        return AuditLog(self.settings).change(action, subject, planned, details or {})
+
+    def say(self, sentence: str) -> None:
+        """A sentence on standard output, as it is: names of clips may hold brackets."""
+        self.console.print(sentence, markup=False)
 
     def json(self, value: object) -> None:
         sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, default=_plain) + "\n")
 
     def confirm(self, question: str, *, yes: bool) -> None:
-        """Ask before a change; without a terminal `--yes` must say so."""
+        """Ask before a change; without a terminal `--yes` must answer."""
         if yes:
             return
         if not sys.stdin.isatty():
-            self.fail(f"{question} Nobody is there to answer; say --yes")
+            self.fail(f"{question} Nothing is changed: there is no terminal to ask on; say --yes")
         if not typer.confirm(question):
-            raise typer.Exit(NEEDS_A_PERSON)
+            self.fail("Nothing is changed.")
 
     def fail(self, sentence: str, code: int = NEEDS_A_PERSON) -> NoReturn:
         """One sentence on standard error, and the end."""
-        self.errors.print(f"[red]{_escaped(sentence)}[/red]")
+        self.errors.print(f"[red]{escape(sentence)}[/red]")
         raise typer.Exit(code)
+
+
+def read_env_file(path: Path) -> dict[str, str]:
+    """Variables of a file of `NAME=value` lines, as systemd and shells read them; raises ConfigError."""
+    found = {}
+    try:
+        lines = path.read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"the settings file {path} cannot be read ({error})") from error
+    for number, line in enumerate(lines, start=1):
+        try:
+            words = shlex.split(line, comments=True)
+        except ValueError as error:
+            raise ConfigError(f"{path}:{number}: {error}") from error
+        for word in words[1:] if words[:1] == ["export"] else words:
+            name, equals, value = word.partition("=")
+            if not equals or not name.isidentifier():
+                raise ConfigError(f"{path}:{number}: a line must be NAME=value, with quotes around what holds spaces")
+            found[name] = value
+    return found
 
 
 def _plain(value: object) -> object:
     return value.isoformat() if isinstance(value, datetime) else str(value)
-
-
-def _escaped(text: str) -> str:
-    from rich.markup import escape
-
-    return escape(text)
 
 
 def ago(seconds: float | None) -> str:
@@ -95,6 +150,11 @@ def ago(seconds: float | None) -> str:
         if seconds < limit:
             return f"{seconds / size:.1f} {unit}" if unit == "h" else f"{seconds / size:.0f} {unit}"
     return f"{seconds / 86_400:.0f} d"
+
+
+def clock(iso: str) -> str:
+    """A moment as the clock on this host's wall shows it."""
+    return f"{datetime.fromisoformat(iso).astimezone():%H:%M:%S}"
 
 
 def size(count: float | None) -> str:

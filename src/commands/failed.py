@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.markup import escape
@@ -15,20 +15,20 @@ from rich.progress import track
 from rich.table import Table
 
 from commands.context import Context
+from commands.options import AsJson, DryRun, Yes
 from dead_letters import DeadLetter
 from errors import PayloadError
 from overview import cause, stage
+from queue_snapshot import read_batch_and_clip
 
-app = typer.Typer(no_args_is_help=True, help="Dead letters: list, show, retry, drop, export.")
+app = typer.Typer(no_args_is_help=True, help="Dead letters: list, show, retry, drop and export them.")
 
-Ids = Annotated[list[str] | None, typer.Argument(help="Letters by id, as `failed list` shows them.")]
-Cause = Annotated[str | None, typer.Option("--cause", help="Whose error has this text, in any case.")]
-Stage = Annotated[str | None, typer.Option("--stage", help="unpack or gpu.")]
-Batch = Annotated[str | None, typer.Option("--batch", help="Of this batch.")]
-Older = Annotated[str | None, typer.Option("--older", help="Older than 30m, 12h or 7d.")]
+Ids = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="As `failed list` shows them.")]
+Cause = Annotated[str | None, typer.Option("--cause", metavar="TEXT", help="Whose error has this text, in any case.")]
+Stage = Annotated[Literal["unpack", "gpu"] | None, typer.Option("--stage", help="Where they failed.")]
+Batch = Annotated[str | None, typer.Option("--batch", metavar="BATCH", help="Of this batch.")]
+Older = Annotated[str | None, typer.Option("--older", metavar="AGE", help="Older than `30m`, `12h` or `7d`.")]
 Everything = Annotated[bool, typer.Option("--all", help="Every letter.")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,6 @@ class Filter:
 
 
 def batch_of(letter: DeadLetter) -> str | None:
-    from queue_snapshot import read_batch_and_clip
-
     return letter.batch_id or read_batch_and_clip(letter.payload)[0]
 
 
@@ -89,42 +87,62 @@ def _select(context: Context, wanted: Filter) -> Iterator[DeadLetter]:
         try:
             letter = DeadLetter.parse(raw)
         except PayloadError:
-            continue  # `failed list` shows it
+            continue  # no letter of ours; `_strangers` counts it
         if wanted.takes(letter):
             yield letter
+
+
+def _strangers(context: Context) -> int:
+    """Entries that the pipeline did not write, or that somebody has changed; no command here touches them."""
+    count = 0
+    for raw in context.letters:
+        try:
+            DeadLetter.parse(raw)
+        except PayloadError:
+            count += 1
+    return count
 
 
 @app.command("list")
 def list_(
     ctx: typer.Context, ids: Ids = None, cause_: Cause = None, stage_: Stage = None, batch: Batch = None,
-    older: Older = None, *, as_json: Annotated[bool, typer.Option("--json")] = False,
+    older: Older = None, *, as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """List dead letters, the oldest first.
 
-    Example:
-        audio-pipeline failed list --stage unpack --older 1d
+    Examples:
+    - `audio-pipeline failed list --stage unpack --older 1d`
+
+    - `audio-pipeline failed list --cause "holds no audio" --json | jq -r .[].clip`
     """
     context: Context = ctx.obj
-    letters = list(_select(context, Filter(tuple(ids or ()), cause_, stage_, batch, _older(older), False)))
+    letters = list(_select(context, Filter(tuple(ids or ()), cause_, stage_, batch, _older(older), everything=False)))
     if as_json:
         context.json([{"id": letter.id, **letter.fields} for letter in letters])
         return
-    table = Table("ID", "FAILED AT", "IN", "BATCH", "CLIP", "WHY", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
+    for column in ("ID", "FAILED AT", "IN", "BATCH", "CLIP", "WHY"):
+        table.add_column(column, no_wrap=column == "ID", overflow="fold")
     for letter in letters:
-        at = str(letter.fields.get("failed_at", ""))[:19]
+        at = str(letter.fields.get("failed_at", ""))[:19].replace("T", " ")
         table.add_row(letter.id, at, stage(letter), batch_of(letter), escape(letter.clip or ""), escape(letter.error))
     context.console.print(table if letters else "No dead letters.")
+    if strangers := _strangers(context):
+        context.say(f"{strangers} entries are no dead letters of ours; look: redis-cli LRANGE queue:failed 0 -1")
 
 
 @app.command()
-def show(ctx: typer.Context, id_: Annotated[str, typer.Argument(metavar="ID")]) -> None:
-    """Tell the whole story of a dead letter, raw payload included."""
+def show(
+    ctx: typer.Context, id_: Annotated[str, typer.Argument(metavar="ID", help="As `failed list` shows it.")]
+) -> None:
+    """Tell the whole story of a dead letter, its raw payload included."""
     context: Context = ctx.obj
-    found = list(_select(context, Filter((id_,), None, None, None, None, False)))
+    found = list(_select(context, Filter((id_,), None, None, None, None, everything=False)))
     if not found:
-        context.fail(f"no dead letter has the id {id_}; see audio-pipeline failed list")
-    for name, value in {"id": found[0].id, "cause": cause(found[0]), **found[0].fields}.items():
-        context.console.print(f"[bold]{name}[/bold]: {escape(value if isinstance(value, str) else json.dumps(value))}")
+        context.fail(f"no dead letter has the id {id_}; audio-pipeline failed list shows them")
+    letter = found[0]
+    for name, value in {"id": letter.id, "stage": stage(letter), "cause": cause(letter), **letter.fields}.items():
+        context.say(f"{name:15} {value if isinstance(value, str) else json.dumps(value)}")
 
 
 @app.command()
@@ -132,14 +150,17 @@ def retry(
     ctx: typer.Context, ids: Ids = None, cause_: Cause = None, stage_: Stage = None, batch: Batch = None,
     older: Older = None, *, everything: Everything = False, dry_run: DryRun = False, yes: Yes = False,
 ) -> None:  # fmt: skip
-    """Bring jobs back, with all their attempts. Works also after the batch's scratch is gone: clips are parked in S3.
+    """Bring jobs back into their queues, with all their attempts.
 
-    Each letter moves in one step, so a command that is interrupted has moved it or not, and none twice.
+    It works also after a batch's scratch is gone, and on any host: a failed clip is parked in S3. Each letter moves in
+    one step, so a command that is cut off has moved it or not, and none twice; call it again for the rest.
 
     Examples:
-        audio-pipeline failed retry --cause "workers died"
+    - `audio-pipeline failed retry 3f9c2b7a10`
 
-        audio-pipeline failed retry --all --yes
+    - `audio-pipeline failed retry --cause "worker died" --dry-run`
+
+    - `audio-pipeline failed retry --all --yes`
     """
     wanted = Filter(tuple(ids or ()), cause_, stage_, batch, _older(older), everything)
     _change(ctx.obj, wanted, "retry", "brought back", dry_run=dry_run, yes=yes)
@@ -150,10 +171,12 @@ def drop(
     ctx: typer.Context, ids: Ids = None, cause_: Cause = None, stage_: Stage = None, batch: Batch = None,
     older: Older = None, *, everything: Everything = False, dry_run: DryRun = False, yes: Yes = False,
 ) -> None:  # fmt: skip
-    """Forget dead letters. Their clips stay parked in S3, and failed in Postgres.
+    """Forget dead letters. Their clips stay parked in S3, and failed in Postgres; `failed export` keeps a copy.
 
-    Example:
-        audio-pipeline failed drop --cause "holds no audio" --older 7d
+    Examples:
+    - `audio-pipeline failed export gone.jsonl --older 7d`
+
+    - `audio-pipeline failed drop --cause "holds no audio" --older 7d`
     """
     wanted = Filter(tuple(ids or ()), cause_, stage_, batch, _older(older), everything)
     _change(ctx.obj, wanted, "drop", "dropped", dry_run=dry_run, yes=yes)
@@ -161,33 +184,36 @@ def drop(
 
 @app.command()
 def export(
-    ctx: typer.Context, target: Annotated[Path, typer.Argument(help="File to write, one JSON object a line.")],
+    ctx: typer.Context,
+    target: Annotated[Path, typer.Argument(metavar="FILE", help="Written anew, one JSON object a line.")],
+    ids: Annotated[list[str] | None, typer.Option("--id", metavar="ID", help="As `failed list` shows it.")] = None,
     cause_: Cause = None, stage_: Stage = None, batch: Batch = None, older: Older = None,
 ) -> None:  # fmt: skip
     """Write dead letters to a file; they stay where they are."""
     context: Context = ctx.obj
-    letters = list(_select(context, Filter((), cause_, stage_, batch, _older(older), False)))
-    target.write_text(
-        "".join(json.dumps({"id": letter.id, **letter.fields}, ensure_ascii=False) + "\n" for letter in letters)
-    )
-    context.console.print(f"{len(letters)} dead letters written to {target}")
+    letters = list(_select(context, Filter(tuple(ids or ()), cause_, stage_, batch, _older(older), everything=False)))
+    lines = [json.dumps({"id": letter.id, **letter.fields}, ensure_ascii=False) + "\n" for letter in letters]
+    try:
+        target.write_text("".join(lines))
+    except OSError as error:
+        context.fail(f"{target} cannot be written ({error.strerror}); nothing was exported")
+    context.say(f"{len(letters)} dead letters written to {target}")
 
 
 def _change(context: Context, wanted: Filter, verb: str, past: str, *, dry_run: bool, yes: bool) -> None:
     if not wanted.given:
         raise typer.BadParameter("say which: ids, --cause, --stage, --batch, --older, or --all")
     letters = list(_select(context, wanted))
+    unknown = set(wanted.ids) - {letter.id for letter in letters}
+    if unknown:
+        context.fail(f"no dead letter has the id {', '.join(sorted(unknown))}; nothing was {past}")
     if not letters or dry_run:
-        context.console.print(f"{len(letters)} dead letters {'would be ' if dry_run else ''}{past}")
+        context.say(f"{len(letters)} dead letters would be {past}" if letters else f"No dead letters are {wanted}.")
         return
     context.confirm(f"{verb.capitalize()} {len(letters)} dead letters ({wanted})?", yes=yes)
     act = context.letters.retry if verb == "retry" else context.letters.drop
-    done = 0
-    try:
+    with context.change(f"failed {verb}", str(wanted), len(letters)) as change:
         for letter in track(letters, description=verb, console=context.errors, transient=True):
-            done += act(letter)
-    finally:  # whatever ended it: what was changed stands in the record
-        if done:
-            context.record(f"failed {verb}", str(wanted), done)
-    gone = len(letters) - done
-    context.console.print(f"{done} dead letters {past}" + (f", {gone} were gone already" if gone else ""))
+            change.affected += act(letter)
+    gone = len(letters) - change.affected
+    context.say(f"{change.affected} dead letters {past}" + (f"; {gone} were gone already" if gone else ""))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -9,125 +11,136 @@ import typer
 
 from batches import Batches
 from commands.context import Context
-from errors import PipelineError
+from commands.options import DryRun, Yes
+from errors import PayloadError, PermanentError
 from job_queue import UNPACK, mapped_redis_errors
 from payloads import TranscribeJob, UnpackJob, parse_transcribe_job, parse_unpack_job
+from queue_snapshot import standing_jobs
 
-app = typer.Typer(no_args_is_help=True, help="Put jobs into the queues: unpack, transcribe, s3.")
+app = typer.Typer(no_args_is_help=True, help="Put jobs into the queues, checked before they are pushed.")
 
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Check, and say what would be pushed.")]
+Check = Callable[[Context, bytes], str]
 FromFile = Annotated[
-    Path | None, typer.Option("--file", exists=True, dir_okay=False, help="Payloads, one JSON a line.")
+    Path | None,
+    typer.Option("--file", exists=True, dir_okay=False, help="Many: payloads as redis-cli takes them, one a line."),
 ]
 
 
 @app.command()
 def unpack(
     ctx: typer.Context,
-    s3_key: Annotated[str | None, typer.Argument(help="For example archives/test-001.tar")] = None,
+    s3_key: Annotated[str | None, typer.Argument(metavar="[KEY]", help="The archive's key in S3.")] = None,
     batch_id: Annotated[str | None, typer.Option(help="Default: the archive's name.")] = None,
     file: FromFile = None,
     *,
     dry_run: DryRun = False,
 ) -> None:
-    """Let an archive in S3 be unpacked. Clips that have results are skipped.
+    """Let an archive in S3 be unpacked. Clips that have results already are skipped.
+
+    Nothing is pushed unless every payload is good: its fields, its archive in S3, and no job or batch of that id.
 
     Examples:
-        audio-pipeline inject unpack archives/test-001.tar
+    - `audio-pipeline inject unpack archives/test-001.tar`
 
-        audio-pipeline inject unpack --file payloads.jsonl --dry-run
+    - `audio-pipeline inject unpack --file payloads.jsonl --dry-run`
     """
-    context: Context = ctx.obj
-    if file is not None:
-        payloads = _lines(file)
-    elif s3_key is not None:
-        job = UnpackJob(batch_id=batch_id or Path(s3_key).name.removesuffix(".tar"), s3_key=s3_key)
-        payloads = [job.to_json()]
+    if (s3_key is None) == (file is None):
+        raise typer.BadParameter("say either the archive's key in S3, or --file")
+    if s3_key is not None:
+        payloads = [UnpackJob(batch_id=batch_id or Path(s3_key).name.removesuffix(".tar"), s3_key=s3_key).to_json()]
     else:
-        raise typer.BadParameter("say the archive's key in S3, or --file")
-    for payload in payloads:
-        _checked(context, payload, _check_unpack)
-    _push(context, UNPACK, payloads, "inject unpack", dry_run=dry_run)
+        payloads = _lines(file)
+    context: Context = ctx.obj
+    awaited = {job.batch_id for job in standing_jobs(context.redis)}
+    _push(context, UNPACK, payloads, partial(_check_unpack, awaited), "inject unpack", dry_run=dry_run)
 
 
 @app.command()
 def transcribe(
     ctx: typer.Context,
-    opus_path: Annotated[Path | None, typer.Argument(help="A file under SCRATCH_ROOT of this host.")] = None,
+    opus_path: Annotated[Path | None, typer.Argument(metavar="[PATH]", help="A file on this host's scratch.")] = None,
     batch_id: Annotated[str | None, typer.Option(help="Default: the directory that holds it.")] = None,
-    audio_id: Annotated[int | None, typer.Option(help="The clip's number; default: a new one.")] = None,
+    audio_id: Annotated[int | None, typer.Option(min=1, help="The clip's number. Default: a new one.")] = None,
     file: FromFile = None,
     *,
     dry_run: DryRun = False,
 ) -> None:
-    """Let a clip on this host's scratch be transcribed and judged.
+    """Let clips on this host's scratch be transcribed and judged, by this host's GPU worker.
 
-    Example:
-        audio-pipeline inject transcribe /data/scratch/test-001/audio.opus --audio-id 1
+    Examples:
+    - `audio-pipeline inject transcribe /data/scratch/test-001/audio.opus --audio-id 1`
     """
-    context: Context = ctx.obj
-    if file is not None:
-        payloads = _lines(file)
-    elif opus_path is not None:
+    if (opus_path is None) == (file is None):
+        raise typer.BadParameter("say either the clip's path, or --file")
+    if opus_path is not None:
         job = TranscribeJob(
             opus_path=opus_path, batch_id=batch_id or opus_path.parent.name, original_filename=opus_path.name,
             audio_id=audio_id,
         )  # fmt: skip
         payloads = [job.to_json()]
     else:
-        raise typer.BadParameter("say the clip's path, or --file")
-    for payload in payloads:
-        _checked(context, payload, _check_transcribe)
-    _push(context, f"queue:transcribe:{context.settings.host}", payloads, "inject transcribe", dry_run=dry_run)
+        payloads = _lines(file)
+    context: Context = ctx.obj
+    queue = f"queue:transcribe:{context.settings.host}"
+    waiting = {(job.batch_id, job.clip) for job in standing_jobs(context.redis)}
+    _push(context, queue, payloads, partial(_check_transcribe, waiting), "inject transcribe", dry_run=dry_run)
 
 
 @app.command()
 def s3(
     ctx: typer.Context,
-    prefix: Annotated[str, typer.Option(help="Where archives lie.")] = "archives/",
+    prefix: Annotated[str, typer.Option(help="Only keys that begin so; archives lie under archives/.")] = "archives/",
     *,
     dry_run: DryRun = False,
+    yes: Yes = False,
 ) -> None:
-    """Give every archive in S3 that has never had a job its job."""
-    from reconcile import Reconciler
+    """Give every archive in S3 that has never had a job its job: one that Postgres does not know and no queue holds.
 
+    Example: `audio-pipeline inject s3 --prefix archives/20250622- --dry-run`
+    """
     context: Context = ctx.obj
-    reconciler = Reconciler(context.redis, context.db, context.s3, context.letters)
-    jobs = [job for job in reconciler.archives_without_batch() if job.s3_key.startswith(prefix)]
-    _push(context, UNPACK, [job.to_json() for job in jobs], "inject s3", dry_run=dry_run)
+    payloads = [job.to_json() for job in context.reconciler.archives_without_batch() if job.s3_key.startswith(prefix)]
+    if payloads and not dry_run:
+        context.confirm(f"Push {len(payloads)} unpack jobs?", yes=yes)
+    _push(context, UNPACK, payloads, lambda _, payload: payload.decode(), "inject s3", dry_run=dry_run)
 
 
-def _lines(file: Path) -> list[bytes]:
-    return [line for line in file.read_bytes().splitlines() if line.strip()]
+def _lines(file: Path | None) -> list[bytes]:
+    return [line.strip() for line in file.read_bytes().splitlines() if line.strip()] if file else []
 
 
-def _checked(context: Context, payload: bytes, check: object) -> None:
-    try:
-        check(context, payload)  # type: ignore[operator]
-    except PipelineError as error:
-        context.fail(f"not pushed: {error} (payload: {payload[:200].decode('utf-8', 'backslashreplace')})")
-
-
-def _check_unpack(context: Context, payload: bytes) -> None:
+def _check_unpack(awaited: set[str | None], context: Context, payload: bytes) -> str:
     job = parse_unpack_job(payload)
+    if job.batch_id in awaited or Batches(context.redis).under_way(job.batch_id):
+        raise PayloadError(f"batch {job.batch_id} is under way; see audio-pipeline batch show {job.batch_id}")
     context.s3.size(job.s3_key)
-    if Batches(context.redis).under_way(job.batch_id):
-        context.fail(f"not pushed: batch {job.batch_id} is under way; see audio-pipeline batch show {job.batch_id}")
+    awaited.add(job.batch_id)
+    return f"batch {job.batch_id} from {job.s3_key}"
 
 
-def _check_transcribe(context: Context, payload: bytes) -> None:
+def _check_transcribe(waiting: set[tuple[str | None, str | None]], context: Context, payload: bytes) -> str:
     job = parse_transcribe_job(payload, context.settings.scratch_root)
+    clip = (job.batch_id, job.original_filename)
+    if clip in waiting:
+        raise PayloadError(f"{job.original_filename} of batch {job.batch_id} has a job already")
     if not job.opus_s3_key and not job.opus_path.is_file():
-        context.fail(f"not pushed: there is no file {job.opus_path} on this host ({context.settings.host})")
+        raise PayloadError(f"there is no file {job.opus_path} on this host ({context.settings.host})")
+    waiting.add(clip)
+    return f"{job.opus_path} of batch {job.batch_id}"
 
 
-def _push(context: Context, queue: str, payloads: list[bytes], action: str, *, dry_run: bool) -> None:
-    if dry_run:
-        for payload in payloads:
-            context.console.print(f"would push to {queue}: {payload.decode()}", markup=False)
-        return
-    if payloads:
-        with mapped_redis_errors():
+def _push(context: Context, queue: str, payloads: list[bytes], check: Check, action: str, *, dry_run: bool) -> None:
+    """Check all, then push all at once."""
+    for number, payload in enumerate(payloads, start=1):
+        try:
+            found = check(context, payload)
+        except (PayloadError, PermanentError) as error:
+            shown = payload[:200].decode("utf-8", "backslashreplace")
+            context.fail(f"nothing was pushed: payload {number} of {len(payloads)}: {error} ({shown})")
+        if dry_run:
+            context.say(f"would be pushed to {queue}: {found}")
+    if payloads and not dry_run:
+        with context.change(action, queue, len(payloads)) as change, mapped_redis_errors():
             context.redis.rpush(queue, *payloads)
-        context.record(action, queue, len(payloads))
-    context.console.print(f"{len(payloads)} jobs pushed to {queue}")
+            change.affected = len(payloads)
+    context.say(f"{len(payloads)} jobs {'would be ' if dry_run else ''}pushed to {queue}")

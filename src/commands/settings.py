@@ -2,43 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Annotated
+import os
+from collections.abc import Callable, Sequence
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 import scratch
 from commands.context import NEEDS_A_PERSON, Context
+from commands.options import AsJson
 from config import origins
-from db import Database
 from errors import PipelineError
 from redis_checks import check_clock, check_redis
 
-app = typer.Typer(no_args_is_help=True, help="Settings: show, check.")
+app = typer.Typer(no_args_is_help=True, help="Settings: show where each comes from; check what they name.")
 
 
 @app.command()
-def show(ctx: typer.Context, *, as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
+def show(ctx: typer.Context, *, as_json: AsJson = False) -> None:
     """Show every effective setting and where it came from; secrets are masked."""
     context: Context = ctx.obj
-    rows = [(name, "(set)" if secret and value else str(value), origin) for name, value, origin, secret in origins()]
+    rows = [
+        (name, "(set)" if secret and value else str(value), _origin(context, name, origin))
+        for name, value, origin, secret in origins(context.environ)
+    ]
     if as_json:
         context.json({name: {"value": value, "from": origin} for name, value, origin in rows})
         return
     table = Table("SETTING", "VALUE", "FROM", box=None, pad_edge=False)
-    for row in rows:
-        table.add_row(*row)
+    for name, value, origin in rows:
+        table.add_row(name, escape(value), origin)
     context.console.print(table)
+
+
+def _origin(context: Context, name: str, origin: str) -> str:
+    from_file = origin == "environment" and name not in os.environ
+    return str(context.env_file) if from_file else origin
 
 
 @app.command()
 def check(ctx: typer.Context) -> None:
-    """Reach every dependency; one line each."""
+    """Reach every dependency, as a worker does at its start; one line each. Exit code 1 when one is not as needed."""
     context: Context = ctx.obj
     settings = context.settings
-    database = Database(settings)
-    checks: dict[str, Callable[[], object]] = {
+    database = context.db
+    checks: dict[str, Callable[[], Sequence[str] | None]] = {
         "Redis": lambda: check_redis(context.redis),
         "Postgres": database.check,
         "clocks": lambda: check_clock(database.server_time(), "Postgres"),
@@ -48,11 +57,11 @@ def check(ctx: typer.Context) -> None:
     bad = 0
     for name, ask in checks.items():
         try:
-            remarks = ask() or []
+            remarks = ask() or ()
         except PipelineError as error:
             bad += 1
-            context.console.print(f"[red]{name:9} {error}[/red]")
-            continue
-        context.console.print(f"{name:9} good" + "".join(f"; {remark}" for remark in remarks))  # type: ignore[attr-defined]
+            context.console.print(f"{name:9} [red]{escape(str(error))}[/red]")
+        else:
+            context.say("; ".join([f"{name:9} good", *remarks]))
     if bad:
         raise typer.Exit(NEEDS_A_PERSON)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import threading
+import contextlib
+import time
 from typing import Annotated
 
 import typer
@@ -13,7 +14,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from commands.context import NEEDS_A_PERSON, Context, ago, size
+from commands.context import NEEDS_A_PERSON, Context, ago, clock, size
+from commands.options import AsJson
+from commands.worker import what
 from overview import BatchUnderWay, Gatherer, Overview
 
 WATCH_S = 2.0
@@ -22,28 +25,26 @@ WATCH_S = 2.0
 def status(
     ctx: typer.Context,
     *,
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="Refresh every two seconds until Ctrl-C.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="The same numbers for machines.")] = False,
-    batch: Annotated[str | None, typer.Option(help="Only this batch.")] = None,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Refresh every two seconds, until Ctrl-C.")] = False,
+    as_json: AsJson = False,
+    batch: Annotated[str | None, typer.Option(metavar="BATCH", help="Of the batches, only this one.")] = None,
 ) -> None:
-    """Show queues, work in hand, batches, workers, hosts and failures.
+    """Show queues, batches under way, workers, hosts and failures on one screen.
 
-    Exit code 1 when something needs a person: a service is down, a worker is held, jobs wait that nobody takes, dead
-    letters stand in queue:failed.
+    Exit code 1 when something needs a person: a service is down, a worker is held, jobs wait that no worker takes, a
+    host has fallen silent, dead letters stand in `queue:failed`. It answers also when one of the services is down.
 
     Examples:
-        audio-pipeline status
+    - `audio-pipeline status --watch`
 
-        audio-pipeline status --json | jq .needs_a_person
+    - `audio-pipeline status --json | jq .needs_a_person`
     """
     context: Context = ctx.obj
-    gatherer = Gatherer(context.redis, context.db, context.s3, context.letters)
+    gatherer = Gatherer(context.redis, context.db, lambda: context.s3, context.letters)
     if watch:
-        with Live(console=context.console, screen=False, auto_refresh=False) as live:
-            while True:
-                live.update(view(_only(gatherer.gather(), batch)), refresh=True)
-                threading.Event().wait(WATCH_S)
-    overview = _only(gatherer.gather(), batch)
+        _watch(context, gatherer, batch)
+        return
+    overview = _only(context, gatherer.gather(), batch)
     if as_json:
         context.json(overview.as_dict())
     else:
@@ -52,10 +53,23 @@ def status(
         raise typer.Exit(NEEDS_A_PERSON)
 
 
-def _only(overview: Overview, batch: str | None) -> Overview:
-    if batch:
-        overview.batches = [found for found in overview.batches if found.batch_id == batch]
-        overview.in_flight = [job for job in overview.in_flight if job.batch_id == batch]
+def _watch(context: Context, gatherer: Gatherer, batch: str | None) -> None:
+    with contextlib.suppress(KeyboardInterrupt), Live(console=context.console, auto_refresh=False) as live:
+        while True:
+            live.update(view(_only(context, gatherer.gather(), batch)), refresh=True)
+            time.sleep(WATCH_S)
+
+
+def _only(context: Context, overview: Overview, batch_id: str | None) -> Overview:
+    """Leave out all other batches."""
+    if batch_id is None:
+        return overview
+    overview.batches = [found for found in overview.batches if found.batch_id == batch_id]
+    overview.in_flight = [job for job in overview.in_flight if job.batch_id == batch_id]
+    if not overview.batches and not overview.in_flight and "Postgres" not in overview.down:
+        found = context.db.batch(batch_id)
+        state = f"is {found.state}" if found else "is unknown"
+        context.fail(f"batch {batch_id} {state}, so nothing of it is under way; see audio-pipeline batch show")
     return overview
 
 
@@ -64,7 +78,7 @@ def view(overview: Overview) -> Group:
     parts: list[RenderableType] = [_queues(overview)]
     if overview.batches:
         parts += [Text(), _batches(overview.batches)]
-    if overview.workers:
+    if overview.workers or overview.in_flight:
         parts += [Text(), _workers(overview)]
     if overview.hosts:
         parts += [Text(), _hosts(overview)]
@@ -82,12 +96,14 @@ def _table(*columns: str, right: tuple[str, ...] = ()) -> Table:
 
 
 def _queues(overview: Overview) -> Table:
-    table = _table("QUEUE", "JOBS", "NEXT IS", "IN HAND", right=("JOBS", "NEXT IS", "IN HAND"))
+    numbers = ("JOBS", "NEXT IS", "DONE", "IN HAND")
+    table = _table("QUEUE", *numbers, right=numbers)
     for queue in overview.queues:
         in_hand = sum(job.queue == queue.name for job in overview.in_flight)
-        age = "" if queue.name == "queue:failed" else ago(queue.oldest_s) + (" old" if queue.oldest_s else "")
-        table.add_row(queue.name, f"{queue.depth:,}", age, str(in_hand) if in_hand else "")
-    table.add_row("queue:delayed", f"{overview.delayed:,}", "", "")
+        age = "" if queue.oldest_s is None else f"{ago(queue.oldest_s)} old"
+        pace = "" if queue.done_per_min is None else f"{queue.done_per_min:.1f}/min"
+        table.add_row(queue.name, f"{queue.depth:,}", age, pace, str(in_hand) if in_hand else "")
+    table.add_row("queue:delayed", f"{overview.delayed:,}", "", "", "")
     return table
 
 
@@ -104,16 +120,20 @@ def _batches(batches: list[BatchUnderWay]) -> Table:
 
 
 def _workers(overview: Overview) -> Table:
-    table = _table("WORKER", "HOST", "STATE", "SINCE", "MEMORY", "WHAT", right=("MEMORY",))
+    table = _table("WORKER", "HOST", "STATE", "SINCE", "BEAT", "MEMORY", "WHAT", right=("BEAT", "MEMORY"))
     colours = {"working": "green", "held": "yellow", "draining": "cyan"}
-    in_hand = {job.worker: f"{job.batch_id or ''} {job.clip or ''}".strip() for job in overview.in_flight}
+    in_hand = {job.worker: job for job in overview.in_flight}
     for worker in overview.workers:
-        what = in_hand.get(worker.worker) or worker.detail
-        state = Text(worker.state, style=colours.get(worker.state, ""))
         pid = worker.worker.split(":")[-2]
         table.add_row(
-            f"{worker.kind} {pid}", worker.host, state, worker.since[11:19], size(worker.memory_bytes), escape(what)
-        )
+            f"{worker.kind} {pid}", worker.host, Text(worker.state, colours.get(worker.state, "")),
+            clock(worker.since), f"{worker.heartbeat_s:.0f} s", size(worker.memory_bytes),
+            escape(what(worker, in_hand.get(worker.worker))),
+        )  # fmt: skip
+    for job in overview.in_flight:
+        if job.since is None:
+            what_ = escape(f"{job.batch_id or ''} {job.clip or ''}".strip())
+            table.add_row(job.worker, job.host, Text("dead", "red"), "", "", "", f"{what_}: runs again soon")
     return table
 
 
@@ -134,13 +154,9 @@ def _failures(overview: Overview) -> Table:
 def _verdict(overview: Overview) -> list[RenderableType]:
     lines: list[RenderableType] = []
     if overview.activity:
-        pace = overview.activity.audio_hours_per_hour
-        lines.append(
-            Text(
-                f"{pace:.1f} hours of audio per hour in the last minutes; {overview.activity.batches_open} batches open"
-            )
-        )
-    lines += [Text(f"! {reason}", style="red") for reason in overview.needs_a_person]
+        pace, batches = overview.activity.audio_hours_per_hour, overview.activity.batches_open
+        lines.append(Text(f"{pace:.1f} hours of audio per hour lately; {batches} batches not complete"))
+    lines += [Text(f"! {reason}", "red") for reason in overview.needs_a_person]
     if not overview.needs_a_person:
-        lines.append(Text("Nothing needs a person.", style="green"))
+        lines.append(Text("Nothing needs a person.", "green"))
     return lines

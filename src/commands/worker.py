@@ -2,81 +2,110 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 import draining
 from audit import who
-from commands.context import Context, ago, size
+from commands.context import Context, ago, clock, size
+from commands.options import AsJson
 from job_queue import mapped_redis_errors
-from overview import Gatherer, Overview, WorkerState
+from overview import InFlight, WorkerState, jobs_in_hand, living_workers
 
-app = typer.Typer(no_args_is_help=True, help="Workers: list, drain, resume.")
+POLL_S = 0.5
 
-Worker = Annotated[str | None, typer.Option("--worker", help="As `worker list` shows it: HOST:PID:NONCE.")]
-Host = Annotated[str | None, typer.Option("--host", help="All workers of a host, also those that start later.")]
+app = typer.Typer(no_args_is_help=True, help="Workers: list them; let them stop claiming, and claim again.")
+
+Worker = Annotated[
+    str | None, typer.Option("--worker", metavar="NAME", help="One, as `worker list` shows it: HOST:PID:NONCE.")
+]
+Host = Annotated[str | None, typer.Option("--host", help="All of a host, also those that start later.")]
 Everyone = Annotated[bool, typer.Option("--all", help="The whole fleet.")]
 
 
 @app.command("list")
-def list_(ctx: typer.Context, *, as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
-    """List workers, what each does, and what is drained."""
+def list_(ctx: typer.Context, *, as_json: AsJson = False) -> None:
+    """List workers, what each does now and since when, and what is drained."""
     context: Context = ctx.obj
-    overview, drains = _overview(context), draining.drains(context.redis)
+    with mapped_redis_errors():
+        workers = living_workers(context.redis)
+        in_hand = {job.worker: job for job in jobs_in_hand(context.redis, workers)}
+    drains = draining.drains(context.redis)
     if as_json:
-        context.json({"workers": [vars(worker) for worker in overview.workers], "drains": drains})
+        context.json({"workers": [vars(worker) for worker in workers], "drains": drains})
         return
-    table = Table("WORKER", "KIND", "STATE", "SINCE", "HEARTBEAT", "MEMORY", "WHAT", box=None, pad_edge=False)
-    for worker in overview.workers:
+    table = Table(box=None, pad_edge=False)
+    for column in ("WORKER", "KIND", "STATE", "SINCE", "HEARTBEAT", "MEMORY", "WHAT"):
+        table.add_column(column, no_wrap=column == "WORKER", overflow="fold")
+    for worker in workers:
         table.add_row(
-            worker.worker, worker.kind, worker.state, worker.since[11:19], f"{worker.heartbeat_s:.0f} s left",
-            size(worker.memory_bytes), worker.detail,
+            worker.worker, worker.kind, worker.state, clock(worker.since), f"{worker.heartbeat_s:.0f} s left",
+            size(worker.memory_bytes), escape(what(worker, in_hand.get(worker.worker))),
         )  # fmt: skip
-    context.console.print(table if overview.workers else "No worker is alive.")
+    context.console.print(table if workers else "No worker is alive.")
     for key, asked in drains.items():
-        context.console.print(f"drained: {key.removeprefix('drain:')} ({asked})")
+        context.say(f"drained: {_named(key)}, by {asked}")
 
 
 @app.command()
 def drain(
     ctx: typer.Context, worker: Worker = None, host: Host = None, *, everyone: Everyone = False,
-    wait: Annotated[float, typer.Option(help="Seconds to wait for the work in hand; 0: do not wait.")] = 600,
+    wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for the work in hand; 0 does not wait.")] = 600,
 ) -> None:  # fmt: skip
-    """Stop claiming, and wait until the work in hand is done.
+    """Let workers stop claiming, and wait until what they have in hand is done.
 
-    Example:
-        audio-pipeline worker drain --host gpu-01 && systemctl restart gpu-worker
+    They go on living, and stay drained through restarts, until `worker resume`. Exit code 1 when something is still in
+    hand after `--wait` seconds; nothing new is claimed then either.
+
+    Examples:
+    - `audio-pipeline worker drain --host gpu-01`
+
+    - `audio-pipeline worker drain --all --wait 60`
     """
     context: Context = ctx.obj
     key = _key(worker, host, everyone=everyone)
-    with mapped_redis_errors():
+    meant = _meant(context, worker, host)
+    if worker is not None and not meant:
+        context.fail(f"no worker {worker} is alive; audio-pipeline worker list shows those that are")
+    with context.change("worker drain", _named(key), len(meant)) as change, mapped_redis_errors():
         context.redis.set(key, f"{who()} {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC")
-    context.record("worker drain", key.removeprefix("drain:"), len(_meant(_overview(context), worker, host)))
+        change.affected = len(meant)
     deadline = time.monotonic() + wait
     with context.errors.status("waiting for the work in hand") as shown:
-        while busy := _busy(_overview(context), worker, host):
+        while wait and (busy := _busy(context, worker, host)):
             if time.monotonic() > deadline:
                 context.fail(f"still at work after {wait:.0f} s: {', '.join(busy)}; nothing new is claimed")
-            shown.update(f"waiting for {len(busy)} workers, {ago(deadline - time.monotonic())} left: {', '.join(busy)}")
-            threading.Event().wait(0.5)
-    context.console.print(f"{key.removeprefix('drain:')} is drained")
+            shown.update(f"{len(busy)} at work, {ago(deadline - time.monotonic())} left: {', '.join(busy)}")
+            time.sleep(POLL_S)
+    context.say(f"{_named(key)} {'is drained' if wait else 'claims nothing more'}")
 
 
 @app.command()
 def resume(ctx: typer.Context, worker: Worker = None, host: Host = None, *, everyone: Everyone = False) -> None:
-    """Let drained workers claim again."""
+    """Let drained workers claim again. Say what was drained: `--all` does not undo a `--host` or a `--worker`."""
     context: Context = ctx.obj
     key = _key(worker, host, everyone=everyone)
     with mapped_redis_errors():
-        was = context.redis.delete(key)
-    if was:
-        context.record("worker resume", key.removeprefix("drain:"), 1)
-    context.console.print(f"{key.removeprefix('drain:')} {'claims again' if was else 'was not drained'}")
+        if not context.redis.exists(key):
+            others = ", ".join(_named(other) for other in draining.drains(context.redis)) or "nothing"
+            context.fail(f"{_named(key)} is not drained; drained is {others}")
+    with context.change("worker resume", _named(key), 1) as change, mapped_redis_errors():
+        change.affected = int(str(context.redis.delete(key)))
+    context.say(f"{_named(key)} claims again")
+
+
+def what(worker: WorkerState, job: InFlight | None) -> str:
+    """What a worker does, or why it does nothing."""
+    return f"{job.batch_id or ''} {job.clip or ''}".strip() if job else worker.detail
+
+
+def _named(key: str) -> str:
+    return key.removeprefix("drain:")
 
 
 def _key(worker: str | None, host: str | None, *, everyone: bool) -> str:
@@ -85,22 +114,15 @@ def _key(worker: str | None, host: str | None, *, everyone: bool) -> str:
     return draining.ALL if everyone else draining.host_key(host) if host else draining.worker_key(str(worker))
 
 
-def _overview(context: Context) -> Overview:
-    overview = Gatherer(context.redis, context.db, context.s3, context.letters).gather()
-    if "Redis" in overview.down:
-        context.fail(overview.down["Redis"])
-    return overview
+def _meant(context: Context, worker: str | None, host: str | None) -> list[WorkerState]:
+    with mapped_redis_errors():
+        found = living_workers(context.redis)
+    return [one for one in found if worker in {None, one.worker} and host in {None, one.host}]
 
 
-def _meant(overview: Overview, worker: str | None, host: str | None) -> list[WorkerState]:
-    return [found for found in overview.workers if worker in {None, found.worker} and host in {None, found.host}]
-
-
-def _busy(overview: Overview, worker: str | None, host: str | None) -> list[str]:
+def _busy(context: Context, worker: str | None, host: str | None) -> list[str]:
     """Workers that have not come to rest: a job in their list, or a state from before they saw the drain."""
-    holding = {job.worker for job in overview.in_flight}
-    return [
-        found.worker
-        for found in _meant(overview, worker, host)
-        if found.worker in holding or found.state not in {"draining", "held"}
-    ]
+    meant = _meant(context, worker, host)
+    with mapped_redis_errors():
+        holding = {job.worker for job in jobs_in_hand(context.redis, meant)}
+    return [one.worker for one in meant if one.worker in holding or one.state not in {"draining", "held"}]

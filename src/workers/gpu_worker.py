@@ -171,6 +171,8 @@ class GpuWorker(JobWorker):
             verdicts=verdicts,
             s3_opus_path=path,
             duration_s=len(samples) / SAMPLE_RATE,
+            transcribe_s=heard - began,
+            classify_s=judged - heard,
         )
         event(
             log, logging.INFO, "clip done",

@@ -37,6 +37,7 @@ from utils import event, get_redis_client
 log = logging.getLogger(__name__)
 
 State = Literal["starting", "idle", "working", "held", "draining"]
+CHANGED_S = 0.5  # a new state is shown after so long, so that clips that take less than that cost no beats
 MAX_INTERVAL_S = 5.0  # between beats: a worker that was stopped or whose key was lost is back so soon
 LOOK_S = 0.5  # how soon the process sees that the worker has been stopped, or goes on
 
@@ -146,7 +147,7 @@ def _renewing_process(reading: int, writing: int, beat: _Beat, scratch_root: Pat
 
 def _renew(reading: int, beat: _Beat, worker: int, scratch_root: Path) -> None:
     """Until the pipe closes: the worker has ended."""
-    status, unread, interval_s, last = "", b"", min(beat.ttl_s / 4, MAX_INTERVAL_S), 0.0
+    status, shown, unread, interval_s, last = "", "", b"", min(beat.ttl_s / 4, MAX_INTERVAL_S), 0.0
     while True:
         if select.select([reading], [], [], min(LOOK_S, interval_s / 2))[0]:
             received = os.read(reading, 65536)
@@ -155,12 +156,13 @@ def _renew(reading: int, beat: _Beat, worker: int, scratch_root: Path) -> None:
             *lines, unread = (unread + received).split(b"\n")
             if lines:
                 status = lines[-1].decode()
-        if status and time.monotonic() - last >= interval_s and _runs(worker):
+        due_s = interval_s if status == shown else min(interval_s, CHANGED_S)
+        if status and time.monotonic() - last >= due_s and _runs(worker):
             try:
                 beat(_with_resources(status, worker, scratch_root))
             except ServiceUnavailableError as error:
                 event(log, logging.WARNING, "heartbeat missed", reason=error)
-            last = time.monotonic()
+            shown, last = status, time.monotonic()
 
 
 def _with_resources(status: str, pid: int, scratch_root: Path) -> str:

@@ -169,7 +169,7 @@ class UnpackWorker(JobWorker):
         if not self.db.record_unpacked(
             job, run, self.name.host, total=start.total, clips=converted.rows, skipped=contents.skipped
         ):
-            raise BusyError(f"a newer run of unpack has taken over {job.batch_id}")
+            raise BusyError(f"{job.batch_id} was cancelled, or a newer run of unpack has taken it over")
         answer = self._start(claim, start)
         event(
             log,

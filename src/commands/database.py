@@ -1,0 +1,52 @@
+"""`audio-pipeline db`: the database's schema."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from commands.context import UNAVAILABLE, Context
+
+SCHEMA = Path(__file__).resolve().parents[2] / "schema.sql"
+
+app = typer.Typer(no_args_is_help=True, help="The database: apply and check its schema.")
+
+
+@app.command()
+def init(
+    ctx: typer.Context,
+    user: Annotated[str, typer.Option(help="An administrator of the database.")] = "postgres",
+    host: Annotated[str | None, typer.Option(help="Host, or the folder of the socket. Default: POSTGRES_HOST")] = None,
+) -> None:
+    """Apply `schema.sql` as an administrator, with psql. It may be applied again at any time; nothing is lost by it.
+
+    The password, if one is needed, comes from `~/.pgpass` or `PGPASSWORD`, as psql takes it.
+
+    Example: `sudo -u postgres audio-pipeline db init --host /var/run/postgresql`
+    """
+    context: Context = ctx.obj
+    psql = shutil.which("psql")
+    if psql is None:
+        context.fail("there is no psql on the path; install the PostgreSQL client", UNAVAILABLE)
+    settings = context.settings
+    where = ["-h", host or settings.postgres_host, "-p", str(settings.postgres_port), "-d", settings.postgres_db]
+    done = subprocess.run(
+        [psql, "-X", "-q", "-v", "ON_ERROR_STOP=1", *where, "-U", user, "-f", str(SCHEMA)],
+        check=False, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+    )  # fmt: skip
+    if done.returncode:
+        said = " ".join(line for line in done.stderr.splitlines() if "NOTICE" not in line)
+        context.fail(f"schema.sql was not applied: {said}; is {user} an administrator of {settings.postgres_db}?")
+    context.say(f"schema.sql is applied to {settings.postgres_db}")
+
+
+@app.command()
+def check(ctx: typer.Context) -> None:
+    """Reach the database as the pipeline's own role, and compare the schema's version with what this release needs."""
+    context: Context = ctx.obj
+    context.db.check()
+    context.say(f"{context.settings.postgres_db}: good")

@@ -1,0 +1,48 @@
+"""`audio-pipeline models`: the sets of models of this host, as `python -m models` knows them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from commands.context import Context
+from models import main as run_models
+
+app = typer.Typer(no_args_is_help=True, help="Models: list, fetch and verify the sets of the manifest.")
+
+Set = Annotated[str, typer.Argument(metavar="SET", help="`production` or `demo`.")]
+
+
+@app.command("list")
+def list_(ctx: typer.Context) -> None:
+    """List the sets, their parts, sizes and licences, and whether they are here."""
+    _run(ctx, "list")
+
+
+@app.command()
+def fetch(
+    ctx: typer.Context,
+    set_: Set,
+    source: Annotated[Path | None, typer.Option("--from", metavar="DIR", help="Take the files from here.")] = None,
+) -> None:
+    """Bring a set to `MODELS_ROOT`, with its hashes checked; a fetch that was cut off goes on where it stopped.
+
+    Examples:
+    - `audio-pipeline models fetch production`
+
+    - `audio-pipeline models fetch production --from /mnt/models`
+    """
+    _run(ctx, "fetch", set_, *(("--from", str(source)) if source else ()))
+
+
+@app.command()
+def verify(ctx: typer.Context, set_: Set) -> None:
+    """Hash every file of a set and compare it with the manifest. Exit code 1 when one is missing or differs."""
+    _run(ctx, "verify", set_)
+
+
+def _run(ctx: typer.Context, *arguments: str) -> None:
+    context: Context = ctx.obj
+    raise typer.Exit(run_models(arguments, context.environ))
