@@ -6,7 +6,7 @@ export MODELS_ROOT
 CHECKED := src ra_app local tests $(if $(wildcard bench/*.py),bench)
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo demo-check demo-reset models browser test reliability reliability-long check format lock clean
+.PHONY: help env demo demo-check demo-reset models browser test reliability reliability-long check format docs lock clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -51,6 +51,9 @@ check: env ## lint, format and types: what CI runs before the tests
 format: env ## put the code into the project's format
 	@$(PY) -m ruff check --fix-only --quiet .
 	@$(PY) -m ruff format .
+
+docs: env ## write docs/cli.md from the command line itself
+	@PYTHONPATH=src $(PY) -m typer src/cli.py utils docs --name audio-pipeline --output docs/cli.md
 
 lock: env ## resolve the direct requirements into locks/
 	@sh local/lock.sh

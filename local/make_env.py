@@ -38,6 +38,7 @@ def main() -> None:
     run(VENV / "bin/python", "-m", "pip", "install", "-q", "--disable-pip-version-check", UV)
     install_lock()
     run(VENV / "bin/python", ROOT / "local" / "fix_torchaudio.py")
+    install_command_line()
     STAMP.write_text(wanted)
     say(f"environment ready after {time.monotonic() - started:.0f} s")
 
@@ -70,6 +71,19 @@ def install_lock() -> None:
     )  # `uv pip sync` removes what the lock does not name: keep the installers
     with_tools.write_text(LOCK.read_text() + f"pip=={ensurepip.version()}\n{UV}\n")
     run(*command, with_tools)
+
+
+def install_command_line() -> None:
+    """Put `audio-pipeline` on the environment's path. The pipeline is run from its source tree, not installed."""
+    program = VENV / "bin" / "audio-pipeline"
+    program.write_text(
+        f"#!{VENV}/bin/python\n"
+        "import sys\n\n"
+        f"sys.path.insert(0, {str(ROOT / 'src')!r})\n"
+        "from cli import main\n\n"
+        "main()\n"
+    )
+    program.chmod(0o755)
 
 
 def pip_find_links() -> list[str]:

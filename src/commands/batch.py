@@ -7,11 +7,10 @@ from datetime import datetime, timedelta
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
 from batches import Batches
-from commands.context import Context, ago
+from commands.context import Context, ago, escape
 from commands.options import AsJson, Yes
 from db_overview import BatchState, ClipState
 from errors import PermanentError
@@ -33,7 +32,10 @@ def list_(
     unfinished: Annotated[bool, typer.Option("--open", help="Only those neither complete nor cancelled.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """List batches, the newest first: state, clips, and how long they took from archive to last verdict."""
+    """List batches, the newest first.
+
+    TOOK is the time from the archive's transfer to the last verdict.
+    """
     context: Context = ctx.obj
     found = context.db.batches(limit=limit, unfinished=unfinished)
     if as_json:
@@ -52,7 +54,9 @@ def list_(
 
 @app.command()
 def show(ctx: typer.Context, batch_id: BatchId, *, as_json: AsJson = False) -> None:
-    """Show a batch: its way through the stages, and every clip with its state and the time it spent in each.
+    """Show a batch and each of its clips.
+
+    Its way through the stages, and every clip with its state and the time that it spent in each.
 
     A clip WAITED from the end of unpacking until its GPU worker began with it; HEARING and JUDGING are the seconds that
     WhisperX and CoPE-A took.
@@ -91,11 +95,14 @@ def requeue(
     ] = False,
     yes: Yes = False,
 ) -> None:
-    """Unpack a batch's archive again, and do the clips that have no results. Takes a cancelled batch up again.
+    """Do what is missing of a batch.
+
+    Its archive is unpacked again, and its clips without results are done. Takes a cancelled batch up again, too.
 
     Labels that reviewers have given stay, with `--everything` too.
 
-    Examples:
+    For example:
+
     - `audio-pipeline batch requeue 20250622-143052-a1b2c3`
 
     - `audio-pipeline batch requeue 20250622-143052-a1b2c3 --everything --yes`
@@ -116,7 +123,9 @@ def requeue(
 
 @app.command()
 def cancel(ctx: typer.Context, batch_id: BatchId, *, yes: Yes = False) -> None:
-    """Give a batch up: its jobs are removed, also those in hand. What is done keeps its results.
+    """Give a batch up.
+
+    Its jobs are removed, also those in hand. What is done keeps its results.
 
     Its archive stays in S3, and `batch requeue` takes it up again where it stopped.
     """
@@ -149,6 +158,8 @@ def _remove_jobs(context: Context, batch_id: str) -> int:
 
 def _batch(context: Context, batch_id: str) -> BatchState:
     found = context.db.batch(batch_id)
+    if found is None and any(job.batch_id == batch_id for job in standing_jobs(context.redis)):
+        context.fail(f"batch {batch_id} waits to be unpacked; Postgres knows it when a worker has begun with it")
     if found is None:
         context.fail(f"Postgres knows no batch {batch_id}; audio-pipeline batch list shows those it knows")
     return found

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import functools
+import io
 import json
 import os
+import re
 import shlex
 import sys
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import redis
+import rich.markup
 import typer
 from rich.console import Console
-from rich.markup import escape
 
 from audit import AuditLog, Change
 from config import Settings, load_settings
@@ -38,6 +40,9 @@ class Context:
 
     def __init__(self, env_file: Path | None = None) -> None:
         self._env_file = env_file
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):  # a payload may hold what cannot be written as it is
+                stream.reconfigure(errors="backslashreplace")
 
     @functools.cached_property
     def environ(self) -> dict[str, str]:
@@ -84,11 +89,13 @@ class Context:
 
     @functools.cached_property
     def console(self) -> Console:
-        return Console(soft_wrap=not sys.stdout.isatty(), highlight=False)
+        # Emoji: ":100:" of a worker's name is none. Width: what is read by a program is not folded.
+        terminal = sys.stdout.isatty()
+        return Console(soft_wrap=not terminal, width=None if terminal else 1000, highlight=False, emoji=False)
 
     @functools.cached_property
     def errors(self) -> Console:
-        return Console(stderr=True, soft_wrap=True, highlight=False)
+        return Console(stderr=True, soft_wrap=True, highlight=False, emoji=False)
 
     def change(
         self, action: str, subject: str, planned: int, details: dict[str, Any] | None = None
@@ -98,7 +105,7 @@ class Context:
 
     def say(self, sentence: str) -> None:
         """A sentence on standard output, as it is: names of clips may hold brackets."""
-        self.console.print(sentence, markup=False)
+        self.console.print(visible(sentence), markup=False)
 
     def json(self, value: object) -> None:
         sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, default=_plain) + "\n")
@@ -127,7 +134,7 @@ def read_env_file(path: Path) -> dict[str, str]:
         raise ConfigError(f"the settings file {path} cannot be read ({error})") from error
     for number, line in enumerate(lines, start=1):
         try:
-            words = shlex.split(line, comments=True)
+            words = _words(line)
         except ValueError as error:
             raise ConfigError(f"{path}:{number}: {error}") from error
         for word in words[1:] if words[:1] == ["export"] else words:
@@ -136,6 +143,24 @@ def read_env_file(path: Path) -> dict[str, str]:
                 raise ConfigError(f"{path}:{number}: a line must be NAME=value, with quotes around what holds spaces")
             found[name] = value
     return found
+
+
+def _words(line: str) -> list[str]:
+    """A line's words; a # begins a comment only where a word could begin and outside of quotes, as in shells."""
+    for match in re.finditer(r"(?:^|\s)#", line):
+        with suppress(ValueError):  # it stands within quotes
+            return shlex.split(line[: match.start()])
+    return shlex.split(line)
+
+
+def visible(text: str) -> str:
+    """Foreign text with its control characters as escapes: they are no commands to the terminal."""
+    return re.sub(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", lambda match: ascii(match[0])[1:-1], text)
+
+
+def escape(text: str) -> str:
+    """Foreign text for a table's cell: nor are brackets markup."""
+    return rich.markup.escape(visible(text))
 
 
 def _plain(value: object) -> object:

@@ -13,7 +13,7 @@ from commands.context import UNAVAILABLE, Context
 
 SCHEMA = Path(__file__).resolve().parents[2] / "schema.sql"
 
-app = typer.Typer(no_args_is_help=True, help="The database: apply and check its schema.")
+app = typer.Typer(no_args_is_help=True, help="The database: apply, check its schema.")
 
 
 @app.command()
@@ -22,7 +22,9 @@ def init(
     user: Annotated[str, typer.Option(help="An administrator of the database.")] = "postgres",
     host: Annotated[str | None, typer.Option(help="Host, or the folder of the socket. Default: POSTGRES_HOST")] = None,
 ) -> None:
-    """Apply `schema.sql` as an administrator, with psql. It may be applied again at any time; nothing is lost by it.
+    """Apply `schema.sql`, with psql.
+
+    As an administrator. It may be applied again at any time; nothing is lost by it.
 
     The password, if one is needed, comes from `~/.pgpass` or `PGPASSWORD`, as psql takes it.
 
@@ -46,7 +48,10 @@ def init(
 
 @app.command()
 def check(ctx: typer.Context) -> None:
-    """Reach the database as the pipeline's own role, and compare the schema's version with what this release needs."""
+    """Check that the schema is new enough.
+
+    Reaches the database as the pipeline's own role.
+    """
     context: Context = ctx.obj
     context.db.check()
     context.say(f"{context.settings.postgres_db}: good")

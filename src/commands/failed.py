@@ -10,20 +10,19 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
-from commands.context import Context
+from commands.context import Context, escape
 from commands.options import AsJson, DryRun, Yes
 from dead_letters import DeadLetter
 from errors import PayloadError
 from overview import cause, stage
 from queue_snapshot import read_batch_and_clip
 
-app = typer.Typer(no_args_is_help=True, help="Dead letters: list, show, retry, drop and export them.")
+app = typer.Typer(no_args_is_help=True, help="Dead letters: list, retry or drop them.")
 
-Ids = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="As `failed list` shows them.")]
+Ids = Annotated[list[str] | None, typer.Argument(metavar="ID", help="As `failed list` shows them.")]
 Cause = Annotated[str | None, typer.Option("--cause", metavar="TEXT", help="Whose error has this text, in any case.")]
 Stage = Annotated[Literal["unpack", "gpu"] | None, typer.Option("--stage", help="Where they failed.")]
 Batch = Annotated[str | None, typer.Option("--batch", metavar="BATCH", help="Of this batch.")]
@@ -40,9 +39,13 @@ class Filter:
     older: timedelta | None
     everything: bool
 
+    def __post_init__(self) -> None:
+        if "" in {self.cause, self.batch}:  # a shell's variable that was not set must not mean "any"
+            raise typer.BadParameter("--cause and --batch must not be empty")
+
     @property
     def given(self) -> bool:
-        return bool(self.ids or self.cause or self.stage or self.batch or self.older or self.everything)
+        return bool(self.ids or self.cause or self.stage or self.batch or self.older is not None or self.everything)
 
     def __str__(self) -> str:
         parts = [*self.ids]
@@ -57,7 +60,7 @@ class Filter:
             and (not self.cause or self.cause.casefold() in f"{letter.error_class}: {letter.error}".casefold())
             and (not self.stage or self.stage == stage(letter))
             and (not self.batch or self.batch == batch_of(letter))
-            and (not self.older or _age(letter) > self.older)
+            and (self.older is None or _age(letter) > self.older)
         )
 
 
@@ -77,8 +80,11 @@ def _older(text: str | None) -> timedelta | None:
         return None
     units = {"m": "minutes", "h": "hours", "d": "days"}
     try:
-        return timedelta(**{units[text[-1]]: float(text[:-1])})
-    except (KeyError, ValueError, IndexError):
+        age = timedelta(**{units[text[-1]]: float(text[:-1])})
+        if age < timedelta(0):
+            raise ValueError
+        return age
+    except (KeyError, ValueError, IndexError, OverflowError):
         raise typer.BadParameter(f"{text!r} is no age; for example 30m, 12h or 7d", param_hint="--older") from None
 
 
@@ -110,7 +116,8 @@ def list_(
 ) -> None:  # fmt: skip
     """List dead letters, the oldest first.
 
-    Examples:
+    For example:
+
     - `audio-pipeline failed list --stage unpack --older 1d`
 
     - `audio-pipeline failed list --cause "holds no audio" --json | jq -r .[].clip`
@@ -125,7 +132,10 @@ def list_(
         table.add_column(column, no_wrap=column == "ID", overflow="fold")
     for letter in letters:
         at = str(letter.fields.get("failed_at", ""))[:19].replace("T", " ")
-        table.add_row(letter.id, at, stage(letter), batch_of(letter), escape(letter.clip or ""), escape(letter.error))
+        table.add_row(
+            letter.id, escape(at), stage(letter), escape(batch_of(letter) or ""), escape(letter.clip or ""),
+            escape(letter.error),
+        )  # fmt: skip
     context.console.print(table if letters else "No dead letters.")
     if strangers := _strangers(context):
         context.say(f"{strangers} entries are no dead letters of ours; look: redis-cli LRANGE queue:failed 0 -1")
@@ -135,7 +145,7 @@ def list_(
 def show(
     ctx: typer.Context, id_: Annotated[str, typer.Argument(metavar="ID", help="As `failed list` shows it.")]
 ) -> None:
-    """Tell the whole story of a dead letter, its raw payload included."""
+    """Tell the whole story of a dead letter."""
     context: Context = ctx.obj
     found = list(_select(context, Filter((id_,), None, None, None, None, everything=False)))
     if not found:
@@ -150,12 +160,15 @@ def retry(
     ctx: typer.Context, ids: Ids = None, cause_: Cause = None, stage_: Stage = None, batch: Batch = None,
     older: Older = None, *, everything: Everything = False, dry_run: DryRun = False, yes: Yes = False,
 ) -> None:  # fmt: skip
-    """Bring jobs back into their queues, with all their attempts.
+    """Bring jobs back into their queues.
+
+    They get all their attempts again.
 
     It works also after a batch's scratch is gone, and on any host: a failed clip is parked in S3. Each letter moves in
     one step, so a command that is cut off has moved it or not, and none twice; call it again for the rest.
 
-    Examples:
+    For example:
+
     - `audio-pipeline failed retry 3f9c2b7a10`
 
     - `audio-pipeline failed retry --cause "worker died" --dry-run`
@@ -171,9 +184,12 @@ def drop(
     ctx: typer.Context, ids: Ids = None, cause_: Cause = None, stage_: Stage = None, batch: Batch = None,
     older: Older = None, *, everything: Everything = False, dry_run: DryRun = False, yes: Yes = False,
 ) -> None:  # fmt: skip
-    """Forget dead letters. Their clips stay parked in S3, and failed in Postgres; `failed export` keeps a copy.
+    """Forget dead letters.
 
-    Examples:
+    Their clips stay parked in S3, and failed in Postgres; `failed export` keeps a copy.
+
+    For example:
+
     - `audio-pipeline failed export gone.jsonl --older 7d`
 
     - `audio-pipeline failed drop --cause "holds no audio" --older 7d`
@@ -189,12 +205,15 @@ def export(
     ids: Annotated[list[str] | None, typer.Option("--id", metavar="ID", help="As `failed list` shows it.")] = None,
     cause_: Cause = None, stage_: Stage = None, batch: Batch = None, older: Older = None,
 ) -> None:  # fmt: skip
-    """Write dead letters to a file; they stay where they are."""
+    """Write dead letters to a file.
+
+    They stay where they are.
+    """
     context: Context = ctx.obj
     letters = list(_select(context, Filter(tuple(ids or ()), cause_, stage_, batch, _older(older), everything=False)))
     lines = [json.dumps({"id": letter.id, **letter.fields}, ensure_ascii=False) + "\n" for letter in letters]
     try:
-        target.write_text("".join(lines))
+        target.write_bytes("".join(lines).encode(errors="backslashreplace"))
     except OSError as error:
         context.fail(f"{target} cannot be written ({error.strerror}); nothing was exported")
     context.say(f"{len(letters)} dead letters written to {target}")

@@ -17,7 +17,7 @@ from job_queue import UNPACK, mapped_redis_errors
 from payloads import TranscribeJob, UnpackJob, parse_transcribe_job, parse_unpack_job
 from queue_snapshot import standing_jobs
 
-app = typer.Typer(no_args_is_help=True, help="Put jobs into the queues, checked before they are pushed.")
+app = typer.Typer(no_args_is_help=True, help="Put jobs into the queues, checked first.")
 
 Check = Callable[[Context, bytes], str]
 FromFile = Annotated[
@@ -29,17 +29,20 @@ FromFile = Annotated[
 @app.command()
 def unpack(
     ctx: typer.Context,
-    s3_key: Annotated[str | None, typer.Argument(metavar="[KEY]", help="The archive's key in S3.")] = None,
+    s3_key: Annotated[str | None, typer.Argument(metavar="KEY", help="The archive's key in S3.")] = None,
     batch_id: Annotated[str | None, typer.Option(help="Default: the archive's name.")] = None,
     file: FromFile = None,
     *,
     dry_run: DryRun = False,
 ) -> None:
-    """Let an archive in S3 be unpacked. Clips that have results already are skipped.
+    """Let archives in S3 be unpacked.
+
+    Clips that have results already are skipped.
 
     Nothing is pushed unless every payload is good: its fields, its archive in S3, and no job or batch of that id.
 
-    Examples:
+    For example:
+
     - `audio-pipeline inject unpack archives/test-001.tar`
 
     - `audio-pipeline inject unpack --file payloads.jsonl --dry-run`
@@ -58,21 +61,25 @@ def unpack(
 @app.command()
 def transcribe(
     ctx: typer.Context,
-    opus_path: Annotated[Path | None, typer.Argument(metavar="[PATH]", help="A file on this host's scratch.")] = None,
+    opus_path: Annotated[Path | None, typer.Argument(metavar="PATH", help="A file on this host's scratch.")] = None,
     batch_id: Annotated[str | None, typer.Option(help="Default: the directory that holds it.")] = None,
     audio_id: Annotated[int | None, typer.Option(min=1, help="The clip's number. Default: a new one.")] = None,
     file: FromFile = None,
     *,
     dry_run: DryRun = False,
 ) -> None:
-    """Let clips on this host's scratch be transcribed and judged, by this host's GPU worker.
+    """Let clips be transcribed and judged.
 
-    Examples:
+    They lie on this host's scratch, and go to this host's GPU worker.
+
+    For example:
+
     - `audio-pipeline inject transcribe /data/scratch/test-001/audio.opus --audio-id 1`
     """
     if (opus_path is None) == (file is None):
         raise typer.BadParameter("say either the clip's path, or --file")
     if opus_path is not None:
+        opus_path = opus_path.absolute()  # the worker has another working directory
         job = TranscribeJob(
             opus_path=opus_path, batch_id=batch_id or opus_path.parent.name, original_filename=opus_path.name,
             audio_id=audio_id,
@@ -94,7 +101,9 @@ def s3(
     dry_run: DryRun = False,
     yes: Yes = False,
 ) -> None:
-    """Give every archive in S3 that has never had a job its job: one that Postgres does not know and no queue holds.
+    """Let forgotten archives in S3 be unpacked.
+
+    Those that never had a job: Postgres does not know them, and no queue holds them.
 
     Example: `audio-pipeline inject s3 --prefix archives/20250622- --dry-run`
     """
@@ -123,7 +132,9 @@ def _check_transcribe(waiting: set[tuple[str | None, str | None]], context: Cont
     clip = (job.batch_id, job.original_filename)
     if clip in waiting:
         raise PayloadError(f"{job.original_filename} of batch {job.batch_id} has a job already")
-    if not job.opus_s3_key and not job.opus_path.is_file():
+    if job.opus_s3_key:
+        context.s3.size(job.opus_s3_key)
+    elif not job.opus_path.is_file():
         raise PayloadError(f"there is no file {job.opus_path} on this host ({context.settings.host})")
     waiting.add(clip)
     return f"{job.opus_path} of batch {job.batch_id}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -17,14 +16,14 @@ UNITS = ("transfer-worker", "unpack-worker", "gpu-worker")
 
 def logs(
     ctx: typer.Context,
-    batch_id: Annotated[str, typer.Argument(metavar="BATCH")],
+    batch_id: Annotated[str, typer.Argument(metavar="BATCH", help="As `batch list` shows it.")],
     *,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as lines come, until Ctrl-C.")] = False,
     since: Annotated[str | None, typer.Option(help="As journalctl takes it: `yesterday`, `-2h`, `2026-01-31`.")] = None,
-    journal: Annotated[Path | None, typer.Option(help="Read a journal that was copied here from another host.")] = None,
 ) -> None:
-    """Show a batch's lines from the journal of this host: from all three workers, in order.
+    """Show a batch's lines from the journal.
 
+    Those of all three workers of this host, in order; a batch's other hosts have journals of their own.
     Who may read the journal is up to the host: members of the group `systemd-journal` may.
 
     Example: `audio-pipeline logs 20250622-143052-a1b2c3 --since yesterday`
@@ -37,7 +36,6 @@ def logs(
     command += [f"--unit={unit}" for unit in UNITS]
     command += [f"--grep=batch={re.escape(batch_id)}( |$)", "--case-sensitive=yes"]
     command += [f"--since={since}"] if since else []
-    command += [f"--directory={journal}"] if journal else []
     command += ["--follow", "--lines=all"] if follow else []
     try:
         found = subprocess.run(command, check=False).returncode

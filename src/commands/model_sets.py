@@ -10,14 +10,17 @@ import typer
 from commands.context import Context
 from models import main as run_models
 
-app = typer.Typer(no_args_is_help=True, help="Models: list, fetch and verify the sets of the manifest.")
+app = typer.Typer(no_args_is_help=True, help="Models: list, fetch and verify sets.")
 
 Set = Annotated[str, typer.Argument(metavar="SET", help="`production` or `demo`.")]
 
 
 @app.command("list")
 def list_(ctx: typer.Context) -> None:
-    """List the sets, their parts, sizes and licences, and whether they are here."""
+    """List the sets, and whether they are here.
+
+    With their parts, sizes and licences.
+    """
     _run(ctx, "list")
 
 
@@ -27,9 +30,12 @@ def fetch(
     set_: Set,
     source: Annotated[Path | None, typer.Option("--from", metavar="DIR", help="Take the files from here.")] = None,
 ) -> None:
-    """Bring a set to `MODELS_ROOT`, with its hashes checked; a fetch that was cut off goes on where it stopped.
+    """Bring a set to `MODELS_ROOT`.
 
-    Examples:
+    Its hashes are checked. A fetch that was cut off goes on where it stopped.
+
+    For example:
+
     - `audio-pipeline models fetch production`
 
     - `audio-pipeline models fetch production --from /mnt/models`
@@ -39,7 +45,10 @@ def fetch(
 
 @app.command()
 def verify(ctx: typer.Context, set_: Set) -> None:
-    """Hash every file of a set and compare it with the manifest. Exit code 1 when one is missing or differs."""
+    """Hash every file of a set.
+
+    Exit code 1 when one is missing or differs from the manifest.
+    """
     _run(ctx, "verify", set_)
 
 

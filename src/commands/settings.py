@@ -6,22 +6,24 @@ import os
 from collections.abc import Callable, Sequence
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
 import scratch
-from commands.context import NEEDS_A_PERSON, Context
+from commands.context import NEEDS_A_PERSON, Context, escape
 from commands.options import AsJson
 from config import origins
 from errors import PipelineError
 from redis_checks import check_clock, check_redis
 
-app = typer.Typer(no_args_is_help=True, help="Settings: show where each comes from; check what they name.")
+app = typer.Typer(no_args_is_help=True, help="Settings: show and check them.")
 
 
 @app.command()
 def show(ctx: typer.Context, *, as_json: AsJson = False) -> None:
-    """Show every effective setting and where it came from; secrets are masked."""
+    """Show every setting and its origin.
+
+    Secrets are masked.
+    """
     context: Context = ctx.obj
     rows = [
         (name, "(set)" if secret and value else str(value), _origin(context, name, origin))
@@ -43,7 +45,10 @@ def _origin(context: Context, name: str, origin: str) -> str:
 
 @app.command()
 def check(ctx: typer.Context) -> None:
-    """Reach every dependency, as a worker does at its start; one line each. Exit code 1 when one is not as needed."""
+    """Reach every dependency, one line each.
+
+    As a worker does at its start. Exit code 1 when one is not as it must be.
+    """
     context: Context = ctx.obj
     settings = context.settings
     database = context.db

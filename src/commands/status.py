@@ -9,12 +9,11 @@ from typing import Annotated
 import typer
 from rich.console import Group, RenderableType
 from rich.live import Live
-from rich.markup import escape
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from commands.context import NEEDS_A_PERSON, Context, ago, clock, size
+from commands.context import NEEDS_A_PERSON, Context, ago, clock, escape, size
 from commands.options import AsJson
 from commands.worker import what
 from overview import BatchUnderWay, Gatherer, Overview
@@ -29,12 +28,15 @@ def status(
     as_json: AsJson = False,
     batch: Annotated[str | None, typer.Option(metavar="BATCH", help="Of the batches, only this one.")] = None,
 ) -> None:
-    """Show queues, batches under way, workers, hosts and failures on one screen.
+    """Show what goes on, on one screen.
+
+    Queues, batches under way, workers, hosts and failures.
 
     Exit code 1 when something needs a person: a service is down, a worker is held, jobs wait that no worker takes, a
     host has fallen silent, dead letters stand in `queue:failed`. It answers also when one of the services is down.
 
-    Examples:
+    For example:
+
     - `audio-pipeline status --watch`
 
     - `audio-pipeline status --json | jq .needs_a_person`

@@ -15,7 +15,9 @@ from commands.options import DryRun, Yes
 
 
 def reconcile(ctx: typer.Context, *, dry_run: DryRun = False, yes: Yes = False) -> None:
-    """Make Redis agree with Postgres and S3: what is neither complete nor on its way is unpacked again.
+    """Make Redis agree with Postgres and S3.
+
+    What is neither complete nor on its way is unpacked again.
 
     For after Redis has lost its memory, or a hand has slipped. It shows what would change, asks, and changes it.
     Nothing that is under way is touched, clips that are done are skipped, and a second run changes nothing more.
@@ -28,6 +30,9 @@ def reconcile(ctx: typer.Context, *, dry_run: DryRun = False, yes: Yes = False) 
         context.say(f"{len(restarts)} batches would be brought back" if restarts else "Redis agrees with Postgres")
         return
     context.confirm(f"Unpack {len(restarts)} archives again?", yes=yes)
+    if not yes:  # some may have found their way while the question stood
+        shown = {restart.job.batch_id for restart in restarts}
+        restarts = [restart for restart in context.reconciler.plan(archives=True) if restart.job.batch_id in shown]
     names = [restart.job.batch_id for restart in restarts]
     with context.change("reconcile", "batches", len(names), {"batches": names}) as change:
         for restart in restarts:
@@ -43,19 +48,22 @@ def expire(
     dry_run: DryRun = False,
     yes: Yes = False,
 ) -> None:
-    """Delete old archives of complete batches from S3, and finished batches' files from this host's scratch.
+    """Delete what is old and finished.
+
+    Archives of complete batches in S3, and what finished batches have left on this host's scratch.
 
     An archive whose batch is not complete is never deleted, however old. Results, and clips that were parked with a
     dead letter, stay.
 
-    Examples:
+    For example:
+
     - `audio-pipeline expire --dry-run`
 
     - `audio-pipeline expire --days 30 --yes`
     """
     context: Context = ctx.obj
     _expire_archives(context, days, dry_run=dry_run, yes=yes)
-    _expire_scratch(context, dry_run=dry_run)
+    _expire_scratch(context, dry_run=dry_run, yes=yes)
 
 
 def _expire_archives(context: Context, days: float, *, dry_run: bool, yes: bool) -> None:
@@ -77,7 +85,7 @@ def _expire_archives(context: Context, days: float, *, dry_run: bool, yes: bool)
     context.say(f"{change.affected} archives deleted")
 
 
-def _expire_scratch(context: Context, *, dry_run: bool) -> None:
+def _expire_scratch(context: Context, *, dry_run: bool, yes: bool) -> None:
     batches, root = Batches(context.redis), context.settings.scratch_root
 
     def in_use(batch_id: str) -> bool:
@@ -87,6 +95,7 @@ def _expire_scratch(context: Context, *, dry_run: bool) -> None:
     if not over or dry_run:
         context.say(f"{len(over)} finished directories on scratch ({root})" + "".join(f"\n  {name}" for name in over))
         return
+    context.confirm(f"Remove {len(over)} finished directories from scratch ({root})?", yes=yes)
     with context.change("expire scratch", context.settings.host, len(over), {"batches": over}) as change:
         change.affected = len(scratch.sweep(root, in_use))
     context.say(f"{change.affected} finished directories removed from scratch")

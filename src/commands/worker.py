@@ -7,19 +7,18 @@ from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
 import draining
 from audit import who
-from commands.context import Context, ago, clock, size
+from commands.context import Context, ago, clock, escape, size
 from commands.options import AsJson
 from job_queue import mapped_redis_errors
 from overview import InFlight, WorkerState, jobs_in_hand, living_workers
 
 POLL_S = 0.5
 
-app = typer.Typer(no_args_is_help=True, help="Workers: list them; let them stop claiming, and claim again.")
+app = typer.Typer(no_args_is_help=True, help="Workers: list, drain and resume them.")
 
 Worker = Annotated[
     str | None, typer.Option("--worker", metavar="NAME", help="One, as `worker list` shows it: HOST:PID:NONCE.")
@@ -30,7 +29,10 @@ Everyone = Annotated[bool, typer.Option("--all", help="The whole fleet.")]
 
 @app.command("list")
 def list_(ctx: typer.Context, *, as_json: AsJson = False) -> None:
-    """List workers, what each does now and since when, and what is drained."""
+    """List workers, and what each does.
+
+    What each has in hand since when, its heartbeat and memory, and what is drained by whom.
+    """
     context: Context = ctx.obj
     with mapped_redis_errors():
         workers = living_workers(context.redis)
@@ -57,12 +59,15 @@ def drain(
     ctx: typer.Context, worker: Worker = None, host: Host = None, *, everyone: Everyone = False,
     wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for the work in hand; 0 does not wait.")] = 600,
 ) -> None:  # fmt: skip
-    """Let workers stop claiming, and wait until what they have in hand is done.
+    """Let workers stop claiming, and wait.
+
+    It waits until what they have in hand is done.
 
     They go on living, and stay drained through restarts, until `worker resume`. Exit code 1 when something is still in
     hand after `--wait` seconds; nothing new is claimed then either.
 
-    Examples:
+    For example:
+
     - `audio-pipeline worker drain --host gpu-01`
 
     - `audio-pipeline worker drain --all --wait 60`
@@ -87,7 +92,10 @@ def drain(
 
 @app.command()
 def resume(ctx: typer.Context, worker: Worker = None, host: Host = None, *, everyone: Everyone = False) -> None:
-    """Let drained workers claim again. Say what was drained: `--all` does not undo a `--host` or a `--worker`."""
+    """Let drained workers claim again.
+
+    Say what was drained: `--all` does not undo a `--host` or a `--worker`.
+    """
     context: Context = ctx.obj
     key = _key(worker, host, everyone=everyone)
     with mapped_redis_errors():
@@ -109,7 +117,7 @@ def _named(key: str) -> str:
 
 
 def _key(worker: str | None, host: str | None, *, everyone: bool) -> str:
-    if [worker is not None, host is not None, everyone].count(True) != 1:
+    if "" in {worker, host} or [worker is not None, host is not None, everyone].count(True) != 1:
         raise typer.BadParameter("say one of --worker, --host, --all")
     return draining.ALL if everyone else draining.host_key(host) if host else draining.worker_key(str(worker))
 
