@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -79,13 +80,12 @@ def _older(text: str | None) -> timedelta | None:
     if text is None:
         return None
     units = {"m": "minutes", "h": "hours", "d": "days"}
-    try:
+    age = None
+    with suppress(KeyError, ValueError, IndexError, OverflowError):
         age = timedelta(**{units[text[-1]]: float(text[:-1])})
-        if age < timedelta(0):
-            raise ValueError
-        return age
-    except (KeyError, ValueError, IndexError, OverflowError):
-        raise typer.BadParameter(f"{text!r} is no age; for example 30m, 12h or 7d", param_hint="--older") from None
+    if age is None or age < timedelta(0):
+        raise typer.BadParameter(f"{text!r} is no age; for example 30m, 12h or 7d", param_hint="--older")
+    return age
 
 
 def _select(context: Context, wanted: Filter) -> Iterator[DeadLetter]:

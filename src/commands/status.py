@@ -68,10 +68,12 @@ def _only(context: Context, overview: Overview, batch_id: str | None) -> Overvie
         return overview
     overview.batches = [found for found in overview.batches if found.batch_id == batch_id]
     overview.in_flight = [job for job in overview.in_flight if job.batch_id == batch_id]
-    if not overview.batches and not overview.in_flight and "Postgres" not in overview.down:
+    if not overview.batches and not overview.in_flight and overview.down.keys().isdisjoint({"Redis", "Postgres"}):
         found = context.db.batch(batch_id)
-        state = f"is {found.state}" if found else "is unknown"
-        context.fail(f"batch {batch_id} {state}, so nothing of it is under way; see audio-pipeline batch show")
+        state = "unknown" if found is None else found.state
+        if state == "under way":
+            context.fail(f"batch {batch_id} is not complete, but Redis knows nothing of it; audio-pipeline reconcile")
+        context.fail(f"batch {batch_id} is {state}, so nothing of it is under way; see audio-pipeline batch show")
     return overview
 
 

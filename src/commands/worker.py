@@ -17,6 +17,7 @@ from job_queue import mapped_redis_errors
 from overview import InFlight, WorkerState, jobs_in_hand, living_workers
 
 POLL_S = 0.5
+NOBODY = "; no worker of it is alive now"
 
 app = typer.Typer(no_args_is_help=True, help="Workers: list, drain and resume them.")
 
@@ -87,7 +88,7 @@ def drain(
                 context.fail(f"still at work after {wait:.0f} s: {', '.join(busy)}; nothing new is claimed")
             shown.update(f"{len(busy)} at work, {ago(deadline - time.monotonic())} left: {', '.join(busy)}")
             time.sleep(POLL_S)
-    context.say(f"{_named(key)} {'is drained' if wait else 'claims nothing more'}")
+    context.say(f"{_named(key)} {'is drained' if wait else 'claims nothing more'}" + ("" if meant else NOBODY))
 
 
 @app.command()

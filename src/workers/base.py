@@ -61,6 +61,7 @@ class Worker(ABC):
         self.stopping = threading.Event()
         self.watchdog = Watchdog()
         self._hold_s = HOLD_S[0]
+        self._drained_by: str | None = None
         self._next_housekeeping = 0.0
         self._next_reap = 0.0
 
@@ -124,15 +125,25 @@ class Worker(ABC):
         self.watchdog.feed()
         self.heartbeat.check()
         self._housekeep()
-        asked = drained_by(self.redis, self.name)
-        if asked:
-            self.heartbeat.set("draining", f"drained by {asked}; audio-pipeline worker resume")
+        if self._drained():
             self.stopping.wait(IDLE_POLL_S)
         elif self.step():
             self._hold_s = HOLD_S[0]
         else:
             self.heartbeat.set(*self.idle_state())
             self.stopping.wait(IDLE_POLL_S)
+
+    def _drained(self) -> bool:
+        """Whether an operator wants nothing more to be claimed; what changes is logged."""
+        asked = drained_by(self.redis, self.name)
+        if asked and not self._drained_by:
+            event(log, logging.INFO, "drained: claiming nothing until resumed", by=asked)
+        if self._drained_by and not asked:
+            event(log, logging.INFO, "resumed: claiming again")
+        self._drained_by = asked
+        if asked:
+            self.heartbeat.set("draining", f"drained by {asked}; audio-pipeline worker resume")
+        return asked is not None
 
     def _housekeep(self) -> None:
         now = time.monotonic()
