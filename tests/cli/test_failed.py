@@ -1,71 +1,204 @@
-"""`audio-pipeline failed`: bulk retries that lose and double nothing."""
+"""`audio-pipeline failed`: dead letters are found, read, brought back and let go; none is lost or doubled."""
 
 from __future__ import annotations
 
+import hashlib
 import json
-import os
-import subprocess
-import sys
+import shutil
+import signal
 
 import pytest
 
-from tests.cli.conftest import ROOT, letter
+from tests.cli.conftest import FAILED, clip_letter, jobs, kept, letter
+from tests.workers.conftest import tar, tone
 from tests.workers.processes import wait_until
 
-FAILED = "queue:failed"
+STRANGE = b"[/b] no letter \xff"
+LATE = "2999-01-01T00:00:00+00:00"
 
 
-def test_letters_are_listed_shown_and_exported(cli, redis_db, tmp_path):
-    redis_db.rpush(FAILED, letter(1), letter(2, failed_at="2999-01-01T00:00:00+00:00"))
-    listed = json.loads(cli("failed", "list", "--json").stdout)
-    assert [entry["error"] for entry in listed] == [f"archives/b{n}.tar is damaged at member {n}" for n in (1, 2)]
-    shown = cli("failed", "show", listed[0]["id"]).stdout
-    assert "archives/b1.tar" in shown
-    assert "attempts: 1" in shown
-    assert [entry["id"] for entry in json.loads(cli("failed", "list", "--older", "1d", "--json").stdout)] == [
-        listed[0]["id"]
-    ]
-    assert cli("failed", "export", str(tmp_path / "out.jsonl")).returncode == 0
-    assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 2
-    assert cli("failed", "list").stdout.count("ArchiveError") == 0  # the table shows sentences
+def id_of(raw: bytes) -> str:
+    return hashlib.sha256(raw).hexdigest()[:10]
 
 
-def test_a_retry_asks_first_is_counted_and_recorded(cli, redis_db, actions):
-    redis_db.rpush(FAILED, letter(1), letter(2), letter(3, error="no room here at all", error_class="RetryableError"))
-    refused = cli("failed", "retry", "--all")
-    assert refused.returncode == 1
-    assert "--yes" in refused.stderr
-    assert "2 dead letters would be" in cli("failed", "retry", "--cause", "damaged", "--dry-run").stdout
-    assert redis_db.llen(FAILED) == 3
-    assert "2 dead letters brought back" in cli("failed", "retry", "--cause", "DAMAGED", "--yes").stdout
-    assert [json.loads(job)["batch_id"] for job in redis_db.lrange("queue:unpack", 0, -1)] == ["b1", "b2"]
-    assert actions() == [("failed retry", "cause=DAMAGED", 2)]
+def errors(redis_db):
+    return [json.loads(raw)["error"] for raw in redis_db.lrange(FAILED, 0, -1)]
 
 
-def test_dropped_letters_are_gone_and_no_filter_means_nothing(cli, redis_db, actions):
-    redis_db.rpush(FAILED, letter(1), letter(2))
-    assert cli("failed", "drop", "--yes").returncode == 2
-    assert cli("failed", "drop", "--batch", "b2", "--yes").returncode == 0
-    assert [json.loads(raw)["error"] for raw in redis_db.lrange(FAILED, 0, -1)] == [
-        "archives/b1.tar is damaged at member 1"
-    ]
-    assert actions() == [("failed drop", "batch=b2", 1)]
+@pytest.fixture
+def four(redis_db):
+    """Two archives and two clips."""
+    letters = [letter(1), letter(2, failed_at=LATE), clip_letter(3), clip_letter(4, "b4", error="Its Worker Died")]
+    redis_db.rpush(FAILED, *letters)
+    return letters
+
+
+def test_letters_are_listed_oldest_first_as_sentences(cli, redis_db, four):
+    redis_db.rpush(FAILED, STRANGE)
+    lines = cli("failed", "list").stdout.splitlines()
+    assert [line.split()[0] for line in lines[1:5]] == [id_of(raw) for raw in four]
+    assert lines[1].split() == [
+        id_of(four[0]), "2026-01-01", "00:00:00", "unpack", "b1", *"archives/b1.tar is damaged at member 1".split(),
+    ]  # fmt: skip
+    assert lines[3].endswith("gpu     b1     clip 3.mp3  clip 3.mp3 holds no audio" + " " * (len(lines[3]) - len(lines[3].rstrip())))
+    assert lines[5:] == ["1 entries are no dead letters of ours; look: redis-cli LRANGE queue:failed 0 -1"]
+    found = json.loads(cli("failed", "list", "--json").stdout)
+    assert found == [{"id": id_of(raw), **json.loads(raw)} for raw in four]
+
+
+def test_letters_are_chosen_by_id_cause_stage_batch_and_age(cli, four):
+    def chosen(*arguments: str) -> list[int]:
+        found = json.loads(cli("failed", "list", *arguments, "--json").stdout)
+        return [[id_of(raw) for raw in four].index(entry["id"]) for entry in found]
+
+    assert chosen(id_of(four[2]), id_of(four[0])) == [0, 2]
+    assert chosen("--cause", "worker DIED") == [3]
+    assert chosen("--cause", "archiveerror") == [0, 1]
+    assert chosen("--stage", "gpu") == [2, 3]
+    assert chosen("--batch", "b1") == [0, 2]
+    assert chosen("--older", "1d") == [0, 2, 3]
+    assert chosen("--older", "1d", "--stage", "unpack", "--batch", "b2") == []
+    assert cli("failed", "list", "--batch", "b9").stdout == "No dead letters.\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["list", "--older", "soon"], ["retry", "--older", "-1d"], ["drop", "--older", "1e99d"], ["list", "--older", ""],
+        ["retry", "--yes"], ["drop", "--yes"], ["drop", "--all", "--batch", "", "--yes"],
+        ["drop", "--stage", "gpu", "--cause", "", "--yes"], ["retry", "--stage", "transfer"], ["show"],
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_a_wrong_or_missing_choice_is_wrong_usage(cli, redis_db, four, arguments):
+    assert cli("failed", *arguments).returncode == 2
+    assert redis_db.llen(FAILED) == len(four)
+
+
+def test_a_letter_is_shown_with_its_raw_payload(cli, redis_db):
+    payload = json.dumps({"batch_id": "[/b]", "s3_key": ":100: [red]"})
+    binary = letter(3, payload_base64="AP8=")
+    redis_db.rpush(FAILED, letter(1, payload=payload), letter(2, payload="\x1b[31m\r\x00 é [/i]"), binary)
+    first, second, third = (entry["id"] for entry in json.loads(cli("failed", "list", "--json").stdout))
+    shown = cli("failed", "show", first).stdout.splitlines()
+    assert f"{'payload':15} {payload}" in shown
+    assert f"{'id':15} {first}" in shown
+    assert f"{'stage':15} unpack" in shown
+    assert f"{'cause':15} ArchiveError: … is damaged at member …" in shown
+    assert f"{'attempts':15} 1" in shown
+    assert rf"{'payload':15} \x1b[31m\r\x00 é [/i]" in cli("failed", "show", second).stdout.splitlines()
+    assert f"{'payload_base64':15} AP8=" in cli("failed", "show", third).stdout
+    assert "[/b]" in cli("failed", "list").stdout
+
+
+def test_an_id_that_no_letter_has_is_a_sentence_and_changes_nothing(cli, redis_db, four, actions):
+    shown = cli("failed", "show", "0123456789")
+    assert shown.returncode == 1
+    assert shown.stderr == "no dead letter has the id 0123456789; audio-pipeline failed list shows them\n"
+    for verb, past in (("retry", "brought back"), ("drop", "dropped")):
+        done = cli("failed", verb, id_of(four[0]), "0123456789", "--yes")
+        assert done.returncode == 1
+        assert done.stderr == f"no dead letter has the id 0123456789; nothing was {past}\n"
+    assert redis_db.llen(FAILED) == len(four)
+    assert actions() == []
+
+
+def test_a_retry_says_how_many_and_asks_first(cli, redis_db, four, actions):
+    before = kept(redis_db)
+    alone = cli("failed", "retry", "--stage", "unpack")
+    assert alone.returncode == 1
+    assert alone.stderr.startswith("Retry 2 dead letters (stage=unpack)? Nothing is changed")
+    assert "--yes" in alone.stderr
+    dry = cli("failed", "retry", "--stage", "unpack", "--dry-run")
+    assert (dry.returncode, dry.stdout) == (0, "2 dead letters would be brought back\n")
+    no = cli("failed", "retry", "--stage", "unpack", answer="n")
+    assert no.returncode == 1
+    assert "Retry 2 dead letters (stage=unpack)? [y/N]" in no.stdout
+    assert no.stderr == "Nothing is changed.\n"
+    assert kept(redis_db) == before
+    assert actions() == []
+    yes = cli("failed", "retry", "--stage", "unpack", answer="y")
+    assert yes.returncode == 0, yes.stderr
+    assert "2 dead letters brought back" in yes.stdout
+    assert [job["batch_id"] for job in jobs(redis_db)] == ["b1", "b2"]
+    assert redis_db.lrange(FAILED, 0, -1) == four[2:]
+    assert actions() == [("failed retry", "stage=unpack", 2)]
+
+
+def test_one_letter_is_brought_back_as_it_was(cli, redis_db, four):
+    done = cli("failed", "retry", id_of(four[1]), "--yes")
+    assert (done.returncode, done.stdout) == (0, "1 dead letters brought back\n")
+    assert redis_db.lrange("queue:unpack", 0, -1) == [json.loads(four[1])["payload"].encode()]
+    assert redis_db.lrange(FAILED, 0, -1) == [four[0], *four[2:]]
+    assert cli("failed", "retry", "--cause", "nothing like it", "--yes").stdout == (
+        "No dead letters are cause=nothing like it.\n"
+    )
+
+
+def test_letters_are_dropped_and_entries_that_are_none_stay(cli, redis_db, four, actions):
+    redis_db.lpush(FAILED, STRANGE)
+    assert cli("failed", "drop", "--cause", "DIED", "--dry-run").stdout == "1 dead letters would be dropped\n"
+    assert cli("failed", "drop", "--cause", "DIED", answer="n").returncode == 1
+    assert redis_db.llen(FAILED) == 5
+    assert cli("failed", "drop", "--cause", "DIED", "--yes").stdout == "1 dead letters dropped\n"
+    assert cli("failed", "drop", "--all", "--yes").stdout == "3 dead letters dropped\n"
+    assert redis_db.lrange(FAILED, 0, -1) == [STRANGE]
+    assert actions() == [("failed drop", "cause=DIED", 1), ("failed drop", "all", 3)]
+    assert "0 dead letters" not in cli("failed", "retry", "--all", "--yes").stdout
+    assert redis_db.lrange(FAILED, 0, -1) == [STRANGE]
+
+
+def test_letters_are_exported_whole_and_stay(cli, redis_db, four, tmp_path):
+    file = tmp_path / "out.jsonl"
+    done = cli("failed", "export", str(file), "--stage", "gpu")
+    assert (done.returncode, done.stdout) == (0, f"2 dead letters written to {file}\n")
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    assert lines == [{"id": id_of(raw), **json.loads(raw)} for raw in four[2:]]
+    cli("failed", "export", str(file), "--id", id_of(four[0]))
+    assert [json.loads(line)["id"] for line in file.read_text().splitlines()] == [id_of(four[0])]
+    assert redis_db.llen(FAILED) == 4
+    nowhere = cli("failed", "export", str(tmp_path / "none" / "out.jsonl"))
+    assert nowhere.returncode == 1
+    assert "cannot be written (No such file or directory)" in nowhere.stderr
+
+
+def test_a_clip_comes_back_from_where_it_is_parked_when_its_scratch_is_gone(
+    cli, redis_db, worker, put_archive, store, settings
+):
+    batch = put_archive(tar({"good.wav": tone(), "broken.mp3": b"no audio at all"}))
+    unpack = worker("unpack")
+    unpack.wait_for("batch unpacked")
+    unpack.send(signal.SIGTERM)
+    assert unpack.exit_code() == 0
+    shutil.rmtree(settings.scratch_root / batch)
+    redis_db.delete("queue:transcribe")
+    redis_db.rpush(FAILED, clip_letter(7, "elsewhere"))
+    assert cli("failed", "retry", "--all", "--yes").stdout == "2 dead letters brought back\n"
+    broken, elsewhere = jobs(redis_db, "queue:transcribe")
+    assert (broken["batch_id"], broken["original_filename"]) == (batch, "broken.mp3")
+    assert store.stored_size(broken["opus_s3_key"]) == len(b"no audio at all")
+    assert elsewhere == {**json.loads(json.loads(clip_letter(7, "elsewhere"))["payload"]),
+                         "opus_s3_key": "failed/elsewhere/00007.opus"}  # fmt: skip
+    assert redis_db.smembers(f"batch:{batch}:pending") == {b"good.wav", b"broken.mp3"}
+    assert redis_db.get(f"batch:{batch}:failed") == b"0"
 
 
 @pytest.mark.parametrize("struck_at", [1, 5_000])
-def test_a_kill_in_the_middle_of_a_bulk_retry_loses_and_doubles_none(settings_env, redis_db, struck_at):
+def test_a_kill_in_the_middle_of_a_bulk_retry_loses_and_doubles_none(begin, cli, redis_db, actions, query, struck_at):
     letters = 10_000
     redis_db.rpush(FAILED, *(letter(number) for number in range(letters)))
-    env = {"PATH": os.environ["PATH"], **settings_env}
-    command = [sys.executable, str(ROOT / "src/cli.py"), "failed", "retry", "--all", "--yes"]
-    running = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    running = begin("failed", "retry", "--all", "--yes")
     wait_until(lambda: redis_db.llen("queue:unpack") >= struck_at, "the retry to be under way")
     running.kill()
     running.wait()
-    waiting = [json.loads(job)["batch_id"] for job in redis_db.lrange("queue:unpack", 0, -1)]
+    waiting = [job["batch_id"] for job in jobs(redis_db)]
     left = [json.loads(json.loads(raw)["payload"])["batch_id"] for raw in redis_db.lrange(FAILED, 0, -1)]
     assert left
     assert sorted(waiting + left) == sorted(f"b{number}" for number in range(letters))
-    subprocess.run(command, env=env, check=True, capture_output=True)
-    waiting = [json.loads(job)["batch_id"] for job in redis_db.lrange("queue:unpack", 0, -1)]
-    assert sorted(waiting) == sorted(f"b{number}" for number in range(letters))
+    assert query("SELECT action, subject, affected, details FROM operator_actions") == [
+        ("failed retry", "all", None, {"planned": letters})
+    ]
+    assert cli("failed", "retry", "--all", "--yes").returncode == 0
+    assert sorted(job["batch_id"] for job in jobs(redis_db)) == sorted(f"b{number}" for number in range(letters))
+    assert redis_db.llen(FAILED) == 0
+    assert actions() == [("failed retry", "all", len(left))]

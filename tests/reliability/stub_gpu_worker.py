@@ -2,7 +2,7 @@
 
     cd src && PYTHONPATH=.:.. python -m tests.reliability.stub_gpu_worker
 
-With STUB_WAITS_FOR=/path it holds each clip until that file is there. What the stubs "hear" is the pitch of the clip's
+With STUB_WAITS_FOR=/path it holds each clip until that file is there, with STUB_TAKES_S for so many seconds. What the stubs "hear" is the pitch of the clip's
 tone, so a result that lands in another clip's row is noticed.
 """
 
@@ -52,6 +52,7 @@ class StubTranscriber:
         gate = os.environ.get("STUB_WAITS_FOR")
         while gate and not Path(gate).exists():
             threading.Event().wait(0.05)
+        threading.Event().wait(float(os.environ.get("STUB_TAKES_S", "0")))
         seconds, text = len(samples) / RATE, spoken(hertz(samples))
         if not text:
             return Transcript(

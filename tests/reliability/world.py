@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -32,6 +32,18 @@ MODULES = {
 }
 # What may stand in Redis when nothing is left to do.
 LASTING = {"hosts:seen", "lease:reap", "lease:reconcile", "pipeline:memory", "transfer:taken", FAILED}
+# Postgres itself notes each completion, in the order in which they were committed: which run of unpack had begun last,
+# and how many clips had no outcome then. A worker's log line may be missing (killed) and its time tells no order.
+COMPLETIONS = """
+    CREATE TABLE completions (id bigint GENERATED ALWAYS AS IDENTITY, batch_id text, run integer, pending integer);
+    CREATE FUNCTION note_completion() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN
+        INSERT INTO completions (batch_id, run, pending) SELECT NEW.batch_id, NEW.unpack_run, count(*)
+        FROM audio_files WHERE batch_id = NEW.batch_id AND status = 'pending';
+        RETURN NULL;
+    END $$;
+    CREATE TRIGGER note_completion AFTER UPDATE OF completed_at ON batches FOR EACH ROW
+    WHEN (OLD.completed_at IS NULL AND NEW.completed_at IS NOT NULL) EXECUTE FUNCTION note_completion();
+"""
 
 
 class WorkerProcess:
@@ -95,6 +107,7 @@ class World:
         self.root = root
         self.services = services
         self.database = services.make_database(f"reliability_{secrets.token_hex(4)}")
+        self.query(COMPLETIONS)
         self.bucket = f"reliability-{secrets.token_hex(4)}"
         services.make_bucket(self.bucket)
         self.redis = redis.Redis(
@@ -127,7 +140,7 @@ class World:
         try:
             with connection, connection.cursor() as cursor:
                 cursor.execute(sql, arguments)
-                return cursor.fetchall()
+                return cursor.fetchall() if cursor.description else []
         finally:
             connection.close()
 
@@ -165,8 +178,13 @@ class World:
         self.services.drop_bucket(self.bucket)
         self.services.drop_database(self.database.name)
 
-    def accounts(self, clips_by_batch: Mapping[str, int | Sequence[int]]) -> Accounts:
-        """Hold the database, S3, Redis, scratch and the logs against what was put in."""
+    def accounts(
+        self, clips_by_batch: Mapping[str, int | Sequence[int]], *, again: Collection[str] = ()
+    ) -> Accounts:
+        """Hold the database, S3, Redis and scratch against what was put in.
+
+        Batches in `again` were begun anew by an operator: they may have completed more than once, but not in one run.
+        """
         numbers = {batch: range(clips) if isinstance(clips, int) else clips for batch, clips in clips_by_batch.items()}
         found = Accounts(clips=sum(map(len, numbers.values())))
         for batch_id, clips in numbers.items():
@@ -176,7 +194,7 @@ class World:
         left = [str(path.relative_to(self.root)) for path in (*self.scratch.iterdir(), *self.root.glob("staging-*/*"))]
         if left:
             found.problems.append(f"left on disk: {left[:5]}")
-        self._completions(numbers, found)
+        self._completions(numbers, again, found)
         return found
 
     def _batch(self, batch_id: str, clips: Sequence[int], found: Accounts) -> None:
@@ -243,11 +261,13 @@ class World:
         if named != wanted:
             found.problems.append(f"dead letters: missing {wanted - named}, too many {named - wanted}")
 
-    def _completions(self, clips_by_batch: Mapping[str, Sequence[int]], found: Accounts) -> None:
-        """A completion is logged by the one worker whose UPDATE recorded it; killed in between, it may go unsaid."""
-        lines = [line for log in self.logs.glob("gpu-*.log") for line in log.read_text("utf-8", "replace").splitlines()]
+    def _completions(self, clips_by_batch: Mapping[str, Sequence[int]], again: Collection[str], found: Accounts) -> None:
+        """Each run of unpack that led to an end was completed once, when every clip had its outcome."""
         for batch_id in clips_by_batch:
-            times = sum("batch complete " in line and f"batch={batch_id} " in line for line in lines)
-            if times > 1:
-                found.doubled += times - 1
-                found.problems.append(f"{batch_id} completed {times} times")
+            noted = self.query("SELECT run, pending FROM completions WHERE batch_id = %s ORDER BY id", batch_id)
+            runs = [run for run, _ in noted]
+            if len(runs) > (len(set(runs)) if batch_id in again else 1):
+                found.doubled += 1
+                found.problems.append(f"{batch_id} completed {len(runs)} times, in runs {runs}")
+            if any(pending for _, pending in noted):
+                found.problems.append(f"{batch_id} completed with clips that had no outcome (run, clips): {noted}")
