@@ -24,12 +24,10 @@ from job_queue import (
     Claim,
     JobQueue,
     batch_key,
-    counts_field,
     mapped_redis_errors,
     script,
 )
 from payloads import TranscribeJob, UnpackJob
-from queue_snapshot import StandingJob
 
 KEYS = ("total", "processed", "failed", "s3_key", "pending", "run", "given_up")
 
@@ -91,24 +89,23 @@ class Batches:
         queue.forget(claim)
         return cast("Literal['ok', 'exists', 'lost']", answer.decode())
 
-    def restart(self, job: UnpackJob, stale: Sequence[StandingJob]) -> None:
-        """Forget the batch's keys and the `stale` jobs of its clips, and let its archive be unpacked again."""
-        self._forget(job.batch_id, stale, job.to_json())
+    def restart(self, job: UnpackJob, *, letters: bool = False) -> int:
+        """Forget the batch's keys and jobs, and let its archive be unpacked again -> how many jobs are gone.
 
-    def cancel(self, batch_id: str, stale: Sequence[StandingJob]) -> None:
-        """Forget the batch's keys and all its jobs; a worker that holds one finds that it is no longer its own."""
-        self._forget(batch_id, stale, b"")
+        A worker that holds one finds that it is no longer its own. With `letters` the batch's dead letters go as well:
+        each of their clips gets a result or a new letter.
+        """
+        return self._forget(job.batch_id, job.to_json(), letters=letters)
 
-    def _forget(self, batch_id: str, stale: Sequence[StandingJob], unpack_payload: bytes) -> None:
-        lists = sorted({standing.key for standing in stale if standing.key != DELAYED})
-        keys = [UNPACK, FINISHING, DELAYED, ATTEMPTS, INTERRUPTIONS]
-        keys += [*(batch_key(batch_id, what) for what in KEYS), *lists]
-        arguments: list[Any] = [batch_id, unpack_payload, len(KEYS)]
-        for standing in stale:
-            arguments += [0 if standing.key == DELAYED else lists.index(standing.key) + 1, standing.member]
-            arguments.append(counts_field(standing.queue, standing.payload))
+    def cancel(self, batch_id: str) -> int:
+        """Forget the batch's keys and jobs -> how many jobs are gone. Its dead letters stay."""
+        return self._forget(batch_id, b"", letters=False)
+
+    def _forget(self, batch_id: str, unpack_payload: bytes, *, letters: bool) -> int:
+        keys = [UNPACK, FINISHING, DELAYED, ATTEMPTS, INTERRUPTIONS, FAILED]
+        keys += [batch_key(batch_id, what) for what in KEYS]
         with mapped_redis_errors():
-            self._restart(keys=keys, args=arguments)
+            return int(self._restart(keys=keys, args=[batch_id, unpack_payload, "1" if letters else ""]))
 
     def progress(self, batch_ids: Sequence[str]) -> list[Progress | None]:
         """How far each batch is, at one moment; None for one that is not under way."""
@@ -133,6 +130,10 @@ class Batches:
         with mapped_redis_errors():
             members = cast("set[bytes]", self._client.smembers(FINISHING))
         return sorted(member.decode() for member in members)
+
+    def is_finishing(self, batch_id: str) -> bool:
+        with mapped_redis_errors():
+            return bool(self._client.sismember(FINISHING, batch_id))
 
     def clear(self, batch_id: str) -> bool:
         """Remove a finished batch's keys; True for the one caller who did it.

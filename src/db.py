@@ -6,7 +6,7 @@ connection, opened when first used and opened again after it broke; each method 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -92,6 +92,8 @@ class Database:
         """Note that a run of unpack begins -> its number, which `record_unpacked` asks for.
 
         The newest run alone may record: one that was paused, taken for dead and overtaken must not reset a batch.
+        Raises PermanentError when the batch was cancelled: a worker that claimed its job just before must not take it
+        up again; only an operator does.
         """
         with self._transaction() as cursor:
             cursor.execute(
@@ -99,12 +101,18 @@ class Database:
                 INSERT INTO batches (batch_id, s3_key, original_filename, transferred_at, unpack_run, unpack_began_at)
                 VALUES (%s, %s, %s, %s, 1, now())
                 ON CONFLICT (batch_id) DO UPDATE
-                SET unpack_run = batches.unpack_run + 1, unpack_began_at = now(), cancelled_at = NULL
+                SET unpack_run = batches.unpack_run + 1, unpack_began_at = now()
+                WHERE batches.cancelled_at IS NULL
                 RETURNING unpack_run
                 """,
                 (job.batch_id, job.s3_key, job.original_filename, time_or_none(job.transferred_at)),
             )
-            return int(one_row(cursor)[0])
+            found = cursor.fetchone()
+        if found is None:
+            raise PermanentError(
+                f"batch {job.batch_id} was cancelled; audio-pipeline batch requeue {job.batch_id} takes it up again"
+            )
+        return int(found[0])
 
     def record_unpacked(
         self,
@@ -237,9 +245,16 @@ class Database:
                 (storable(error), batch_id, original_filename),
             )
 
-    def finish_batch(self, batch_id: str) -> FinishedBatch | None:
-        """Record the batch's completion; None when it was recorded before. The counts come from its clips."""
+    def finish_batch(self, batch_id: str, is_finishing: Callable[[str], bool] = lambda _: True) -> FinishedBatch | None:
+        """Record the batch's completion; None when it was recorded before. The counts come from its clips.
+
+        `is_finishing` is asked while the batch's row is locked, as it is while an operator requeues or cancels the
+        batch: what a worker knew before may be of a run that they have ended since.
+        """
         with self._transaction() as cursor:
+            cursor.execute("SELECT 1 FROM batches WHERE batch_id = %s FOR UPDATE", (batch_id,))
+            if not is_finishing(batch_id):
+                return None
             cursor.execute(
                 f"""
                 UPDATE batches b SET completed_at = now(), processed = n.processed, failed = n.failed

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -148,10 +149,12 @@ class DatabaseOverview(Database):
             )
             return {key for (key,) in cursor.fetchall()}
 
-    def reopen_batch(self, batch_id: str, *, everything: bool) -> None:
+    @contextmanager
+    def reopened_batch(self, batch_id: str, *, everything: bool) -> Iterator[None]:
         """Let the batch count as not complete; with `everything`, let its clips count as not done.
 
-        Clips that had been given up are to be tried again.
+        Clips that had been given up are to be tried again. The batch's row is locked until the block has ended: what it
+        does in Redis and a worker's completion of the batch come one after the other (see `finish_batch`).
         """
         with self._transaction() as cursor:
             cursor.execute(
@@ -159,12 +162,16 @@ class DatabaseOverview(Database):
             )
             if everything:
                 cursor.execute("UPDATE audio_files SET status = 'pending' WHERE batch_id = %s", (batch_id,))
+            yield
 
-    def cancel_batch(self, batch_id: str) -> None:
+    @contextmanager
+    def cancelled_batch(self, batch_id: str) -> Iterator[bool]:
+        """Mark the batch as cancelled -> False when it is complete. Its row is locked as by `reopened_batch`."""
         with self._transaction() as cursor:
             cursor.execute(
                 "UPDATE batches SET cancelled_at = now() WHERE batch_id = %s AND completed_at IS NULL", (batch_id,)
             )
+            yield cursor.rowcount == 1
 
 
 _PACE = """

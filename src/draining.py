@@ -26,7 +26,7 @@ def worker_key(worker: str) -> str:
 def drained_by(client: redis.Redis, worker: WorkerName) -> str | None:
     """Who wants this worker to claim nothing, or None."""
     with mapped_redis_errors():
-        answers = cast("list[bytes | None]", client.mget(ALL, host_key(worker.host), worker_key(str(worker))))
+        answers = cast("list[bytes | None]", client.mget(worker.drain_keys))
     return next((answer.decode("utf-8", "replace") for answer in answers if answer is not None), None)
 
 

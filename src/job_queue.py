@@ -65,6 +65,11 @@ class WorkerName:
     def heartbeat_key(self) -> str:
         return f"worker:{self}"
 
+    @property
+    def drain_keys(self) -> tuple[str, str, str]:
+        """While one of them is there, this worker claims nothing; see `draining.py`."""
+        return ("drain:all", f"drain:host:{self.host}", f"drain:worker:{self}")
+
 
 @dataclass(frozen=True)
 class Claim:
@@ -113,7 +118,8 @@ class JobQueue:
         """Take the first job of the first queue that has one; None when all are empty.
 
         With `only`, the head of the first queue is taken if it still is that payload. A worker without a heartbeat
-        (it was stopped for too long, or Redis lost its memory) gets nothing until its next one.
+        (it was stopped for too long, or Redis lost its memory) gets nothing until its next one; a drained worker gets
+        nothing until it is resumed.
         """
         if self._uncertain:
             self._give_back_unknown(queues)
@@ -121,7 +127,8 @@ class JobQueue:
         keys = [key for queue in queues for key in (queue, self.inflight_key(queue))]
         held = sum(claim.queue in queues for claim in self._held)
         self._uncertain = True
-        found = self._run("claim", [self.worker.heartbeat_key, ATTEMPTS, INTERRUPTIONS, *keys], [only, held])
+        common = [self.worker.heartbeat_key, ATTEMPTS, INTERRUPTIONS, *self.worker.drain_keys]
+        found = self._run("claim", [*common, *keys], [only, held])
         if found == b"unknown":
             self._give_back_unknown(queues)
             self._uncertain = False
@@ -172,6 +179,11 @@ class JobQueue:
     def hand_back_all(self) -> int:
         """Hand back whatever this process holds, for a stop that cannot wait."""
         return sum(self.hand_back(claim) for claim in list(self._held))
+
+    def owns(self, claim: Claim) -> bool:
+        """Whether the job is still in our hands."""
+        with mapped_redis_errors():
+            return self.client.lpos(self.inflight_key(claim.queue), cast("str", claim.payload)) is not None
 
     def forget(self, claim: Claim) -> None:
         """The job was settled by another script (`start_batch`)."""

@@ -68,7 +68,7 @@ class LostHosts:
         batches = self._db.unfinished_batches(host)
         jobs = standing_jobs(self._client)
         for batch in batches:
-            self._batches.restart(batch, [job for job in jobs if job.batch_id == batch.batch_id and not job.in_flight])
+            self._batches.restart(batch)
         gone = {batch.batch_id for batch in batches}
         queue = f"queue:transcribe:{host}"
         self._bury_jobs(host, [job for job in jobs if job.queue == queue and job.batch_id not in gone])

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from s3_utils import ObjectStore
 
 SILENT_S = 90.0  # a host heard of longer ago is shown as silent
-_VARIABLE = re.compile(r"'[^']*'|\"[^\"]*\"|\S*[/\\]\S*|[0-9][0-9a-f.,:-]*")
+_VARIABLE = re.compile(r"'[^']*'|\"[^\"]*\"|\S*[/\\]\S*|\b[0-9][0-9a-f.,:-]*")
 
 Found = TypeVar("Found")
 

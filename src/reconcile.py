@@ -70,10 +70,8 @@ class Reconciler:
         return [restart for restart in self._look(archives=archives) if restart.job.batch_id in first]
 
     def apply(self, restarts: Iterable[Restart]) -> None:
-        jobs = standing_jobs(self._client)
         for restart in restarts:
-            stale = [job for job in jobs if job.batch_id == restart.job.batch_id and not job.in_flight]
-            self._batches.restart(restart.job, stale)
+            self._batches.restart(restart.job)
 
     def archives_without_batch(self) -> list[UnpackJob]:
         """Archives in S3 that Postgres has never heard of and that wait in no queue."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from datetime import datetime, timedelta
 from typing import Annotated
 
@@ -16,8 +15,6 @@ from db_overview import BatchState, ClipState
 from errors import PermanentError
 from payloads import UnpackJob
 from queue_snapshot import standing_jobs
-
-QUIET_S = 0.5  # what a worker began before a batch was cancelled has shown itself after so long
 
 app = typer.Typer(no_args_is_help=True, help="Batches: list, show, requeue and cancel them.")
 
@@ -97,7 +94,8 @@ def requeue(
 ) -> None:
     """Do what is missing of a batch.
 
-    Its archive is unpacked again, and its clips without results are done. Takes a cancelled batch up again, too.
+    Its archive is unpacked again, and its clips without results are done. Takes a cancelled batch up again, too. The
+    batch's dead letters go: each of their clips gets a result, or a new letter.
 
     Labels that reviewers have given stay, with `--everything` too.
 
@@ -114,9 +112,8 @@ def requeue(
     what = "all its clips" if everything else "its clips without results"
     context.confirm(f"Unpack {batch_id} again and do {what} ({count})?", yes=yes)
     with context.change("batch requeue", batch_id, count, {"everything": everything}) as change:
-        context.db.reopen_batch(batch_id, everything=everything)
-        stale = [found for found in standing_jobs(context.redis) if found.batch_id == batch_id and not found.in_flight]
-        Batches(context.redis).restart(job, stale)
+        with context.db.reopened_batch(batch_id, everything=everything):
+            Batches(context.redis).restart(job, letters=True)
         change.affected = count
     context.say(f"{batch_id} stands in queue:unpack again")
 
@@ -136,24 +133,12 @@ def cancel(ctx: typer.Context, batch_id: BatchId, *, yes: Yes = False) -> None:
     todo = batch.total - batch.done - batch.failed
     context.confirm(f"Cancel {batch_id}, with {todo} clips to do?", yes=yes)
     with context.change("batch cancel", batch_id, todo) as change:
-        removed = _remove_jobs(context, batch_id)
+        with context.db.cancelled_batch(batch_id) as in_time:
+            if not in_time:  # it was completed while the question stood
+                context.fail(f"batch {batch_id} is complete; there is nothing to cancel")
+            removed = Batches(context.redis).cancel(batch_id)
         change.affected = todo
     context.say(f"{batch_id} is cancelled; {removed} jobs removed")
-
-
-def _remove_jobs(context: Context, batch_id: str) -> int:
-    """Remove the batch's jobs, and those that workers make of what they had in hand -> how many."""
-    batches, removed = Batches(context.redis), 0
-    while True:
-        context.db.cancel_batch(batch_id)  # each time: a run of unpack may have begun since the last
-        stale = [found for found in standing_jobs(context.redis) if found.batch_id == batch_id]
-        batches.cancel(batch_id, stale)
-        removed += len(stale)
-        time.sleep(QUIET_S)
-        if not batches.under_way(batch_id) and not any(
-            found.batch_id == batch_id for found in standing_jobs(context.redis)
-        ):
-            return removed
 
 
 def _batch(context: Context, batch_id: str) -> BatchState:

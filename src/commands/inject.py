@@ -122,6 +122,11 @@ def _check_unpack(awaited: set[str | None], context: Context, payload: bytes) ->
     job = parse_unpack_job(payload)
     if job.batch_id in awaited or Batches(context.redis).under_way(job.batch_id):
         raise PayloadError(f"batch {job.batch_id} is under way; see audio-pipeline batch show {job.batch_id}")
+    batch = context.db.batch(job.batch_id)
+    if batch and batch.cancelled_at:
+        raise PayloadError(
+            f"batch {job.batch_id} was cancelled; audio-pipeline batch requeue {job.batch_id} takes it up again"
+        )
     context.s3.size(job.s3_key)
     awaited.add(job.batch_id)
     return f"batch {job.batch_id} from {job.s3_key}"

@@ -159,7 +159,8 @@ def _verdict(overview: Overview) -> list[RenderableType]:
     lines: list[RenderableType] = []
     if overview.activity:
         pace, batches = overview.activity.audio_hours_per_hour, overview.activity.batches_open
-        lines.append(Text(f"{pace:.1f} hours of audio per hour lately; {batches} batches not complete"))
+        open_ = "1 batch is" if batches == 1 else f"{batches:,} batches are"
+        lines.append(Text(f"{pace:.1f} hours of audio per hour lately; {open_} not complete"))
     lines += [Text(f"! {reason}", "red") for reason in overview.needs_a_person]
     if not overview.needs_a_person:
         lines.append(Text("Nothing needs a person.", "green"))

@@ -210,7 +210,7 @@ class GpuWorker(JobWorker):
         The keys go first, by one script for one worker alone. Scratch goes after them and only while the batch has not
         begun anew; if this worker dies between the two, unpack sweeps the directory.
         """
-        finished = self.db.finish_batch(batch_id)
+        finished = self.db.finish_batch(batch_id, self.batches.is_finishing)
         if finished:
             event(
                 log, logging.INFO, "batch complete",

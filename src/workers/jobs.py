@@ -114,14 +114,16 @@ class JobWorker(Worker):
     def _give_up(self, claim: Claim, error: PipelineError) -> None:
         clip = self.clip_of(claim)
         try:
-            parked = self.on_given_up(claim, clip, error)
+            # A job that was taken from us (its batch was cancelled or begun anew, and its file is gone) did not fail.
+            parked = self.on_given_up(claim, clip, error) if self.queue.owns(claim) else None
         except OperatorError:
             raise
         except Exception:  # a letter without its clip is worth more than worker after worker that dies of this job
             log.exception("a job that is given up could not be recorded or parked; please report it with these lines")
             parked = None
         letter = dead_letters.write(claim, error, worker=self.name, clip=clip, parked=parked)
-        self._settle(claim, clip, letter)
+        if self._settle(claim, clip, letter) == "lost":
+            return
         event(
             log,
             logging.ERROR,
