@@ -1,6 +1,6 @@
 """How long `audio-pipeline status` takes when the queues and the tables are full.
 
-    PYTHONPATH=src:. python -m tests.cli.status_at_size [--jobs 100000] [--rows 1000000]
+    PYTHONPATH=src:. python -m bench.status_at_size [--jobs 100000] [--rows 1000000]
 
 The baseline is the same command on an empty pipeline, on the same machine in the same run: what is above it is what
 the amount costs. Services are real ones, started here.
@@ -23,7 +23,7 @@ import redis
 
 from local.services import Services
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 RUNS = 9
 BATCH_CLIPS = 400
 LETTERS = 2_000
