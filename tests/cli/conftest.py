@@ -18,6 +18,7 @@ import pytest
 import redis
 
 from tests.workers.conftest import put_archive, query, store, worker  # noqa: F401 -- fixtures
+from tests.workers.processes import wait_until
 from tests.workers.programs import STUB_GPU, Program
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -80,6 +81,32 @@ def begin(cli_env: dict[str, str]) -> Iterator[Callable[..., subprocess.Popen[st
             stack.callback(process.communicate)
             stack.callback(process.kill)
             return process
+
+        yield start
+
+
+@pytest.fixture
+def begin_asking(cli_env: dict[str, str], tmp_path: Path) -> Iterator[Callable[..., Callable[[str], str]]]:
+    """Start the program at a terminal and wait until it asks -> a function that answers, and returns what it said."""
+    with ExitStack() as stack:
+
+        def start(*arguments: str) -> Callable[[str], str]:
+            master, slave = pty.openpty()
+            stack.callback(os.close, master)
+            log = tmp_path / "asking.log"
+            with log.open("wb") as file:
+                process = subprocess.Popen([*CLI, *arguments], env=cli_env, stdin=slave, stdout=file, stderr=file)
+            os.close(slave)
+            stack.callback(process.wait)
+            stack.callback(process.kill)
+            wait_until(lambda: "[y/N]" in log.read_text() or process.poll() is not None, "the question")
+
+            def answer(word: str) -> str:
+                os.write(master, f"{word}\n".encode())
+                assert process.wait(60) == 0, log.read_text()
+                return log.read_text()
+
+            return answer
 
         yield start
 

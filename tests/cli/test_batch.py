@@ -1,82 +1,211 @@
-"""`audio-pipeline batch | inject | reconcile | expire`: repairs while workers work."""
+"""`audio-pipeline batch`: where an archive's clips are, and how a batch is done again or given up while workers work."""
 
 from __future__ import annotations
 
 import json
+import signal
 
 import pytest
 
-from tests.reliability.tones import clip_name, write_archive
+from tests.cli.conftest import ago, clip_letter, jobs, kept
+from tests.workers.conftest import tar, tone
 from tests.workers.processes import wait_until
 
-CLIPS = (0, 1, 2, 39)
+CLIPS = {"a [1].wav": tone(hertz=440), "b.wav": tone(hertz=500), "c.wav": tone(hertz=600)}
+ARCHIVE = tar({**CLIPS, "broken.mp3": b"no audio at all", "notes.txt": b"words"})
 
 
-@pytest.fixture
-def archive(tmp_path):
-    write_archive(tmp_path / "a.tar", CLIPS)
-    return (tmp_path / "a.tar").read_bytes()
-
-
-def state(cli, batch_id):
+def shown(cli, batch_id):
     return json.loads(cli("batch", "show", batch_id, "--json").stdout)
 
 
-def test_a_batch_is_shown_cancelled_taken_up_again_and_completes_once(cli, worker, put_archive, archive, actions, redis_db):
-    put_archive(archive, "b1")
-    worker("unpack").wait_for("batch unpacked")
-    found = state(cli, "b1")
-    assert {clip["clip"]: clip["status"] for clip in found["clips"]} == {
-        clip_name(number): "failed" if number == 39 else "pending" for number in CLIPS
+def states(found):
+    return {clip["clip"]: (clip["status"], clip["job"]) for clip in found["clips"]}
+
+
+@pytest.fixture
+def unpacked(worker, put_archive):
+    """Unpack an archive and stop the worker -> the batch id."""
+
+    def run(batch_id="b1", content=ARCHIVE):
+        put_archive(content, batch_id)
+        process = worker("unpack")
+        process.wait_for("batch unpacked")
+        process.send(signal.SIGTERM)
+        assert process.exit_code() == 0
+        return batch_id
+
+    return run
+
+
+def test_batches_are_listed_newest_first(cli, add):
+    assert cli("batch", "list").stdout == "No batches.\n"
+    add("batches", batch_id="oldest", s3_key="k", created_at=ago(50))
+    add("batches", batch_id="given-up", s3_key="k", created_at=ago(40), unpacked_at=ago(30), cancelled_at=ago(20))
+    add("batches", batch_id="over", s3_key="k", original_filename="monday [1].tar", created_at=ago(30), total=2,
+        transferred_at=ago(90), unpack_began_at=ago(60), unpacked_at=ago(50), completed_at=ago(10))  # fmt: skip
+    add("batches", batch_id="newest", s3_key="k", created_at=ago(20), unpacked_at=ago(10), total=3)
+    for clip, status in (("a", "done"), ("b", "no_speech"), ("c", "failed")):
+        add("audio_files", batch_id="newest", original_filename=clip, status=status)
+
+    lines = cli("batch", "list").stdout.splitlines()
+    assert [line.split() for line in lines] == [
+        ["BATCH", "ARCHIVE", "STATE", "CLIPS", "DONE", "FAILED", "TOOK"],
+        ["newest", "under", "way", "3", "2", "1", "–"],
+        ["over", "monday", "[1].tar", "complete", "2", "0", "0", "80", "s"],
+        ["given-up", "cancelled", "0", "0", "0", "–"],
+        ["oldest", "not", "unpacked", "0", "0", "0", "–"],
+    ]
+
+    def named(*arguments):
+        return [(batch["batch_id"], batch["state"]) for batch in json.loads(cli("batch", "list", *arguments).stdout)]
+
+    assert named("--json", "--open") == [("newest", "under way"), ("oldest", "not unpacked")]
+    assert named("--json", "--limit", "2") == [("newest", "under way"), ("over", "complete")]
+    assert cli("batch", "list", "--limit", "0").returncode == 2
+
+
+def test_a_batch_is_shown_with_every_clip_its_place_and_its_times(cli, unpacked, redis_db, query):
+    unpacked()
+    [first, second, third] = redis_db.lrange("queue:transcribe", 0, -1)
+    redis_db.lrem("queue:transcribe", 1, second)
+    redis_db.zadd("queue:delayed", {b"queue:transcribe\nnonce\n" + second: 9e9})
+    redis_db.lrem("queue:transcribe", 1, third)
+    redis_db.lpush("inflight:queue:transcribe:gpu-01:7:n", third)
+    query("UPDATE audio_files SET status = 'done', processed_at = now() + interval '60 s', transcribe_s = 4, "
+          "classify_s = 1.5, duration_s = 9 WHERE original_filename = 'a [1].wav' RETURNING 1")  # fmt: skip
+    redis_db.lrem("queue:transcribe", 1, first)
+
+    found = shown(cli, "b1")
+    assert states(found) == {
+        "a [1].wav": ("done", None),
+        "b.wav": ("pending", "queue:delayed"),
+        "c.wav": ("pending", "in hand"),
+        "broken.mp3": ("failed", None),
     }
-    assert cli("batch", "cancel", "b1", "--yes").returncode == 0
-    assert redis_db.keys("batch:*") == []
-    assert redis_db.llen("queue:transcribe") == 0
-    assert cli("reconcile", "--dry-run").stdout.startswith("0 batches")
-    assert cli("batch", "requeue", "b1", "--yes").returncode == 0
-    wait_until(lambda: redis_db.llen("queue:transcribe") == 3, "the clips' jobs to be back")
-    assert not state(cli, "b1")["cancelled_at"]
-    assert [action[:2] for action in actions()] == [("batch cancel", "b1"), ("batch requeue", "b1")]
+    assert (found["state"], found["total"], found["done"], found["failed"]) == ("under way", 4, 1, 1)
+    assert (found["unpack_host"], found["s3_key"]) == ("test-host", "archives/b1.tar")
+    assert found["unpack_began_at"] < found["unpacked_at"]
+    assert found["skipped_members"] == [{"name": "notes.txt", "reason": "not audio by its name"}]
+
+    lines = cli("batch", "show", "b1").stdout.splitlines()
+    assert lines[0] == "b1: under way; 1 of 4 clips done, 1 failed"
+    assert "skipped      notes.txt: not audio by its name" in lines
+    assert any(line.startswith("unpacked  ") and " on test-host, after – of waiting and " in line for line in lines)
+    rows = {line.split()[1]: " ".join(line.split()[2:]) for line in lines if line.split()[0].isdigit()}
+    assert rows["a"].startswith("[1].wav done 9.0 s ")
+    assert rows["a"].endswith(" s 4.0 s 1.5 s")
+    waited = int(rows["a"].removeprefix("[1].wav done 9.0 s ").split()[0])
+    assert 50 <= waited <= 56, "a minute from unpacking to the results, less the 5.5 s of work"
+    assert rows["b.wav"] == "queue:delayed 0.5 s"
+    assert rows["c.wav"] == "in hand 0.5 s"
+    assert rows["broken.mp3"].startswith("failed 'broken.mp3' cannot be read as audio")
 
 
-def test_an_unknown_batch_is_a_sentence(cli):
-    done = cli("batch", "show", "nothing")
-    assert (done.returncode, done.stderr.strip()) == (
-        1,
-        "Postgres knows no batch nothing; see audio-pipeline batch list",
-    )
+def test_a_batch_that_is_unknown_or_waits_to_be_unpacked_is_a_sentence(cli, put_archive):
+    for verb in ("show", "requeue", "cancel"):
+        done = cli("batch", verb, "nothing")
+        assert done.returncode == 1
+        assert done.stderr == "Postgres knows no batch nothing; audio-pipeline batch list shows those it knows\n"
+    put_archive(ARCHIVE, "b1")
+    done = cli("batch", "show", "b1")
+    assert done.returncode == 1
+    assert done.stderr == "batch b1 waits to be unpacked; Postgres knows it when a worker has begun with it\n"
 
 
-def test_an_injected_archive_is_checked_first(cli, store, archive, redis_db, actions):
-    missing = cli("inject", "unpack", "archives/none.tar")
-    assert missing.returncode == 1
-    assert "not pushed: S3 has no object archives/none.tar" in missing.stderr
-    store.client.put_object(Bucket=store.bucket, Key="archives/test-001.tar", Body=archive)
-    assert "would push to queue:unpack" in cli("inject", "unpack", "archives/test-001.tar", "--dry-run").stdout
+def test_a_requeue_does_what_is_missing_and_everything_only_when_asked(cli, unpacked, worker, redis_db, query, actions):
+    unpacked()
+    query("UPDATE audio_files SET status = 'done' WHERE original_filename = 'b.wav' RETURNING 1")
+    [first, _, third] = redis_db.lrange("queue:transcribe", 0, -1)
+    redis_db.lrem("queue:transcribe", 1, third)
+    redis_db.zadd("queue:delayed", {b"queue:transcribe\nnonce\n" + third: 9e9})
+    redis_db.rpush("queue:transcribe", b'{"batch_id": "other"}')
+
+    before = kept(redis_db)
+    assert cli("batch", "requeue", "b1").returncode == 1
+    asked = cli("batch", "requeue", "b1", answer="n")
+    assert "Unpack b1 again and do its clips without results (3)? [y/N]" in asked.stdout
+    assert kept(redis_db) == before
+
+    for _ in range(2):  # asked twice, it is unpacked once
+        assert cli("batch", "requeue", "b1", "--yes").stdout == "b1 stands in queue:unpack again\n"
+    assert jobs(redis_db) == [{"batch_id": "b1", "s3_key": "archives/b1.tar"}]
+    assert jobs(redis_db, "queue:transcribe") == [{"batch_id": "other"}]
+    assert redis_db.keys("batch*") == []
+    assert redis_db.zcard("queue:delayed") == 0
+
+    process = worker("unpack")
+    process.wait_for("batch unpacked")
+    assert [job["original_filename"] for job in jobs(redis_db, "queue:transcribe")[1:]] == ["a [1].wav", "c.wav"]
+    assert json.loads(first)["original_filename"] == "a [1].wav"
+
+    asked = cli("batch", "requeue", "b1", "--everything", answer="y")
+    assert "Unpack b1 again and do all its clips (4)? [y/N]" in asked.stdout
+    assert asked.returncode == 0, asked.stderr
+    wait_until(lambda: process.text.count("batch unpacked") == 2, "the archive to be unpacked again")
+    assert [job["original_filename"] for job in jobs(redis_db, "queue:transcribe")[1:]] == list(CLIPS)
+    assert actions() == [("batch requeue", "b1", 3), ("batch requeue", "b1", 3), ("batch requeue", "b1", 4)]
+
+
+def test_a_batch_whose_archive_is_gone_or_never_was_cannot_be_requeued(cli, add, put, redis_db, actions):
+    add("batches", batch_id="lost", s3_key="archives/lost.tar")
+    add("batches", batch_id="manual")
+    put("archives/other.tar")
+    lost, manual = (cli("batch", "requeue", batch, "--yes") for batch in ("lost", "manual"))
+    assert (lost.returncode, manual.returncode) == (1, 1)
+    assert "S3 has no object archives/lost.tar" in lost.stderr
+    assert lost.stderr.endswith("bring the archive back, or inject its clips\n")
+    assert manual.stderr == "batch manual has no archive: its clips were injected one by one; inject them again\n"
+    assert redis_db.keys() == []
+    assert actions() == []
+
+
+def test_a_complete_batch_cannot_be_cancelled(cli, add, redis_db, actions, query):
+    add("batches", batch_id="b1", s3_key="k", unpacked_at=ago(9), completed_at=ago(1))
+    redis_db.rpush("queue:failed", clip_letter(1))
+    done = cli("batch", "cancel", "b1", "--yes")
+    assert done.returncode == 1
+    assert done.stderr == "batch b1 is complete; there is nothing to cancel\n"
+    assert query("SELECT cancelled_at FROM batches") == [(None,)]
+    assert actions() == []
+
+
+def test_a_batch_is_given_up_with_all_its_jobs_and_taken_up_again_where_it_stopped(
+    cli, unpacked, worker, gpu, redis_db, query, tmp_path, actions, settings
+):
+    gate = tmp_path / "gate"
+    unpacked()
+    other = b'{"batch_id": "other", "opus_path": "/x"}'
+    [*_, third] = redis_db.lrange("queue:transcribe", 0, -1)
+    redis_db.lrem("queue:transcribe", 1, third)
+    redis_db.zadd("queue:delayed", {b"queue:transcribe\nnonce\n" + third: 9e9, b"queue:transcribe\nn\n" + other: 9e9})
+    stub = gpu(STUB_WAITS_FOR=str(gate))
+    wait_until(lambda: redis_db.keys("inflight:*"), "a clip to be in hand")
+
+    asked = cli("batch", "cancel", "b1", answer="n")
+    assert "Cancel b1, with 3 clips to do? [y/N]" in asked.stdout
+    assert redis_db.get("batch:b1:total") == b"4"
+    done = cli("batch", "cancel", "b1", "--yes")
+    assert (done.returncode, done.stdout) == (0, "b1 is cancelled; 3 jobs removed\n"), done.stderr
+    assert redis_db.keys("batch*") == redis_db.keys("inflight:*") == redis_db.keys("queue:transcribe*") == []
+    assert redis_db.zrange("queue:delayed", 0, -1) == [b"queue:transcribe\nn\n" + other]
+
+    gate.touch()
+    stub.wait_for("job is not in our hands any more")
+    found = shown(cli, "b1")
+    assert found["state"] == "cancelled"
+    assert states(found)["a [1].wav"] == ("done", None), "what was done keeps its results"
+    assert any(line.startswith("cancelled  ") for line in cli("batch", "show", "b1").stdout.splitlines())
+    assert cli("reconcile", "--yes").stdout == "Redis agrees with Postgres\n"
+    unpack = worker("unpack")
+    unpack.wait_for("ready")
     assert redis_db.llen("queue:unpack") == 0
-    assert cli("inject", "s3").returncode == 0
-    assert json.loads(redis_db.lindex("queue:unpack", 0))["batch_id"] == "test-001"
-    assert "0 jobs pushed" in cli("inject", "s3").stdout
-    assert actions() == [("inject s3", "queue:unpack", 1)]
 
-
-def test_an_injected_clip_must_lie_on_this_hosts_scratch(cli, settings, redis_db):
-    outside = cli("inject", "transcribe", "/etc/passwd")
-    assert outside.returncode == 1
-    assert "not pushed" in outside.stderr
-    clip = settings.scratch_root / "b1" / "a.opus"
-    clip.parent.mkdir()
-    clip.write_bytes(b"x")
-    assert cli("inject", "transcribe", str(clip), "--audio-id", "7").returncode == 0
-    assert json.loads(redis_db.lindex("queue:transcribe:test-host", 0))["audio_id"] == 7
-
-
-def test_old_archives_of_complete_batches_expire_and_no_others(cli, store, query):
-    for name in ("done", "open"):
-        store.client.put_object(Bucket=store.bucket, Key=f"archives/{name}.tar", Body=b"x")
-    query(
-        "INSERT INTO batches (batch_id, s3_key, completed_at) VALUES ('done', 'archives/done.tar', now()) RETURNING 1"
-    )
-    query("INSERT INTO batches (batch_id, s3_key) VALUES ('open', 'archives/open.tar') RETURNING 1")
-    assert "0 archives deleted" in cli("expire", "--days", "1", "--yes").stdout
-    assert sorted(store.keys("archives/")) == ["archives/done.tar", "archives/open.tar"]
+    assert cli("batch", "requeue", "b1", "--yes").returncode == 0
+    stub.wait_for("batch complete")
+    assert query("SELECT cancelled_at, completed_at IS NOT NULL, total, processed, failed FROM batches") == [
+        (None, True, 4, 3, 1)
+    ]
+    assert stub.text.count("clip done") == 3, "the first clip was not done again"
+    wait_until(lambda: not list(settings.scratch_root.iterdir()), "the batch's scratch to go")
+    assert actions() == [("batch cancel", "b1", 3), ("batch requeue", "b1", 3)]
