@@ -164,7 +164,7 @@ def jobs(client: redis.Redis, queue: str = "queue:unpack") -> list[dict[str, Any
     return [json.loads(payload) for payload in found]
 
 
-def kept(client: redis.Redis) -> dict[bytes, bytes]:
+def kept(client: redis.Redis) -> dict[bytes, Any]:
     """All that Redis holds, to compare with later."""
     keys: Any = client.keys()
     return {key: client.dump(key) for key in keys}

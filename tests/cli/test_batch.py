@@ -1,4 +1,4 @@
-"""`audio-pipeline batch`: where an archive's clips are, and how a batch is done again or given up while workers work."""
+"""`audio-pipeline batch`: where clips are, and how a batch is done again or given up while workers work."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def states(found):
 def unpacked(worker, put_archive):
     """Unpack an archive and stop the worker -> the batch id."""
 
-    def run(batch_id="b1", content=ARCHIVE):
-        put_archive(content, batch_id)
+    def run() -> str:
+        put_archive(ARCHIVE, "b1")
         process = worker("unpack")
         process.wait_for("batch unpacked")
         process.send(signal.SIGTERM)
         assert process.exit_code() == 0
-        return batch_id
+        return "b1"
 
     return run
 
@@ -57,7 +57,7 @@ def test_batches_are_listed_newest_first(cli, add):
         ["oldest", "not", "unpacked", "0", "0", "0", "–"],
     ]
 
-    def named(*arguments):
+    def named(*arguments: str) -> list[tuple[str, str]]:
         return [(batch["batch_id"], batch["state"]) for batch in json.loads(cli("batch", "list", *arguments).stdout)]
 
     assert named("--json", "--open") == [("newest", "under way"), ("oldest", "not unpacked")]
@@ -170,7 +170,7 @@ def test_a_complete_batch_cannot_be_cancelled(cli, add, redis_db, actions, query
     assert actions() == []
 
 
-def test_a_batch_is_given_up_with_all_its_jobs_and_taken_up_again_where_it_stopped(
+def test_a_batch_is_given_up_with_all_its_jobs_and_taken_up_again_where_it_stopped(  # noqa: PLR0917 -- fixtures
     cli, unpacked, worker, gpu, redis_db, query, tmp_path, actions, settings
 ):
     gate = tmp_path / "gate"

@@ -37,10 +37,9 @@ def test_letters_are_listed_oldest_first_as_sentences(cli, redis_db, four):
     redis_db.rpush(FAILED, STRANGE)
     lines = cli("failed", "list").stdout.splitlines()
     assert [line.split()[0] for line in lines[1:5]] == [id_of(raw) for raw in four]
-    assert lines[1].split() == [
-        id_of(four[0]), "2026-01-01", "00:00:00", "unpack", "b1", *"archives/b1.tar is damaged at member 1".split(),
-    ]  # fmt: skip
-    assert lines[3].split()[3:] == ["gpu", "b1", *"clip 3.mp3 clip 3.mp3 holds no audio".split()]
+    assert lines[1].split()[1:5] == ["2026-01-01", "00:00:00", "unpack", "b1"]
+    assert lines[1].rstrip().endswith("  archives/b1.tar is damaged at member 1")
+    assert lines[3].split()[3:] == ["gpu", "b1", "clip", "3.mp3", "clip", "3.mp3", "holds", "no", "audio"]
     assert lines[5:] == ["1 entries are no dead letters of ours; look: redis-cli LRANGE queue:failed 0 -1"]
     found = json.loads(cli("failed", "list", "--json").stdout)
     assert found == [{"id": id_of(raw), **json.loads(raw)} for raw in four]
@@ -131,7 +130,8 @@ def test_one_letter_is_brought_back_as_it_was(cli, redis_db, four):
     )
 
 
-def test_letters_are_dropped_and_entries_that_are_none_stay(cli, redis_db, four, actions):
+@pytest.mark.usefixtures("four")
+def test_letters_are_dropped_and_entries_that_are_none_stay(cli, redis_db, actions):
     redis_db.lpush(FAILED, STRANGE)
     assert cli("failed", "drop", "--cause", "DIED", "--dry-run").stdout == "1 dead letters would be dropped\n"
     assert cli("failed", "drop", "--cause", "DIED", answer="n").returncode == 1

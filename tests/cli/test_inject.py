@@ -37,11 +37,11 @@ def archive(name: str, **more: str) -> dict[str, str]:
 def test_an_archive_gets_its_job(cli, put, redis_db, actions):
     put("archives/monday.tar")
     dry = cli("inject", "unpack", "archives/monday.tar", "--dry-run")
-    assert (dry.returncode, dry.stdout) == (
-        0,
-        "would be pushed to queue:unpack: batch monday from archives/monday.tar\n"
-        "1 jobs would be pushed to queue:unpack\n",
-    )
+    assert dry.returncode == 0
+    assert dry.stdout.splitlines() == [
+        "would be pushed to queue:unpack: batch monday from archives/monday.tar",
+        "1 jobs would be pushed to queue:unpack",
+    ]
     assert redis_db.keys() == []
     assert cli("inject", "unpack", "archives/monday.tar").stdout == "1 jobs pushed to queue:unpack\n"
     assert cli("inject", "unpack", "archives/monday.tar", "--batch-id", "again").returncode == 0
@@ -84,7 +84,7 @@ def test_one_bad_archive_keeps_all_back_and_is_named_by_its_number(cli, put, lin
     assert actions() == []
 
 
-def test_a_clip_of_this_host_gets_its_job(cli, clip, redis_db, settings, actions):
+def test_a_clip_of_this_host_gets_its_job(cli, clip, redis_db, actions):
     dry = cli("inject", "transcribe", str(clip), "--dry-run")
     assert f"would be pushed to queue:transcribe:test-host: {clip} of batch b1" in dry.stdout
     assert redis_db.keys() == []
@@ -99,7 +99,7 @@ def test_a_clip_of_this_host_gets_its_job(cli, clip, redis_db, settings, actions
     assert actions() == [("inject transcribe", "queue:transcribe:test-host", 1)] * 2
 
 
-def test_many_clips_come_from_a_file_and_one_bad_one_keeps_all_back(cli, clip, lines, redis_db, settings, put):
+def test_many_clips_come_from_a_file_and_one_bad_one_keeps_all_back(cli, clip, lines, redis_db, put):
     good = {"opus_path": str(clip)}
     parked = {"opus_path": str(clip.with_name("gone.opus")), "opus_s3_key": put("failed/b1/00001.mp3")}
     for bad, why in (

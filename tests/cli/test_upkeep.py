@@ -37,10 +37,13 @@ def forgotten(add, put, redis_db):
     redis_db.rpush("queue:failed", letter(1, payload=json.dumps({"batch_id": "given-up", "s3_key": "k"})))
 
 
-def test_what_is_not_on_its_way_is_brought_back_once(cli, redis_db, forgotten, actions):
+@pytest.mark.usefixtures("forgotten")
+def test_what_is_not_on_its_way_is_brought_back_once(cli, redis_db, actions):
     found = [
-        "forgotten: Redis knows nothing of it", "lost-job: 1 of its clips have no job", "new: its archive never got a job",
-    ]  # fmt: skip
+        "forgotten: Redis knows nothing of it",
+        "lost-job: 1 of its clips have no job",
+        "new: its archive never got a job",
+    ]
     before = kept(redis_db)
     dry = cli("reconcile", "--dry-run")
     assert dry.returncode == 0
@@ -66,7 +69,7 @@ def test_what_is_not_on_its_way_is_brought_back_once(cli, redis_db, forgotten, a
     assert actions() == [("reconcile", "batches", 3)]
 
 
-def test_old_archives_of_complete_batches_are_deleted_and_no_others(cli, add, put, store, query, actions):
+def test_old_archives_of_complete_batches_are_deleted_and_no_others(cli, add, put, store, actions):
     for name, columns in {
         "over": {"completed_at": ago(5)},
         "over-too": {"completed_at": ago(5)},
@@ -107,7 +110,8 @@ def test_an_archive_whose_batch_is_requeued_while_the_question_stands_stays(begi
     assert list(store.keys("")) == ["archives/a.tar"]
 
 
-def test_a_batch_that_finds_its_way_while_the_question_stands_is_left_alone(begin_asking, redis_db, forgotten):
+@pytest.mark.usefixtures("forgotten")
+def test_a_batch_that_finds_its_way_while_the_question_stands_is_left_alone(begin_asking, redis_db):
     answer = begin_asking("reconcile")
     redis_db.rpush("queue:transcribe", json.dumps({"batch_id": "lost-job", "original_filename": "b.mp3"}))
     assert "2 batches were brought back" in answer("y")

@@ -34,7 +34,7 @@ def patient(settings_env: dict[str, str], tmp_path: Path) -> Iterator[Callable[.
 
 def name_of(redis_db, program):
     wait_until(lambda: heartbeat_key(redis_db, program), "the worker's heartbeat")
-    return heartbeat_key(redis_db, program).decode().removeprefix("worker:")
+    return (heartbeat_key(redis_db, program) or b"").decode().removeprefix("worker:")
 
 
 def shows(redis_db, program, state):
