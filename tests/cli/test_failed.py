@@ -130,12 +130,11 @@ def test_one_letter_is_brought_back_as_it_was(cli, redis_db, four):
     )
 
 
-@pytest.mark.usefixtures("four")
-def test_letters_are_dropped_and_entries_that_are_none_stay(cli, redis_db, actions):
+def test_letters_are_dropped_and_entries_that_are_none_stay(cli, redis_db, four, actions):
     redis_db.lpush(FAILED, STRANGE)
     assert cli("failed", "drop", "--cause", "DIED", "--dry-run").stdout == "1 dead letters would be dropped\n"
     assert cli("failed", "drop", "--cause", "DIED", answer="n").returncode == 1
-    assert redis_db.llen(FAILED) == 5
+    assert redis_db.lrange(FAILED, 0, -1) == [STRANGE, *four]
     assert cli("failed", "drop", "--cause", "DIED", "--yes").stdout == "1 dead letters dropped\n"
     assert cli("failed", "drop", "--all", "--yes").stdout == "3 dead letters dropped\n"
     assert redis_db.lrange(FAILED, 0, -1) == [STRANGE]

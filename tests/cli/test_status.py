@@ -31,9 +31,9 @@ def heartbeat(redis_db: redis.Redis, worker: str, **more: object) -> None:
 
 
 @pytest.fixture
-def busy(redis_db, add):
+def busy(redis_db, add, put):
     """A batch under way: 2 of its 6 clips done, one failed, one in hand, one waits here and one on gpu-01; and more."""
-    add("batches", batch_id="b1", s3_key="k", unpacked_at=ago(600), unpack_host="gpu-01", total=6)
+    add("batches", batch_id="b1", s3_key=put("archives/b1.tar"), unpacked_at=ago(600), unpack_host="gpu-01", total=6)
     for name, value in (("total", 6), ("processed", 2), ("failed", 1)):
         redis_db.set(f"batch:b1:{name}", value)
     redis_db.sadd("batch:b1:pending", "c", "d [1]", "e")
