@@ -187,7 +187,7 @@ def test_a_letter_of_an_earlier_run_takes_no_failure_off_a_batch_that_counts_non
     """The clip failed, the batch began anew (its host was lost), and the clip went well in the new run."""
     begin(queue, ["a.mp3", "b.mp3"], run="1")
     give_up(queue, take(queue))
-    Batches(redis_db).restart(ARCHIVE, [])
+    Batches(redis_db).restart(ARCHIVE)
     redis_db.delete(UNPACK, OWN)
     begin(queue, ["a.mp3", "b.mp3"], run="2")
     assert do(queue, "a.mp3") == "ok"

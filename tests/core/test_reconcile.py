@@ -13,7 +13,7 @@ import redis
 
 from config import Settings
 from dead_letters import DeadLetter, DeadLetters
-from job_queue import UNPACK
+from job_queue import UNPACK, ClipRef
 from payloads import parse_unpack_job
 from reconcile import MEMORY, Reconciler
 from tests.core.standing_batches import Site
@@ -146,7 +146,9 @@ def test_keys_that_are_gone_while_jobs_still_stand_bring_no_clip_back_twice(site
     assert site.client.hlen("queue:attempts") == 0
     site.unpack("begun", ["a.mp3", "b.mp3", "c.mp3"])
     assert site.client.llen("queue:transcribe:host-1") == 3
-    assert site.client.llen(in_flight[0].inflight_key(in_flight[1].queue)) == 1, "that worker still works on it"
+    worker, claim = in_flight
+    assert worker.settle(claim, clip=ClipRef("begun", "b.mp3")) == "lost", "its clip has a new job, which will count"
+    assert site.batches.pending("begun") == {"a.mp3", "b.mp3", "c.mp3"}
 
 
 def test_an_archive_that_was_given_up_is_left_to_a_person_and_is_no_less_so_after_a_retry(site, reconciler, settings):

@@ -9,7 +9,18 @@ from typing import Any, Literal, cast
 
 import redis
 
-from job_queue import ATTEMPTS, DELAYED, FAILED, FINISHING, INTERRUPTIONS, UNPACK, ClipRef, WorkerName, counts_field
+from job_queue import (
+    ATTEMPTS,
+    DELAYED,
+    FAILED,
+    FINISHING,
+    INFLIGHT_KEY,
+    INTERRUPTIONS,
+    UNPACK,
+    ClipRef,
+    WorkerName,
+    counts_field,
+)
 
 
 @dataclass
@@ -152,9 +163,11 @@ class QueueModel:
         self.finishing.discard(batch_id)
         self.batches.pop(batch_id, None)
         removed = 0
-        for queue in [key for key in self.lists if key.startswith("queue:") and key != FAILED]:
-            stale = [payload for payload in self.lists[queue] if about.get(payload) == batch_id]
-            self.lists[queue] = [payload for payload in self.lists[queue] if about.get(payload) != batch_id]
+        for key in [key for key in self.lists if key != FAILED]:
+            stale = [payload for payload in self.lists[key] if about.get(payload) == batch_id]
+            self.lists[key] = [payload for payload in self.lists[key] if about.get(payload) != batch_id]
+            in_flight = INFLIGHT_KEY.fullmatch(key)
+            queue = in_flight[1] if in_flight else key
             for payload in stale:
                 self._forget_counts(queue, payload)
             removed += len(stale)

@@ -2,8 +2,8 @@
 
     cd src && PYTHONPATH=.:.. python -m tests.reliability.stub_gpu_worker
 
-With STUB_WAITS_FOR=/path it holds each clip until that file is there, with STUB_TAKES_S for so many seconds. What the stubs "hear" is the pitch of the clip's
-tone, so a result that lands in another clip's row is noticed.
+With STUB_WAITS_FOR=/path it holds each clip until that file is there, with STUB_TAKES_S for so many seconds. What the
+stubs "hear" is the pitch of the clip's tone, so a result that lands in another clip's row is noticed.
 """
 
 from __future__ import annotations

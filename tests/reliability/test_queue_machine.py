@@ -188,11 +188,11 @@ class QueueMachine(QueueWorld, RuleBasedStateMachine):
 
     @rule(batch_id=st.sampled_from(BATCHES))
     def a_batch_is_restarted(self, batch_id: str) -> None:
-        """As after the loss of its host; jobs in flight stay where they are."""
-        stale = [job for job in standing_jobs(self.client) if job.batch_id == batch_id and not job.in_flight]
-        self.batches.restart(unpack_job(batch_id), stale)
+        """As after the loss of its host, or by an operator; jobs in flight go, too."""
         about = {payload: batch_of(whose) for payload, whose in self.about.items()} | {BY_HAND[2]: "b1"}
-        self.jobs += 1 - self.model.restart(batch_id, unpack_job(batch_id).to_json(), about)
+        removed = self.model.restart(batch_id, unpack_job(batch_id).to_json(), about)
+        assert self.batches.restart(unpack_job(batch_id)) == removed
+        self.jobs += 1 - removed
 
     # Dead letters.
 

@@ -178,9 +178,7 @@ class World:
         self.services.drop_bucket(self.bucket)
         self.services.drop_database(self.database.name)
 
-    def accounts(
-        self, clips_by_batch: Mapping[str, int | Sequence[int]], *, again: Collection[str] = ()
-    ) -> Accounts:
+    def accounts(self, clips_by_batch: Mapping[str, int | Sequence[int]], *, again: Collection[str] = ()) -> Accounts:
         """Hold the database, S3, Redis and scratch against what was put in.
 
         Batches in `again` were begun anew by an operator: they may have completed more than once, but not in one run.
@@ -261,7 +259,9 @@ class World:
         if named != wanted:
             found.problems.append(f"dead letters: missing {wanted - named}, too many {named - wanted}")
 
-    def _completions(self, clips_by_batch: Mapping[str, Sequence[int]], again: Collection[str], found: Accounts) -> None:
+    def _completions(
+        self, clips_by_batch: Mapping[str, Sequence[int]], again: Collection[str], found: Accounts
+    ) -> None:
         """Each run of unpack that led to an end was completed once, when every clip had its outcome."""
         for batch_id in clips_by_batch:
             noted = self.query("SELECT run, pending FROM completions WHERE batch_id = %s ORDER BY id", batch_id)
