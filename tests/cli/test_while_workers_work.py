@@ -164,9 +164,15 @@ def pause(seconds: float) -> None:
 
 @contextmanager
 def at_work(
-    root: Path, services: Services, batches: int, clips: Sequence[int] = FEW, seed: int = SEED
+    root: Path,
+    services: Services,
+    batches: int,
+    clips: Sequence[int] = FEW,
+    *,
+    clip_s: float = 0.03,
+    seed: int = SEED,
 ) -> Iterator[Scene]:
-    world = World(root, services, ttl_s=TTL_S, STUB_TAKES_S="0.03")
+    world = World(root, services, ttl_s=TTL_S, STUB_TAKES_S=str(clip_s))
     scene = Scene(world, [f"b{number}" for number in range(batches)], clips, seed)
     try:
         scene.begin()
@@ -189,11 +195,19 @@ def begun(scene: Scene, batch_id: str) -> None:
     until(lambda: scene.row(batch_id)[0], f"{batch_id} to be begun")
 
 
+def at(scene: Scene, batch_id: str, moment: str, command: Command) -> tuple[int, str]:
+    scene.wait_for(batch_id, moment)
+    return command.go()
+
+
 def requeue(scene: Scene, batch_id: str, moment: str, *options: str) -> None:
     begun(scene, batch_id)
     command = Command(scene.world, "batch", "requeue", batch_id, *options)
-    scene.wait_for(batch_id, moment)
-    code, said = command.go()
+    assert_requeued(batch_id, at(scene, batch_id, moment, command))
+
+
+def assert_requeued(batch_id: str, answer: tuple[int, str]) -> None:
+    code, said = answer
     assert (code, f"{batch_id} stands in queue:unpack again" in said) == (0, True), said
 
 
@@ -202,8 +216,14 @@ def test_batches_requeued_at_any_moment_complete_once_per_run(services, tmp_path
 
         def operator(batch_id: str) -> None:
             rng = scene.rng(batch_id)
-            for moment in rng.sample(sorted(scene.moments(batch_id)), k=2):
-                requeue(scene, batch_id, moment, *rng.choice([(), ("--everything",)]))
+            begun(scene, batch_id)
+            # All stand at their questions before the first is answered, so that the others miss no moment after it.
+            commands = {
+                moment: Command(scene.world, "batch", "requeue", batch_id, *rng.choice([(), ("--everything",)]))
+                for moment in rng.sample(sorted(scene.moments(batch_id)), k=2)
+            }
+            for moment, command in commands.items():
+                assert_requeued(batch_id, at(scene, batch_id, moment, command))
 
         at_once(*(lambda batch_id=batch_id: operator(batch_id) for batch_id in scene.batches))
         scene.rest()
@@ -221,14 +241,17 @@ def results(scene: Scene, batch_id: str) -> dict[str, Any]:
     )
 
 
-def cancelled(scene: Scene, batch_id: str, moment: str) -> bool:
-    """Cancel the batch -> whether that was in time."""
-    begun(scene, batch_id)
-    command = Command(scene.world, "batch", "cancel", batch_id)
-    scene.wait_for(batch_id, moment)
-    code, said = command.go()
+def in_time(batch_id: str, answer: tuple[int, str]) -> bool:
+    """Whether the cancel came before the batch was complete."""
+    code, said = answer
     assert (f"{batch_id} is cancelled" if code == 0 else "is complete; there is nothing to cancel") in said, said
     return code == 0
+
+
+def cancelled(scene: Scene, batch_id: str, moment: str) -> bool:
+    begun(scene, batch_id)
+    command = Command(scene.world, "batch", "cancel", batch_id)
+    return in_time(batch_id, at(scene, batch_id, moment, command))
 
 
 def assert_nothing_is_left(scene: Scene, batch_id: str) -> None:
@@ -248,29 +271,34 @@ def traces(scene: Scene, batch_id: str) -> list[object]:
 
 
 def test_batches_cancelled_at_any_moment_leave_nothing_and_complete_once_when_taken_up_again(services, tmp_path):
-    in_time: list[str] = []
+    struck: list[str] = []
     kept: list[tuple[str, dict[str, Any]]] = []
-    with at_work(tmp_path, services, 3) as scene:
+    with at_work(tmp_path, services, 3, clip_s=0.1) as scene:
 
         def operator(batch_id: str) -> None:
-            rng = scene.rng(batch_id)
-            moments = sorted(scene.moments(batch_id).keys() - {"it is complete"})
-            for moment in rng.sample(moments, k=2):
-                if cancelled(scene, batch_id, moment):
-                    in_time.append(moment)
-                    assert_nothing_is_left(scene, batch_id)
-                    before = results(scene, batch_id)
-                    requeue(scene, batch_id, "whenever")
-                    kept.append((batch_id, before))
-                else:
-                    assert scene.row(batch_id) == (True, True, False)
+            moments = scene.moments(batch_id).keys() - {"it is complete"}
+            cancelled_now = cancelled(scene, batch_id, "whenever")
+            for moment in scene.rng(batch_id).sample(sorted(moments), k=2):
+                if not cancelled_now:
+                    break  # it was complete before
+                struck.append(moment)
+                assert_nothing_is_left(scene, batch_id)
+                kept.append((batch_id, results(scene, batch_id)))
+                again = Command(scene.world, "batch", "requeue", batch_id)
+                command = Command(scene.world, "batch", "cancel", batch_id)
+                assert_requeued(batch_id, again.go())
+                cancelled_now = in_time(batch_id, at(scene, batch_id, moment, command))
+            if cancelled_now:
+                assert_nothing_is_left(scene, batch_id)
+                kept.append((batch_id, results(scene, batch_id)))
+                requeue(scene, batch_id, "whenever")
 
         at_once(*(lambda batch_id=batch_id: operator(batch_id) for batch_id in scene.batches[:2]))
         scene.rest()
         scene.assert_good()
         for batch_id, before in kept:
             assert before.items() <= results(scene, batch_id).items(), "what had results was done again"
-    assert len(in_time) >= 2
+    assert struck
 
 
 def test_failed_jobs_brought_back_in_a_loop_are_neither_lost_nor_doubled(services, tmp_path):
@@ -306,7 +334,7 @@ def in_hand(scene: Scene, host: str = "*") -> list[bytes]:
 
 def test_a_drain_returns_when_nothing_is_in_hand_and_nothing_is_claimed_until_it_is_lifted(services, tmp_path):
     drained_with_work = 0
-    with at_work(tmp_path, services, 3) as scene:
+    with at_work(tmp_path, services, 3, clip_s=0.2) as scene:
         rng = scene.rng("drain")
         wait_until(lambda: scene.world.redis.llen(TRANSCRIBE) > 20, "clips to flow")
         for everyone in (True, False, True):
@@ -369,7 +397,7 @@ class Operators:
 @pytest.mark.thorough
 @pytest.mark.parametrize("seed", range(SEED, SEED + 3))
 def test_all_commands_at_random_while_workers_work(services, tmp_path, seed):
-    with at_work(tmp_path, services, 10, MANY, seed) as scene:
+    with at_work(tmp_path, services, 10, MANY, seed=seed) as scene:
         Operators(scene).work()
         scene.rest()
         scene.assert_good(again=scene.batches)
