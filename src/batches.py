@@ -8,7 +8,7 @@ answer that one worker got, drives the finish; so a worker that dies between the
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
@@ -28,6 +28,7 @@ from job_queue import (
     script,
 )
 from payloads import TranscribeJob, UnpackJob
+from queue_snapshot import standing_jobs
 
 KEYS = ("total", "processed", "failed", "s3_key", "pending", "run", "given_up")
 
@@ -89,23 +90,31 @@ class Batches:
         queue.forget(claim)
         return cast("Literal['ok', 'exists', 'lost']", answer.decode())
 
-    def restart(self, job: UnpackJob, *, letters: bool = False) -> int:
+    def restart(self, job: UnpackJob, letters: Collection[bytes] = ()) -> int:
         """Forget the batch's keys and jobs, and let its archive be unpacked again -> how many jobs are gone.
 
-        A worker that holds one finds that it is no longer its own. With `letters` the batch's dead letters go as well:
-        each of their clips gets a result or a new letter.
+        A worker that holds one finds that it is no longer its own. The given dead letters go as well: each of their
+        clips gets a result or a new letter.
         """
-        return self._forget(job.batch_id, job.to_json(), letters=letters)
+        return self._forget(job.batch_id, job.to_json(), letters)
 
     def cancel(self, batch_id: str) -> int:
         """Forget the batch's keys and jobs -> how many jobs are gone. Its dead letters stay."""
-        return self._forget(batch_id, b"", letters=False)
+        return self._forget(batch_id, b"", ())
 
-    def _forget(self, batch_id: str, unpack_payload: bytes, *, letters: bool) -> int:
-        keys = [UNPACK, FINISHING, DELAYED, ATTEMPTS, INTERRUPTIONS, FAILED]
-        keys += [batch_key(batch_id, what) for what in KEYS]
-        with mapped_redis_errors():
-            return int(self._restart(keys=keys, args=[batch_id, unpack_payload, "1" if letters else ""]))
+    def _forget(self, batch_id: str, unpack_payload: bytes, letters: Collection[bytes]) -> int:
+        keys = [UNPACK, FINISHING, DELAYED, ATTEMPTS, INTERRUPTIONS, FAILED, batch_key(batch_id, "run")]
+        keys += [batch_key(batch_id, what) for what in KEYS if what != "run"]
+        while True:  # once, unless a run of unpack begins the batch between the two looks
+            with mapped_redis_errors():
+                run = cast("bytes | None", self._client.get(batch_key(batch_id, "run"))) or b""
+            jobs = {job.payload for job in standing_jobs(self._client) if job.batch_id == batch_id}
+            with mapped_redis_errors():
+                removed = int(
+                    self._restart(keys=keys, args=[batch_id, unpack_payload, run, len(jobs), *jobs, *letters])
+                )
+            if removed >= 0:
+                return removed
 
     def progress(self, batch_ids: Sequence[str]) -> list[Progress | None]:
         """How far each batch is, at one moment; None for one that is not under way."""

@@ -15,8 +15,8 @@ from errors import ConfigError, PipelineError, ServiceUnavailableError
 
 HELP = """See the pipeline, and repair it.
 
-Begin with `audio-pipeline status`. Every command that changes something says first what and how many, asks, and is
-recorded in the table `operator_actions` with who, when, what and how many.
+Begin with `audio-pipeline status`. Commands that change or remove what is there say first what and how many, and ask.
+Every change is recorded in the table `operator_actions` with who, when, what and how many.
 """
 
 EPILOG = f"""

@@ -11,6 +11,7 @@ from typing import Any
 from db import Database
 from db_results import one_row
 from db_values import time_or_none
+from payloads import UnpackJob
 
 PACE_MINUTES = 15  # the pace is that of so many whole minutes
 SURE = 0.25  # share of the minutes that may have been slower, or faster, than the estimate's two ends
@@ -148,6 +149,15 @@ class DatabaseOverview(Database):
                 (among is None, list(among or ())),
             )
             return {key for (key,) in cursor.fetchall()}
+
+    def note_batch(self, job: UnpackJob) -> None:
+        """Know of a batch that no worker has begun with."""
+        with self._transaction() as cursor:
+            cursor.execute(
+                "INSERT INTO batches (batch_id, s3_key, original_filename, transferred_at) VALUES (%s, %s, %s, %s) "
+                "ON CONFLICT DO NOTHING",
+                (job.batch_id, job.s3_key, job.original_filename, time_or_none(job.transferred_at)),
+            )
 
     @contextmanager
     def reopened_batch(self, batch_id: str, *, everything: bool) -> Iterator[None]:

@@ -25,6 +25,7 @@ import redis
 from errors import PayloadError, PermanentError, PipelineError
 from job_queue import FAILED, FINISHING, UNPACK, Claim, ClipRef, WorkerName, batch_key, mapped_redis_errors, script
 from payloads import TranscribeJob, add_field
+from queue_snapshot import read_batch_and_clip
 
 TRANSCRIBE = "queue:transcribe"
 _QUEUE = re.compile(rf"{UNPACK}|{TRANSCRIBE}(:[A-Za-z0-9._-]+)?")
@@ -48,6 +49,11 @@ class DeadLetter:
     def id(self) -> str:
         """Names the entry to people: the start of its SHA-256."""
         return hashlib.sha256(self.raw).hexdigest()[:10]
+
+    @property
+    def batch(self) -> str | None:
+        """The batch that it is of: its clip's, or its archive's."""
+        return self.batch_id or read_batch_and_clip(self.payload)[0]
 
     @classmethod
     def parse(cls, raw: bytes) -> DeadLetter:
@@ -115,6 +121,18 @@ class DeadLetters:
         """Every entry as it stands now, the oldest first, as bytes; `DeadLetter.parse` reads them."""
         with mapped_redis_errors():
             yield from cast("list[bytes]", self._client.lrange(FAILED, 0, -1))
+
+    def of_batch(self, batch_id: str) -> list[bytes]:
+        """The batch's entries as they stand: its clips', and its archive's."""
+        found = []
+        for raw in self:
+            try:
+                letter = DeadLetter.parse(raw)
+            except PayloadError:
+                continue
+            if letter.batch == batch_id:
+                found.append(raw)
+        return found
 
     def retry(self, letter: DeadLetter) -> bool:
         """Put the job back, with all its attempts; False when the letter is gone.

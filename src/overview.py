@@ -259,13 +259,22 @@ def living_workers(client: redis.Redis) -> list[WorkerState]:
             pipe.pttl(key)
         answers = pipe.execute()
     return [
-        _worker(key.removeprefix("worker:"), json.loads(raw), left_ms / 1000)
+        worker
         for key, raw, left_ms in zip(keys, answers[::2], answers[1::2], strict=True)
-        if raw is not None  # it may have expired since
+        if (worker := _worker(key.removeprefix("worker:"), raw or b"", left_ms / 1000)) is not None
     ]
 
 
-def _worker(name: str, status: dict[str, Any], heartbeat_s: float) -> WorkerState:
+def _worker(name: str, raw: bytes, heartbeat_s: float) -> WorkerState | None:
+    """None when the key has expired meanwhile, or is none of ours."""
+    try:
+        status = json.loads(raw)
+        return _described(name, status, heartbeat_s)
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _described(name: str, status: dict[str, Any], heartbeat_s: float) -> WorkerState:
     return WorkerState(
         worker=name,
         host=name.rsplit(":", 2)[0],

@@ -9,11 +9,12 @@ import typer
 from rich.table import Table
 
 from batches import Batches
-from commands.context import Context, ago, escape
+from commands.context import Context, ago, counted, escape
 from commands.options import AsJson, Yes
 from db_overview import BatchState, ClipState
 from errors import PermanentError
-from payloads import UnpackJob
+from job_queue import UNPACK, mapped_redis_errors
+from payloads import UnpackJob, parse_unpack_job
 from queue_snapshot import standing_jobs
 
 app = typer.Typer(no_args_is_help=True, help="Batches: list, show, requeue and cancel them.")
@@ -47,6 +48,10 @@ def list_(
             str(batch.failed), _between(batch.transferred_at or batch.unpack_began_at, batch.completed_at),
         )  # fmt: skip
     context.console.print(table if found else "No batches.")
+    with mapped_redis_errors():
+        waiting = int(str(context.redis.llen(UNPACK)))
+    if waiting:
+        context.say(f"{counted(waiting, 'archive')} in queue:unpack")
 
 
 @app.command()
@@ -59,7 +64,7 @@ def show(ctx: typer.Context, batch_id: BatchId, *, as_json: AsJson = False) -> N
     WhisperX and CoPE-A took.
     """
     context: Context = ctx.obj
-    batch = _batch(context, batch_id)
+    batch = known_batch(context, batch_id)
     clips = context.db.clips(batch_id)
     jobs = standing_jobs(context.redis)
     where = {job.clip: "in hand" if job.in_flight else job.key for job in jobs if job.batch_id == batch_id}
@@ -106,14 +111,14 @@ def requeue(
     - `audio-pipeline batch requeue 20250622-143052-a1b2c3 --everything --yes`
     """
     context: Context = ctx.obj
-    batch = _batch(context, batch_id)
+    batch = known_batch(context, batch_id)
     job = _unpack_job(context, batch)
     count = batch.total if everything else batch.total - batch.done
     what = "all its clips" if everything else "its clips without results"
     context.confirm(f"Unpack {batch_id} again and do {what} ({count})?", yes=yes)
     with context.change("batch requeue", batch_id, count, {"everything": everything}) as change:
         with context.db.reopened_batch(batch_id, everything=everything):
-            Batches(context.redis).restart(job, letters=True)
+            Batches(context.redis).restart(job, context.letters.of_batch(batch_id))
         change.affected = count
     context.say(f"{batch_id} stands in queue:unpack again")
 
@@ -127,27 +132,38 @@ def cancel(ctx: typer.Context, batch_id: BatchId, *, yes: Yes = False) -> None:
     Its archive stays in S3, and `batch requeue` takes it up again where it stopped.
     """
     context: Context = ctx.obj
-    batch = _batch(context, batch_id)
+    waiting = _waiting_job(context, batch_id)
+    if waiting is not None and context.db.batch(batch_id) is None:
+        context.db.note_batch(parse_unpack_job(waiting))  # so that there is something to be marked as cancelled
+    batch = known_batch(context, batch_id)
     if batch.completed_at:
         context.fail(f"batch {batch_id} is complete; there is nothing to cancel")
     todo = batch.total - batch.done - batch.failed
-    context.confirm(f"Cancel {batch_id}, with {todo} clips to do?", yes=yes)
+    what = counted(todo, "clip") if batch.unpacked_at else "all its clips"
+    context.confirm(f"Cancel {batch_id}, with {what} to do?", yes=yes)
     with context.change("batch cancel", batch_id, todo) as change:
         with context.db.cancelled_batch(batch_id) as in_time:
             if not in_time:  # it was completed while the question stood
                 context.fail(f"batch {batch_id} is complete; there is nothing to cancel")
             removed = Batches(context.redis).cancel(batch_id)
         change.affected = todo
-    context.say(f"{batch_id} is cancelled; {removed} jobs removed")
+    context.say(f"{batch_id} is cancelled; {counted(removed, 'job')} removed")
 
 
-def _batch(context: Context, batch_id: str) -> BatchState:
+def known_batch(context: Context, batch_id: str) -> BatchState:
+    """The batch as Postgres knows it; ends the command when it does not."""
     found = context.db.batch(batch_id)
-    if found is None and any(job.batch_id == batch_id for job in standing_jobs(context.redis)):
+    if found is None and _waiting_job(context, batch_id):
         context.fail(f"batch {batch_id} waits to be unpacked; Postgres knows it when a worker has begun with it")
     if found is None:
         context.fail(f"Postgres knows no batch {batch_id}; audio-pipeline batch list shows those it knows")
     return found
+
+
+def _waiting_job(context: Context, batch_id: str) -> bytes | None:
+    """Its job in queue:unpack, or one that was put off."""
+    jobs = (job for job in standing_jobs(context.redis) if job.batch_id == batch_id and job.queue == UNPACK)
+    return next((job.payload for job in jobs), None)
 
 
 def _unpack_job(context: Context, batch: BatchState) -> UnpackJob:

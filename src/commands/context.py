@@ -177,6 +177,11 @@ def ago(seconds: float | None) -> str:
     return f"{seconds / 86_400:.0f} d"
 
 
+def counted(count: int, one: str, many: str = "") -> str:
+    """A number of things: 1 job, 2,000 jobs."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
 def clock(iso: str) -> str:
     """A moment as the clock on this host's wall shows it."""
     return f"{datetime.fromisoformat(iso).astimezone():%H:%M:%S}"

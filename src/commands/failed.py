@@ -14,12 +14,11 @@ import typer
 from rich.progress import track
 from rich.table import Table
 
-from commands.context import Context, escape
+from commands.context import Context, counted, escape
 from commands.options import AsJson, DryRun, Yes
 from dead_letters import DeadLetter
 from errors import PayloadError
 from overview import cause, stage
-from queue_snapshot import read_batch_and_clip
 
 app = typer.Typer(no_args_is_help=True, help="Dead letters: list, retry or drop them.")
 
@@ -60,13 +59,9 @@ class Filter:
             (not self.ids or letter.id in self.ids)
             and (not self.cause or self.cause.casefold() in f"{letter.error_class}: {letter.error}".casefold())
             and (not self.stage or self.stage == stage(letter))
-            and (not self.batch or self.batch == batch_of(letter))
+            and (not self.batch or self.batch == letter.batch)
             and (self.older is None or _age(letter) > self.older)
         )
-
-
-def batch_of(letter: DeadLetter) -> str | None:
-    return letter.batch_id or read_batch_and_clip(letter.payload)[0]
 
 
 def _age(letter: DeadLetter) -> timedelta:
@@ -133,12 +128,14 @@ def list_(
     for letter in letters:
         at = str(letter.fields.get("failed_at", ""))[:19].replace("T", " ")
         table.add_row(
-            letter.id, escape(at), stage(letter), escape(batch_of(letter) or ""), escape(letter.clip or ""),
+            letter.id, escape(at), stage(letter), escape(letter.batch or ""), escape(letter.clip or ""),
             escape(letter.error),
         )  # fmt: skip
     context.console.print(table if letters else "No dead letters.")
     if strangers := _strangers(context):
-        context.say(f"{strangers} entries are no dead letters of ours; look: redis-cli LRANGE queue:failed 0 -1")
+        context.say(
+            f"{counted(strangers, 'entry is', 'entries are')} none of ours; look: redis-cli LRANGE queue:failed 0 -1"
+        )
 
 
 @app.command()
@@ -227,7 +224,9 @@ def _change(context: Context, wanted: Filter, verb: str, past: str, *, dry_run: 
     if unknown:
         context.fail(f"no dead letter has the id {', '.join(sorted(unknown))}; nothing was {past}")
     if not letters or dry_run:
-        context.say(f"{len(letters)} dead letters would be {past}" if letters else f"No dead letters are {wanted}.")
+        context.say(
+            f"{counted(len(letters), 'dead letter')} would be {past}" if letters else f"No dead letters are {wanted}."
+        )
         return
     context.confirm(f"{verb.capitalize()} {len(letters)} dead letters ({wanted})?", yes=yes)
     act = context.letters.retry if verb == "retry" else context.letters.drop
@@ -235,4 +234,4 @@ def _change(context: Context, wanted: Filter, verb: str, past: str, *, dry_run: 
         for letter in track(letters, description=verb, console=context.errors, transient=True):
             change.affected += act(letter)
     gone = len(letters) - change.affected
-    context.say(f"{change.affected} dead letters {past}" + (f"; {gone} were gone already" if gone else ""))
+    context.say(f"{counted(change.affected, 'dead letter')} {past}" + (f"; {gone} were gone already" if gone else ""))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -10,11 +11,11 @@ from typing import Annotated
 import typer
 
 from batches import Batches
-from commands.context import Context
+from commands.context import Context, counted
 from commands.options import DryRun, Yes
 from errors import PayloadError, PermanentError
 from job_queue import UNPACK, mapped_redis_errors
-from payloads import TranscribeJob, UnpackJob, parse_transcribe_job, parse_unpack_job
+from payloads import UnpackJob, parse_transcribe_job, parse_unpack_job
 from queue_snapshot import standing_jobs
 
 app = typer.Typer(no_args_is_help=True, help="Put jobs into the queues, checked first.")
@@ -62,7 +63,7 @@ def unpack(
 def transcribe(
     ctx: typer.Context,
     opus_path: Annotated[Path | None, typer.Argument(metavar="PATH", help="A file on this host's scratch.")] = None,
-    batch_id: Annotated[str | None, typer.Option(help="Default: the directory that holds it.")] = None,
+    batch_id: Annotated[str | None, typer.Option(help="Default: the directory under the scratch root.")] = None,
     audio_id: Annotated[int | None, typer.Option(min=1, help="The clip's number. Default: a new one.")] = None,
     file: FromFile = None,
     *,
@@ -80,11 +81,8 @@ def transcribe(
         raise typer.BadParameter("say either the clip's path, or --file")
     if opus_path is not None:
         opus_path = opus_path.absolute()  # the worker has another working directory
-        job = TranscribeJob(
-            opus_path=opus_path, batch_id=batch_id or opus_path.parent.name, original_filename=opus_path.name,
-            audio_id=audio_id,
-        )  # fmt: skip
-        payloads = [job.to_json()]
+        fields = {"opus_path": str(opus_path), "batch_id": batch_id, "audio_id": audio_id}
+        payloads = [json.dumps({name: value for name, value in fields.items() if value is not None}).encode()]
     else:
         payloads = _lines(file)
     context: Context = ctx.obj
@@ -110,7 +108,7 @@ def s3(
     context: Context = ctx.obj
     payloads = [job.to_json() for job in context.reconciler.archives_without_batch() if job.s3_key.startswith(prefix)]
     if payloads and not dry_run:
-        context.confirm(f"Push {len(payloads)} unpack jobs?", yes=yes)
+        context.confirm(f"Push {counted(len(payloads), 'unpack job')}?", yes=yes)
     _push(context, UNPACK, payloads, lambda _, payload: payload.decode(), "inject s3", dry_run=dry_run)
 
 
@@ -159,4 +157,4 @@ def _push(context: Context, queue: str, payloads: list[bytes], check: Check, act
         with context.change(action, queue, len(payloads)) as change, mapped_redis_errors():
             context.redis.rpush(queue, *payloads)
             change.affected = len(payloads)
-    context.say(f"{len(payloads)} jobs {'would be ' if dry_run else ''}pushed to {queue}")
+    context.say(f"{counted(len(payloads), 'job')} {'would be ' if dry_run else ''}pushed to {queue}")

@@ -13,6 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from commands.batch import known_batch
 from commands.context import NEEDS_A_PERSON, Context, ago, clock, escape, size
 from commands.options import AsJson
 from commands.worker import what
@@ -69,8 +70,7 @@ def _only(context: Context, overview: Overview, batch_id: str | None) -> Overvie
     overview.batches = [found for found in overview.batches if found.batch_id == batch_id]
     overview.in_flight = [job for job in overview.in_flight if job.batch_id == batch_id]
     if not overview.batches and not overview.in_flight and overview.down.keys().isdisjoint({"Redis", "Postgres"}):
-        found = context.db.batch(batch_id)
-        state = "unknown" if found is None else found.state
+        state = known_batch(context, batch_id).state
         if state == "under way":
             context.fail(f"batch {batch_id} is not complete, but Redis knows nothing of it; audio-pipeline reconcile")
         context.fail(f"batch {batch_id} is {state}, so nothing of it is under way; see audio-pipeline batch show")
@@ -125,7 +125,7 @@ def _batches(batches: list[BatchUnderWay]) -> Table:
 
 def _workers(overview: Overview) -> Table:
     table = _table("WORKER", "HOST", "STATE", "SINCE", "BEAT", "MEMORY", "WHAT", right=("BEAT", "MEMORY"))
-    colours = {"working": "green", "held": "yellow", "draining": "cyan"}
+    colours = {"working": "green", "held": "red", "waiting": "yellow", "draining": "cyan"}
     in_hand = {job.worker: job for job in overview.in_flight}
     for worker in overview.workers:
         pid = worker.worker.split(":")[-2]

@@ -10,7 +10,7 @@ from rich.progress import track
 
 import scratch
 from batches import Batches
-from commands.context import Context
+from commands.context import Context, counted
 from commands.options import DryRun, Yes
 
 
@@ -27,7 +27,11 @@ def reconcile(ctx: typer.Context, *, dry_run: DryRun = False, yes: Yes = False) 
     for restart in restarts:
         context.say(f"{restart.job.batch_id}: {restart.reason}")
     if not restarts or dry_run:
-        context.say(f"{len(restarts)} batches would be brought back" if restarts else "Redis agrees with Postgres")
+        context.say(
+            f"{counted(len(restarts), 'batch', 'batches')} would be brought back"
+            if restarts
+            else "Redis agrees with Postgres"
+        )
         return
     context.confirm(f"Unpack {len(restarts)} archives again?", yes=yes)
     if not yes:  # some may have found their way while the question stood
@@ -38,7 +42,7 @@ def reconcile(ctx: typer.Context, *, dry_run: DryRun = False, yes: Yes = False) 
         for restart in restarts:
             context.reconciler.apply([restart])
             change.affected += 1
-    context.say(f"{len(restarts)} batches were brought back")
+    context.say(f"{counted(len(restarts), 'batch', 'batches')} brought back")
 
 
 def expire(
@@ -82,7 +86,7 @@ def _expire_archives(context: Context, days: float, *, dry_run: bool, yes: bool)
             if key in context.db.complete_archives([key]):  # one that was requeued meanwhile is needed again
                 context.s3.delete(key)
                 change.affected += 1
-    context.say(f"{change.affected} archives deleted")
+    context.say(f"{counted(change.affected, 'archive')} deleted")
 
 
 def _expire_scratch(context: Context, *, dry_run: bool, yes: bool) -> None:
@@ -93,9 +97,14 @@ def _expire_scratch(context: Context, *, dry_run: bool, yes: bool) -> None:
 
     over = scratch.leftovers(root, in_use)
     if not over or dry_run:
-        context.say(f"{len(over)} finished directories on scratch ({root})" + "".join(f"\n  {name}" for name in over))
+        context.say(
+            f"{counted(len(over), 'finished directory', 'finished directories')} on scratch ({root})"
+            + "".join(f"\n  {name}" for name in over)
+        )
         return
-    context.confirm(f"Remove {len(over)} finished directories from scratch ({root})?", yes=yes)
+    context.confirm(
+        f"Remove {counted(len(over), 'finished directory', 'finished directories')} from scratch ({root})?", yes=yes
+    )
     with context.change("expire scratch", context.settings.host, len(over), {"batches": over}) as change:
         change.affected = len(scratch.sweep(root, in_use))
-    context.say(f"{change.affected} finished directories removed from scratch")
+    context.say(f"{counted(change.affected, 'finished directory', 'finished directories')} removed from scratch")

@@ -134,4 +134,4 @@ def _busy(context: Context, worker: str | None, host: str | None) -> list[str]:
     meant = _meant(context, worker, host)
     with mapped_redis_errors():
         holding = {job.worker for job in jobs_in_hand(context.redis, meant)}
-    return [one.worker for one in meant if one.worker in holding or one.state not in {"draining", "held"}]
+    return [one.worker for one in meant if one.worker in holding or one.state not in {"draining", "held", "waiting"}]

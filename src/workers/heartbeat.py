@@ -36,7 +36,7 @@ from utils import event, get_redis_client
 
 log = logging.getLogger(__name__)
 
-State = Literal["starting", "idle", "working", "held", "draining"]
+State = Literal["starting", "idle", "working", "waiting", "held", "draining"]  # waiting: for room; held: for a person
 CHANGED_S = 0.5  # a new state is shown after so long, so that clips that take less than that cost no beats
 MAX_INTERVAL_S = 5.0  # between beats: a worker that was stopped or whose key was lost is back so soon
 LOOK_S = 0.5  # how soon the process sees that the worker has been stopped, or goes on

@@ -110,7 +110,7 @@ class UnpackWorker(JobWorker):
         return self.queue.claim(self.queues, only=payload)
 
     def idle_state(self) -> tuple[State, str]:
-        return ("held", self._reason) if self._reason else super().idle_state()
+        return ("waiting", self._reason) if self._reason else super().idle_state()
 
     def housekeeping(self) -> None:
         if time.monotonic() < self._next_sweep:

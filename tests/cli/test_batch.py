@@ -209,3 +209,15 @@ def test_a_batch_is_given_up_with_all_its_jobs_and_taken_up_again_where_it_stopp
     assert stub.text.count("clip done") == 3, "the first clip was not done again"
     wait_until(lambda: not list(settings.scratch_root.iterdir()), "the batch's scratch to go")
     assert actions() == [("batch cancel", "b1", 3), ("batch requeue", "b1", 3)]
+
+
+def test_an_archive_that_waits_to_be_unpacked_can_be_cancelled(cli, store, archive, redis_db, actions):
+    store.client.put_object(Bucket=store.bucket, Key="archives/w1.tar", Body=archive)
+    redis_db.rpush("queue:unpack", json.dumps({"batch_id": "w1", "s3_key": "archives/w1.tar"}), b"another")
+    assert cli("batch", "list").stdout.splitlines()[-1] == "2 archives in queue:unpack"
+    done = cli("batch", "cancel", "w1", "--yes")
+    assert (done.returncode, done.stdout) == (0, "w1 is cancelled; 1 job removed\n"), done.stderr
+    assert redis_db.lrange("queue:unpack", 0, -1) == [b"another"]
+    assert shown(cli, "w1")["state"] == "cancelled"
+    assert "0 jobs would be pushed" in cli("inject", "s3", "--dry-run").stdout
+    assert [row[:2] for row in actions()] == [("batch cancel", "w1")]

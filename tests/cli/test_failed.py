@@ -40,7 +40,7 @@ def test_letters_are_listed_oldest_first_as_sentences(cli, redis_db, four):
     assert lines[1].split()[1:5] == ["2026-01-01", "00:00:00", "unpack", "b1"]
     assert lines[1].rstrip().endswith("  archives/b1.tar is damaged at member 1")
     assert lines[3].split()[3:] == ["gpu", "b1", "clip", "3.mp3", "clip", "3.mp3", "holds", "no", "audio"]
-    assert lines[5:] == ["1 entries are no dead letters of ours; look: redis-cli LRANGE queue:failed 0 -1"]
+    assert lines[5:] == ["1 entry is none of ours; look: redis-cli LRANGE queue:failed 0 -1"]
     found = json.loads(cli("failed", "list", "--json").stdout)
     assert found == [{"id": id_of(raw), **json.loads(raw)} for raw in four]
 
@@ -122,7 +122,7 @@ def test_a_retry_says_how_many_and_asks_first(cli, redis_db, four, actions):
 
 def test_one_letter_is_brought_back_as_it_was(cli, redis_db, four):
     done = cli("failed", "retry", id_of(four[1]), "--yes")
-    assert (done.returncode, done.stdout) == (0, "1 dead letters brought back\n")
+    assert (done.returncode, done.stdout) == (0, "1 dead letter brought back\n")
     assert redis_db.lrange("queue:unpack", 0, -1) == [json.loads(four[1])["payload"].encode()]
     assert redis_db.lrange(FAILED, 0, -1) == [four[0], *four[2:]]
     assert cli("failed", "retry", "--cause", "nothing like it", "--yes").stdout == (
@@ -132,10 +132,10 @@ def test_one_letter_is_brought_back_as_it_was(cli, redis_db, four):
 
 def test_letters_are_dropped_and_entries_that_are_none_stay(cli, redis_db, four, actions):
     redis_db.lpush(FAILED, STRANGE)
-    assert cli("failed", "drop", "--cause", "DIED", "--dry-run").stdout == "1 dead letters would be dropped\n"
+    assert cli("failed", "drop", "--cause", "DIED", "--dry-run").stdout == "1 dead letter would be dropped\n"
     assert cli("failed", "drop", "--cause", "DIED", answer="n").returncode == 1
     assert redis_db.lrange(FAILED, 0, -1) == [STRANGE, *four]
-    assert cli("failed", "drop", "--cause", "DIED", "--yes").stdout == "1 dead letters dropped\n"
+    assert cli("failed", "drop", "--cause", "DIED", "--yes").stdout == "1 dead letter dropped\n"
     assert cli("failed", "drop", "--all", "--yes").stdout == "3 dead letters dropped\n"
     assert redis_db.lrange(FAILED, 0, -1) == [STRANGE]
     assert actions() == [("failed drop", "cause=DIED", 1), ("failed drop", "all", 3)]

@@ -43,7 +43,7 @@ def test_an_archive_gets_its_job(cli, put, redis_db, actions):
         "1 jobs would be pushed to queue:unpack",
     ]
     assert redis_db.keys() == []
-    assert cli("inject", "unpack", "archives/monday.tar").stdout == "1 jobs pushed to queue:unpack\n"
+    assert cli("inject", "unpack", "archives/monday.tar").stdout == "1 job pushed to queue:unpack\n"
     assert cli("inject", "unpack", "archives/monday.tar", "--batch-id", "again").returncode == 0
     assert jobs(redis_db) == [archive("monday"), {"batch_id": "again", "s3_key": "archives/monday.tar"}]
     assert actions() == [("inject unpack", "queue:unpack", 1)] * 2
@@ -136,7 +136,7 @@ def test_every_archive_that_never_had_a_job_gets_one(cli, put, add, redis_db, ac
     assert redis_db.llen("queue:unpack") == 1
     assert cli("inject", "s3", "--prefix", "archives/20250622-", answer="y").returncode == 0
     assert jobs(redis_db)[1:] == [archive("20250622-a"), archive("20250622-b")]
-    assert cli("inject", "s3", "--yes").stdout == "1 jobs pushed to queue:unpack\n"
+    assert cli("inject", "s3", "--yes").stdout == "1 job pushed to queue:unpack\n"
     assert cli("inject", "s3", "--yes").stdout == "0 jobs pushed to queue:unpack\n"
     assert actions() == [("inject s3", "queue:unpack", 2), ("inject s3", "queue:unpack", 1)]
 

@@ -110,6 +110,8 @@ def test_everything_that_needs_a_person_is_said_and_nothing_else(cli, redis_db, 
     redis_db.rpush("inflight:queue:transcribe:gpu-01:100:n", lost)
     heartbeat(redis_db, "gpu-02:9:n", kind="transfer", state="held", detail="the disk [x] is full")
     heartbeat(redis_db, "gpu-02:8:n", kind="transfer", state="held", detail="")
+    heartbeat(redis_db, "gpu-02:7:n", kind="transfer", state="waiting", detail="2,000 clips wait: that is no trouble")
+    redis_db.set("worker:not-ours", b"\xff")
 
     found = read(cli)
     [silent] = [reason for reason in found["needs_a_person"] if "silent" in reason]

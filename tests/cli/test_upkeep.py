@@ -57,7 +57,7 @@ def test_what_is_not_on_its_way_is_brought_back_once(cli, redis_db, actions):
 
     done = cli("reconcile", answer="y")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.endswith("3 batches were brought back\n")
+    assert done.stdout.endswith("3 batches brought back\n")
     assert [job["batch_id"] for job in jobs(redis_db)] == ["waiting", "forgotten", "lost-job", "new"]
     assert [job["batch_id"] for job in jobs(redis_db, "queue:transcribe")] == ["under-way", "under-way"]
     assert sorted(redis_db.keys("batch:*")) == [b"batch:under-way:pending", b"batch:under-way:total"]
@@ -106,7 +106,7 @@ def test_an_archive_whose_batch_is_requeued_while_the_question_stands_stays(begi
     wait_until(lambda: all(at <= ago(0) for _, at in store.modified("")), "the clock to pass the uploads")
     answer = begin_asking("expire", "--days", "0")
     query("UPDATE batches SET completed_at = NULL WHERE batch_id = 'a' RETURNING 1")
-    assert "1 archives deleted" in answer("y")
+    assert "1 archive deleted" in answer("y")
     assert list(store.keys("")) == ["archives/a.tar"]
 
 
@@ -114,7 +114,7 @@ def test_an_archive_whose_batch_is_requeued_while_the_question_stands_stays(begi
 def test_a_batch_that_finds_its_way_while_the_question_stands_is_left_alone(begin_asking, redis_db):
     answer = begin_asking("reconcile")
     redis_db.rpush("queue:transcribe", json.dumps({"batch_id": "lost-job", "original_filename": "b.mp3"}))
-    assert "2 batches were brought back" in answer("y")
+    assert "2 batches brought back" in answer("y")
     assert [job["batch_id"] for job in jobs(redis_db)] == ["waiting", "forgotten", "new"]
     assert redis_db.scard("batch:lost-job:pending") == 2
 

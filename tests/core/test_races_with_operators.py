@@ -15,8 +15,9 @@ from batches import Batches, BatchStart
 from config import Settings
 from db_overview import DatabaseOverview
 from errors import PermanentError
-from job_queue import FAILED, UNPACK, ClipRef, JobQueue, WorkerName
+from job_queue import FAILED, UNPACK, Claim, ClipRef, JobQueue, WorkerName
 from payloads import TranscribeJob, UnpackJob
+from queue_snapshot import StandingJob, standing_jobs
 
 JOB = UnpackJob(batch_id="b1", s3_key="archives/b1.tar")
 CLIPS = ("a.mp3", "b.mp3")
@@ -62,7 +63,7 @@ def test_a_clip_in_hand_when_its_batch_is_requeued_does_not_count_in_the_next_ru
     assert redis_db.llen(FAILED) == 0
 
 
-def test_a_requeue_takes_the_batchs_dead_letters_along_and_no_others(redis_db, queue):
+def test_a_requeue_takes_the_batchs_dead_letters_along_and_no_others(redis_db, queue, tmp_path):
     begin(redis_db, queue, "1")
     claim = queue.claim([TRANSCRIBE])
     assert claim
@@ -70,12 +71,12 @@ def test_a_requeue_takes_the_batchs_dead_letters_along_and_no_others(redis_db, q
     clip = ClipRef("b1", CLIPS[0])
     queue.settle(claim, clip=clip, dead_letter=dead_letters.write(claim, error, worker=queue.worker, clip=clip))
     others = [json.dumps({"batch_id": "b10", "payload": "x"}).encode(), b"no letter, but b1 stands in it", b"[" * 9000]
-    archive = {"queue": UNPACK, "payload": JOB.to_json().decode(), "batch_id": None}
-    redis_db.rpush(FAILED, json.dumps(archive), *others)
+    archive = dead_letters.write(Claim(UNPACK, JOB.to_json(), 0, 0), error, worker=queue.worker, clip=None, parked=None)
+    redis_db.rpush(FAILED, archive, *others)
     batches = Batches(redis_db)
     batches.cancel("b1")
     assert redis_db.llen(FAILED) == 2 + len(others), "the letters of a cancelled batch stay"
-    batches.restart(JOB, letters=True)
+    batches.restart(JOB, dead_letters.DeadLetters(redis_db, tmp_path).of_batch("b1"))
     assert redis_db.lrange(FAILED, 0, -1) == others
     assert redis_db.lrange(UNPACK, 0, -1) == [JOB.to_json()]
 
@@ -121,3 +122,17 @@ def test_a_run_that_was_requeued_just_before_its_completion_is_not_completed(db)
     assert db.finish_batch("b1", lambda batch_id: batch_id == "b1")
     with db.cancelled_batch("b1") as in_time:
         assert not in_time, "it is complete"
+
+
+def test_a_batch_that_begins_while_a_cancel_looks_for_its_jobs_is_cancelled_all_the_same(redis_db, queue, monkeypatch):
+    batches = Batches(redis_db)
+
+    def look_too_early(client: redis.Redis) -> list[StandingJob]:
+        monkeypatch.setattr("batches.standing_jobs", standing_jobs)  # the next look is in time
+        found = standing_jobs(client)
+        begin(redis_db, queue, "1")
+        return found
+
+    monkeypatch.setattr("batches.standing_jobs", look_too_early)
+    assert batches.cancel("b1") == len(CLIPS)
+    assert redis_db.keys("batch*") == redis_db.keys("queue:*") == []

@@ -52,9 +52,9 @@ def padded(size: int) -> bytes:
     return tar({"a.wav": tone(), "notes.txt": os.urandom(size)})
 
 
-def held(client: redis.Redis, worker: Program, because: str) -> bool:
+def says(client: redis.Redis, worker: Program, state: str, because: str) -> bool:
     said = heartbeat_state(client, worker)
-    return said.get("state") == "held" and because in said["detail"]
+    return said.get("state") == state and because in said["detail"]
 
 
 def test_no_archive_is_taken_while_the_backlog_is_long_and_work_goes_on_when_it_shrinks(start, put_archive, redis_db):
@@ -63,7 +63,7 @@ def test_no_archive_is_taken_while_the_backlog_is_long_and_work_goes_on_when_it_
     put_archive(tar({"a.wav": tone()}))
     worker = start(BACKLOG_CLIPS="3", HEARTBEAT_TTL_S="2")
     reason = "3 clips wait in queue:transcribe (BACKLOG_CLIPS is 3)"
-    wait_until(lambda: held(redis_db, worker, reason), "the heartbeat to say why it waits")
+    wait_until(lambda: says(redis_db, worker, "waiting", reason), "the heartbeat to say why it waits")
     assert "not claiming yet" in worker.text
     assert redis_db.llen("queue:unpack") == 1
     assert redis_db.keys("inflight:*") == []
@@ -72,7 +72,7 @@ def test_no_archive_is_taken_while_the_backlog_is_long_and_work_goes_on_when_it_
     worker.wait_for("batch unpacked")
     assert redis_db.lrange(JOBS, 0, 1) == waiting[1:]
     assert redis_db.llen(JOBS) == 3
-    wait_until(lambda: held(redis_db, worker, "") is False, "the reason to go with its cause")
+    wait_until(lambda: says(redis_db, worker, "waiting", "") is False, "the reason to go with its cause")
     assert redis_db.hlen("queue:attempts") == 0
 
 
@@ -92,7 +92,7 @@ def test_an_archive_that_does_not_fit_now_waits_untouched_and_is_unpacked_when_t
     filler = volume / "a batch in work"
     filler.write_bytes(b"\0" * (5 * MIB))
     batch = put_archive(padded(2 * MIB))  # needs 6 of the 8 MiB, of which 3 are free
-    wait_until(lambda: held(redis_db, worker, "it waits until batches in work have made room"), "the reason")
+    wait_until(lambda: says(redis_db, worker, "waiting", "it waits until batches in work have made room"), "the reason")
     detail = heartbeat_state(redis_db, worker)["detail"]
     size = len(padded(2 * MIB))
     assert f"has {size:,} bytes and needs {ROOM_FACTOR} x that, {ROOM_FACTOR * size:,}, of scratch" in detail
@@ -134,7 +134,7 @@ def test_an_archive_that_unpacks_to_more_than_there_is_room_costs_no_attempt_and
     filler = volume / "a batch in work"
     filler.write_bytes(b"\0" * (5 * MIB))
     batch = put_archive(tar({"a.wav": tone(), "zeros.txt": bytes(4 * MIB)}, "w:xz"))  # a few kilobytes as it lies in S3
-    wait_until(lambda: held(redis_db, worker, "no space left"), "the disk to be full")
+    wait_until(lambda: says(redis_db, worker, "held", "no space left"), "the disk to be full")
     wait_until(lambda: redis_db.llen("queue:unpack") == 1, "the job to be handed back")
     assert redis_db.llen("queue:failed") == redis_db.hlen("queue:attempts") == 0
     assert list(volume.iterdir()) == [filler], "what it could not finish is gone"
