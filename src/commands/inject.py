@@ -79,13 +79,8 @@ def transcribe(
     """
     if (opus_path is None) == (file is None):
         raise typer.BadParameter("say either the clip's path, or --file")
-    if opus_path is not None:
-        opus_path = opus_path.absolute()  # the worker has another working directory
-        fields = {"opus_path": str(opus_path), "batch_id": batch_id, "audio_id": audio_id}
-        payloads = [json.dumps({name: value for name, value in fields.items() if value is not None}).encode()]
-    else:
-        payloads = _lines(file)
     context: Context = ctx.obj
+    payloads = [_payload(context, opus_path, batch_id, audio_id)] if opus_path is not None else _lines(file)
     queue = f"queue:transcribe:{context.settings.host}"
     waiting = {(job.batch_id, job.clip) for job in standing_jobs(context.redis)}
     _push(context, queue, payloads, partial(_check_transcribe, waiting), "inject transcribe", dry_run=dry_run)
@@ -110,6 +105,17 @@ def s3(
     if payloads and not dry_run:
         context.confirm(f"Push {counted(len(payloads), 'unpack job')}?", yes=yes)
     _push(context, UNPACK, payloads, lambda _, payload: payload.decode(), "inject s3", dry_run=dry_run)
+
+
+def _payload(context: Context, opus_path: Path, batch_id: str | None, audio_id: int | None) -> bytes:
+    """A clip's payload with all that the worker would otherwise conclude from the path."""
+    path = opus_path.absolute()  # the worker has another working directory
+    named = {"opus_path": str(path), "batch_id": batch_id, "audio_id": audio_id}
+    payload = json.dumps({name: value for name, value in named.items() if value is not None}).encode()
+    try:
+        return parse_transcribe_job(payload, context.settings.scratch_root).to_json()
+    except PayloadError:
+        return payload  # the check says what is wrong with it
 
 
 def _lines(file: Path | None) -> list[bytes]:

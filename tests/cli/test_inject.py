@@ -40,7 +40,7 @@ def test_an_archive_gets_its_job(cli, put, redis_db, actions):
     assert dry.returncode == 0
     assert dry.stdout.splitlines() == [
         "would be pushed to queue:unpack: batch monday from archives/monday.tar",
-        "1 jobs would be pushed to queue:unpack",
+        "1 job would be pushed to queue:unpack",
     ]
     assert redis_db.keys() == []
     assert cli("inject", "unpack", "archives/monday.tar").stdout == "1 job pushed to queue:unpack\n"

@@ -189,7 +189,7 @@ def test_one_batch_can_be_looked_at_alone(cli, redis_db, add):
     assert [job["batch_id"] for job in found["in_flight"]] == ["b1"]
     for batch, said in (
         ("over", "batch over is complete, so nothing of it is under way; see audio-pipeline batch show\n"),
-        ("nothing", "batch nothing is unknown, so nothing of it is under way; see audio-pipeline batch show\n"),
+        ("nothing", "Postgres knows no batch nothing; audio-pipeline batch list shows those it knows\n"),
         ("lost", "batch lost is not complete, but Redis knows nothing of it; audio-pipeline reconcile\n"),
     ):
         done = cli("status", "--batch", batch)

@@ -381,8 +381,10 @@ class Operators:
             requeue(self.scene, batch_id, moment, *rng.choice([(), ("--everything",)]))
 
     def letters(self) -> None:
+        rng = self.scene.rng("letters")
         while not self.over.is_set():
-            run(self.scene.world, "failed", "retry", "--all", "--yes")
+            run(self.scene.world, "failed", "retry", *rng.choice([("--all",), ("--stage", "unpack")]), "--yes")
+            pause(rng.uniform(0, 8))  # never to rest would let no batch be complete
 
     def fleet(self) -> None:
         rng = self.scene.rng("fleet")
