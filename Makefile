@@ -33,7 +33,7 @@ test: env models browser ## all tests, against real services; ARGS="-k name" for
 	@$(PY) -m pytest $(ARGS)
 
 reliability: env ## kill, pause and cut off everything while 1,000 clips go through (about 15 minutes); SEED=n
-	@$(PY) -m pytest -q -m 'thorough or not thorough' tests/reliability
+	@$(PY) -m pytest -q -m 'thorough or not thorough' tests/reliability tests/cli/test_while_workers_work.py
 	@PYTHONPATH=src:. $(PY) -m tests.reliability.chaos --seed $(or $(SEED),1) --clips 1000
 	@PYTHONPATH=src:. $(PY) -m tests.reliability.fault_points
 	@PYTHONPATH=src:. $(PY) -m tests.reliability.recovery
