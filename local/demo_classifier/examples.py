@@ -7,6 +7,7 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from local.samples.archive import load_manifest
 from moderation.policies import Policy, load_policies
 
 HERE = Path(__file__).resolve().parent
@@ -63,6 +64,12 @@ def policy_tests(policy: str) -> list[Example]:
         Example(str(row["text"]), policy, bool(row["violates"]), f"tests/{policy}/{number}")
         for number, row in enumerate(read_rows(POLICIES / "tests" / f"{policy}.jsonl"), start=1)
     ]
+
+
+def sample_texts() -> list[Example]:
+    """What is said in the demo's sample clips, once for each policy."""
+    spoken = [clip for clip in load_manifest() if clip.end == "done" and clip.text]
+    return [Example(clip.text, policy, policy in clip.flagged, clip.file) for policy in POLICY_IDS for clip in spoken]
 
 
 def is_validation(scenario: str) -> bool:

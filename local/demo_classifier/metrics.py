@@ -1,6 +1,7 @@
 """Figures of a binary classifier: AUC, accuracy, precision, recall, and a threshold that a small sample can carry."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -39,11 +40,14 @@ def figures(p_violation: list[float], truths: list[bool], threshold: float) -> F
     )
 
 
-def best_threshold(margins: list[float], truths: list[bool]) -> float:
+def best_threshold(
+    margins: list[float], truths: list[bool], sure: Sequence[tuple[float, bool]] = (), by: float = 0.5
+) -> float:
     """Probability threshold for logit margins: both classes weigh the same, and the middle of the best range is taken.
 
     The errors are smoothed (a margin just beyond the threshold counts partly), so that the choice does not hang on
-    one text of a small sample.
+    one text of a small sample. Of the `sure` texts (margin, truth) as many as possible lie on their side of the
+    threshold, `by` so much.
     """
     positives = [m for m, t in zip(margins, truths, strict=True) if t]
     negatives = [m for m, t in zip(margins, truths, strict=True) if not t]
@@ -53,5 +57,8 @@ def best_threshold(margins: list[float], truths: list[bool]) -> float:
         false_alarms = sum(1 / (1 + math.exp(cut - m)) for m in negatives) / len(negatives)
         return missed + false_alarms
 
-    cut = min((step / 20 for step in range(-100, 101)), key=cost)
+    def unsure(cut: float) -> int:
+        return sum((m - cut if t else cut - m) < by for m, t in sure)
+
+    cut = min((step / 20 for step in range(-100, 101)), key=lambda cut: (unsure(cut), cost(cut)))
     return 1 / (1 + math.exp(-cut))

@@ -14,8 +14,6 @@ from local.demo_classifier.metrics import auc, best_threshold, figures
 from models import resolve
 from moderation.cope_a import CopeA, load_cope_a
 
-# Threats are not yet at the bar, as the model card says; what is reached, (AUC, accuracy), must not be lost.
-REACHED = {"violent-threats": (0.89, 0.74)}
 ADAPTER_LIMIT = 6_000_000  # bytes
 
 
@@ -39,9 +37,8 @@ def test_verdicts_on_texts_it_never_saw(scorer, policy):
     scores = scorer.score(policies()[policy], [text for text, _ in rows])
     truths = [violates for _, violates in rows]
     found = figures([score.p_violation for score in scores], truths, scorer.threshold(policies()[policy]))
-    auc_bar, accuracy_bar = REACHED.get(policy, (AUC_BAR, ACCURACY_BAR))
-    assert found.auc >= auc_bar, found
-    assert found.accuracy >= accuracy_bar, found
+    assert found.auc >= AUC_BAR, found
+    assert found.accuracy >= ACCURACY_BAR, found
     assert min(score.mass for score in scores) > 0.9, "the answer is one of the two"
 
 
