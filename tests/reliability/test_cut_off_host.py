@@ -146,7 +146,7 @@ def test_an_overtaken_run_of_unpack_records_nothing(
 
     lost.redis.set("forward")
     fetching.lift()
-    world.wait_for(zombie, "a newer run of unpack has taken over b1")
+    world.wait_for(zombie, "a newer run of unpack has taken it over")
     wait_until(lambda: not list(scratch[lost.name].iterdir()), "the overtaken run to clear its scratch")
     assert rows(world) == before
     assert sorted(world.redis.keys("batch:*")) == keys
