@@ -11,8 +11,9 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
+
+from tests.workers.processes import wait_until
 
 JOURNALD = "/lib/systemd/systemd-journald"
 SOCKET = Path("/run/systemd/journal/socket")
@@ -51,15 +52,15 @@ def _give_machine_id() -> None:
 
 def _write_lines() -> None:
     """In journald's own protocol. OBJECT_SYSTEMD_UNIT, written by root, counts as the unit that a line is about."""
-    deadline = time.monotonic() + 10
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as out:
-        while True:
+
+        def listens() -> bool:
             with contextlib.suppress(OSError):
                 out.connect(str(SOCKET))
-                break
-            if time.monotonic() > deadline:
-                sys.exit("journald did not start")
-            time.sleep(0.05)
+                return True
+            return False
+
+        wait_until(listens, "journald to listen")
         for unit, message in LINES:
             out.send(f"MESSAGE={message}\nPRIORITY=6\nOBJECT_SYSTEMD_UNIT={unit}.service\n".encode())
     subprocess.run(["journalctl", "--sync"], check=True)
