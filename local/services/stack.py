@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from io import TextIOWrapper
 from pathlib import Path
+from threading import Lock
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -57,6 +58,8 @@ class Services:
         self.swift = Swift(root, self.state)
         self.ssh = SshHost(root, self.state)
         self._all: tuple[_Service, ...] = (self.valkey, self.postgres, self.swift, self.ssh)
+        self._turns: dict[_Service, Lock] = {service: Lock() for service in self._all}  # to start or stop it
+        self._closing = False
         self._lock: TextIOWrapper | None = None
 
     # What others use without knowing which server stands behind it.
@@ -105,9 +108,10 @@ class Services:
             running.
         """
         self.claim()
+        self._closing = False
         try:
             with ThreadPoolExecutor(len(self._all)) as pool:
-                for started in [pool.submit(service.start) for service in self._all]:
+                for started in [pool.submit(self._start, service) for service in self._all]:
                     started.result()
             write_commands(self.bin_dir)
         except BaseException:  # raised again: what did start must not outlive a stop in mid-start
@@ -116,12 +120,23 @@ class Services:
 
     def stop(self) -> None:
         """Stop what this object started, at the same time; idempotent."""
+        self._closing = True
         with ThreadPoolExecutor(len(self._all)) as pool:
-            for stopped in [pool.submit(service.stop) for service in self._all]:
+            for stopped in [pool.submit(self._stop, service) for service in self._all]:
                 stopped.result()
         if self._lock is not None:
             self._lock.close()
             self._lock = None
+
+    def _start(self, service: _Service) -> None:
+        # A signal while the pool makes its thread leaves a thread that the pool does not know and does not wait for.
+        with self._turns[service]:
+            if not self._closing:
+                service.start()
+
+    def _stop(self, service: _Service) -> None:
+        with self._turns[service]:
+            service.stop()
 
     def __enter__(self) -> Self:
         self.start()

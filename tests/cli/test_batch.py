@@ -211,8 +211,8 @@ def test_a_batch_is_given_up_with_all_its_jobs_and_taken_up_again_where_it_stopp
     assert actions() == [("batch cancel", "b1", 3), ("batch requeue", "b1", 3)]
 
 
-def test_an_archive_that_waits_to_be_unpacked_can_be_cancelled(cli, store, archive, redis_db, actions):
-    store.client.put_object(Bucket=store.bucket, Key="archives/w1.tar", Body=archive)
+def test_an_archive_that_waits_to_be_unpacked_can_be_cancelled(cli, put, redis_db, actions):
+    put("archives/w1.tar")
     redis_db.rpush("queue:unpack", json.dumps({"batch_id": "w1", "s3_key": "archives/w1.tar"}), b"another")
     assert cli("batch", "list").stdout.splitlines()[-1] == "2 archives in queue:unpack"
     done = cli("batch", "cancel", "w1", "--yes")
