@@ -34,7 +34,7 @@ from dead_letters import DeadLetter, DeadLetters
 from errors import OperatorError, PayloadError
 from job_queue import UNPACK, mapped_redis_errors
 from payloads import BATCH_ID, UnpackJob
-from queue_snapshot import read_batch_and_clip, standing_jobs
+from queue_snapshot import standing_jobs
 from s3_utils import ObjectStore
 from utils import get_redis_client
 
@@ -129,7 +129,7 @@ class Reconciler:
             except PayloadError:
                 continue
             if letter.queue == UNPACK and letter.clip is None:
-                found.add(read_batch_and_clip(letter.payload)[0])
+                found.add(letter.batch)
         return found
 
     def _archives(self) -> Iterable[UnpackJob]:

@@ -13,11 +13,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import psycopg2
 import pytest
 import redis
 
-from tests.workers.conftest import put_archive, query, store, worker  # noqa: F401 -- fixtures
+from tests.workers.conftest import empty_tables, put_archive, query, store, worker  # noqa: F401 -- fixtures
 from tests.workers.processes import wait_until
 from tests.workers.programs import STUB_GPU, Program
 
@@ -28,14 +27,6 @@ FAILED = "queue:failed"
 Ran = subprocess.CompletedProcess[str]
 Cli = Callable[..., Ran]
 Rows = list[tuple[Any, ...]]
-
-
-@pytest.fixture(autouse=True)
-def _empty_tables(database: Any) -> None:
-    connection = psycopg2.connect(database.admin_dsn)
-    with connection, connection.cursor() as cursor:
-        cursor.execute("TRUNCATE batches, operator_actions CASCADE")
-    connection.close()
 
 
 @pytest.fixture
