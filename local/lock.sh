@@ -25,7 +25,7 @@ compile() { # LOCK ARGUMENT...: what LOCK pins already is kept unless a requirem
 
 # shellcheck disable=SC2086 # two words
 compile locks/cpu.txt $cpu_torch --override local/overrides-cpu.txt \
-    requirements-gpu.txt ra_app/requirements.txt local/requirements.txt
+    requirements-gpu.txt ra_app/requirements.txt ansible/requirements.txt local/requirements.txt
 if grep -E '^(nvidia-|triton|torchvision|torchcodec)' locks/cpu.txt; then
     echo "locks/cpu.txt must not carry CUDA packages (listed above)" >&2
     exit 1
@@ -33,6 +33,7 @@ fi
 
 # The hosts get what is tested here; only the torch family differs.
 grep -vE '^(torch|torchaudio|setuptools)==' locks/cpu.txt >"$work/tested"
-for lock in gpu:requirements-gpu.txt pipeline:requirements.txt ra_app:ra_app/requirements.txt; do
+for lock in gpu:requirements-gpu.txt pipeline:requirements.txt ra_app:ra_app/requirements.txt \
+    ansible:ansible/requirements.txt; do
     compile "locks/${lock%%:*}.txt" --python-platform x86_64-manylinux_2_28 -c "$work/tested" "${lock#*:}"
 done

@@ -9,7 +9,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-REQUIREMENTS = ["requirements.txt", "requirements-gpu.txt", "ra_app/requirements.txt", "local/requirements.txt"]
+REQUIREMENTS = [
+    "requirements.txt",
+    "requirements-gpu.txt",
+    "ra_app/requirements.txt",
+    "ansible/requirements.txt",
+    "local/requirements.txt",
+]
 LOCKS = sorted(path.name for path in (ROOT / "locks").glob("*.txt"))
 
 
@@ -26,7 +32,7 @@ def test_every_dependency_is_pinned_and_says_why_it_is_there(name):
 
 
 def test_there_is_a_lock_for_every_kind_of_host():
-    assert LOCKS == ["cpu.txt", "gpu.txt", "pipeline.txt", "ra_app.txt"]
+    assert LOCKS == ["ansible.txt", "cpu.txt", "gpu.txt", "pipeline.txt", "ra_app.txt"]
 
 
 @pytest.mark.parametrize("name", LOCKS)
@@ -41,7 +47,7 @@ def test_the_one_machine_lock_carries_no_cuda():
     assert names.isdisjoint({"triton", "torchvision", "torchcodec"})
 
 
-@pytest.mark.parametrize("lock", ["gpu.txt", "pipeline.txt", "ra_app.txt"])
+@pytest.mark.parametrize("lock", ["ansible.txt", "gpu.txt", "pipeline.txt", "ra_app.txt"])
 def test_the_hosts_locks_agree_with_the_one_that_is_tested_but_for_torch(lock):
     def pins(name: str) -> dict[str, str]:
         lines = (ROOT / "locks" / name).read_text().splitlines()
