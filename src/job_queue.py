@@ -109,7 +109,8 @@ class JobQueue:
         self.worker = worker
         self._held: list[Claim] = []
         self._uncertain = False  # a claim's answer was lost: Redis may hold a job for us that we do not know of
-        self._scripts = {name: script(client, name) for name in ("claim", "settle", "release", "promote", "reap")}
+        names = ("claim", "settle", "release", "promote", "lease", "reap")
+        self._scripts = {name: script(client, name) for name in names}
 
     def inflight_key(self, queue: str) -> str:
         return f"inflight:{queue}:{self.worker}"
@@ -197,10 +198,10 @@ class JobQueue:
 
         With `lease_s`, only if no worker has looked for so long: in a large fleet one look is enough for all.
         """
+        if lease_s and not self._run("lease", [REAP_LEASE], [str(self.worker), int(lease_s * 1000)]):
+            return []
         reaped = []
         with mapped_redis_errors():
-            if lease_s and not self.client.set(REAP_LEASE, str(self.worker), nx=True, px=int(lease_s * 1000)):
-                return []
             keys = [key.decode() for key in self.client.scan_iter(match="inflight:*", count=1000)]
         for key in keys:
             queue, worker = _parse_inflight_key(key)

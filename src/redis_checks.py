@@ -6,7 +6,7 @@ import time
 
 import redis
 
-from errors import OperatorError
+from errors import OperatorError, ServiceUnavailableError
 from job_queue import mapped_redis_errors
 
 MIN_VERSION = (7, 0)  # scripts that may run while memory is full
@@ -33,6 +33,22 @@ def check_redis(client: redis.Redis) -> list[str]:
     if not persistence.get("aof_enabled"):
         return ["a crash of Redis loses the last minutes; set appendonly yes (then reconciliation is needed less)"]
     return []
+
+
+def check_room(client: redis.Redis) -> None:
+    """Raises ServiceUnavailableError when Redis's memory is full.
+
+    Before a claim that will add to it: the claim itself only moves a job and is allowed, so that the want of room for
+    what the job brings would show after all the work.
+    """
+    with mapped_redis_errors():
+        memory = client.info("memory")
+    most, used = int(memory["maxmemory"]), int(memory["used_memory"])
+    if 0 < most < used:
+        raise ServiceUnavailableError(
+            f"Redis is full ({used} bytes in use, maxmemory is {most}), so nothing can be added; raise maxmemory or "
+            "let the queues drain"
+        )
 
 
 def check_clock(theirs: float, whose: str) -> None:

@@ -37,6 +37,7 @@ from job_queue import UNPACK, Claim, ClipRef, mapped_redis_errors
 from lost_hosts import LostHosts
 from payloads import TranscribeJob, UnpackJob, parse_unpack_job
 from reconcile import Reconciler
+from redis_checks import check_room
 from s3_utils import ObjectStore
 from store_checks import check_stores
 from utils import event
@@ -107,6 +108,7 @@ class UnpackWorker(JobWorker):
             self._note(reason)
             return None
         self._reason = ""
+        check_room(self.redis)
         return self.queue.claim(self.queues, only=payload)
 
     def idle_state(self) -> tuple[State, str]:
