@@ -96,6 +96,21 @@ def parse_transcribe_job(raw: bytes, scratch_root: Path) -> TranscribeJob:
     )
 
 
+def probe_job(nonce: str) -> bytes:
+    """A job that asks a GPU worker whether all of its chain works; see `workers/probe.py`."""
+    return _dump({"probe": nonce})
+
+
+def parse_probe(raw: bytes) -> str | None:
+    """The nonce of a probe, or None when the job is a clip's, or unreadable."""
+    try:
+        fields = _load(raw, example="{}")
+    except PayloadError:
+        return None
+    nonce = fields.get("probe")
+    return nonce if len(fields) == 1 and isinstance(nonce, str) and BATCH_ID.fullmatch(nonce) else None
+
+
 def add_field(raw: bytes, name: str, value: str) -> bytes:
     """The payload with one field set; raises PayloadError when it is no JSON object.
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Any, cast
 
 import typer
 from rich.table import Table
@@ -13,13 +14,16 @@ import draining
 from audit import who
 from commands.context import Context, ago, clock, escape, size
 from commands.options import AsJson
+from dead_letters import TRANSCRIBE
 from job_queue import mapped_redis_errors
 from overview import InFlight, WorkerState, jobs_in_hand, living_workers
+from payloads import probe_job
+from workers.probe import read_answer
 
 POLL_S = 0.5
 NOBODY = "; no worker of it is alive now"
 
-app = typer.Typer(no_args_is_help=True, help="Workers: list, drain and resume them.")
+app = typer.Typer(no_args_is_help=True, help="Workers: list, drain, resume and probe them.")
 
 Worker = Annotated[
     str | None, typer.Option("--worker", metavar="NAME", help="One, as `worker list` shows it: HOST:PID:NONCE.")
@@ -106,6 +110,73 @@ def resume(ctx: typer.Context, worker: Worker = None, host: Host = None, *, ever
     with context.change("worker resume", _named(key), 1) as change, mapped_redis_errors():
         change.affected = int(str(context.redis.delete(key)))
     context.say(f"{_named(key)} claims again")
+
+
+@app.command()
+def probe(
+    ctx: typer.Context, host: Annotated[str, typer.Option("--host", help="The host whose workers are asked.")],
+    kind: Annotated[
+        list[str] | None, typer.Option("--kind", help="One that must live there (transfer, unpack, gpu); repeatable.")
+    ] = None,
+    wait: Annotated[float, typer.Option(min=1, help="Seconds to wait, all in all.")] = 120,
+) -> None:  # fmt: skip
+    """Prove that a host's workers work.
+
+    Wait until each kind lives there and is not held, then send a job through the GPU worker's whole chain: stores, four
+    seconds of speech, every policy. It leaves neither row nor object. Exit code 1 when it does not come back; a host
+    that is drained has to be resumed first.
+
+    For example:
+
+    - `audio-pipeline worker probe --host gpu-01 --kind unpack --kind gpu`
+    """
+    context: Context = ctx.obj
+    deadline = time.monotonic() + wait
+    with context.errors.status(f"waiting for the workers of {host}"):
+        living = _wait_for_kinds(context, host, kind or [], deadline)
+    if "gpu" not in living:
+        context.say(f"{host}: {', '.join(sorted(living))} live and claim")
+        return
+    with context.errors.status(f"waiting for {host} to answer the probe"):
+        found = _ask(context, host, deadline)
+    if "error" in found:
+        context.fail(f"{host}: the probe failed: {found['error']}; see journalctl -u gpu-worker there")
+    context.say(
+        f"{host}: {', '.join(sorted(living))} live and claim; the probe came back after {found['took_s']} s "
+        f"(heard: {found['heard']!r})"
+    )
+
+
+def _wait_for_kinds(context: Context, host: str, kinds: list[str], deadline: float) -> set[str]:
+    """The kinds of worker that live on the host, once all of `kinds` do, and none of any kind is in trouble."""
+    while True:
+        found = _meant(context, None, host)
+        troubled = [one for one in found if one.state in {"held", "starting", "draining"}]
+        missing = sorted(set(kinds) - {one.kind for one in found})
+        if found and not troubled and not missing:
+            return {one.kind for one in found}
+        if time.monotonic() > deadline:
+            reasons = [f"{one.kind} is {one.state}{': ' if one.detail else ''}{one.detail}" for one in troubled]
+            reasons += [f"no {one} worker lives there" for one in missing or ([] if found else ["such"])]
+            context.fail(f"{host}: {'; '.join(reasons)}; see journalctl there, and audio-pipeline config check")
+        time.sleep(POLL_S)
+
+
+def _ask(context: Context, host: str, deadline: float) -> dict[str, Any]:
+    """Send a probe to the head of the host's own list, and wait for its answer."""
+    nonce, queue = secrets.token_hex(8), f"{TRANSCRIBE}:{host}"
+    job = probe_job(nonce)
+    with mapped_redis_errors():
+        context.redis.lpush(queue, job)
+    try:
+        while (found := read_answer(context.redis, nonce)) is None:
+            if time.monotonic() > deadline:
+                context.fail(f"{host}: the probe did not come back; is the GPU worker busy, or held? See its journal")
+            time.sleep(POLL_S)
+        return found
+    finally:  # not answered: it must not wait there for a worker of next week
+        with mapped_redis_errors():
+            context.redis.lrem(queue, 1, cast("str", job))
 
 
 def what(worker: WorkerState, job: InFlight | None) -> str:

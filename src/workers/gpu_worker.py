@@ -19,6 +19,7 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import parked_clips
 import scratch
@@ -32,11 +33,12 @@ from job_queue import Claim, ClipRef
 from models import resolve
 from moderation.policies import Policy, load_policies
 from moderation.scorer import Scorer
-from payloads import TranscribeJob, parse_transcribe_job
+from payloads import TranscribeJob, parse_probe, parse_transcribe_job
 from s3_utils import ObjectStore
 from store_checks import check_stores
 from transcription import Transcriber, Transcript
 from utils import event
+from workers import probe
 from workers.base import main
 from workers.jobs import JobWorker
 
@@ -114,6 +116,12 @@ class GpuWorker(JobWorker):
         return ClipRef(job.batch_id, job.original_filename)
 
     def process(self, claim: Claim) -> None:
+        nonce = parse_probe(claim.payload)
+        if nonce is not None:
+            probe.answer(self.redis, nonce, str(self.name), self._try_chain)
+            self.done(claim)
+            event(log, logging.INFO, "probe answered", probe=nonce)
+            return
         job = parse_transcribe_job(claim.payload, self.settings.scratch_root)
         row = self.db.ensure_clip(job)
         if job.audio_id not in {None, row.audio_id}:
@@ -135,6 +143,13 @@ class GpuWorker(JobWorker):
             )
         if self.done(claim, ClipRef(job.batch_id, job.original_filename)) == "complete":
             self._finish(job.batch_id)
+
+    def _try_chain(self, speech: Path) -> dict[str, Any]:
+        """Everything that a clip needs, without storing anything."""
+        self.check_dependencies()
+        [transcript] = self.transcriber.transcribe([decode(speech)])
+        verdicts = [] if transcript.no_speech else self._judge(transcript)
+        return {"heard": transcript.text, "scores": {verdict.policy: round(verdict.score, 4) for verdict in verdicts}}
 
     def on_given_up(self, claim: Claim, clip: ClipRef | None, error: PipelineError) -> str | None:
         if clip is None:

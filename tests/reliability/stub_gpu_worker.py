@@ -2,7 +2,8 @@
 
     cd src && PYTHONPATH=.:.. python -m tests.reliability.stub_gpu_worker
 
-With STUB_WAITS_FOR=/path it holds each clip until that file is there, with STUB_TAKES_S for so many seconds. What the
+With STUB_WAITS_FOR=/path it holds each clip until that file is there, with STUB_TAKES_S for so many seconds, with
+STUB_FAILS=reason it fails. What the
 stubs "hear" is the pitch of the clip's tone, so a result that lands in another clip's row is noticed.
 """
 
@@ -49,6 +50,8 @@ class StubTranscriber:
         return [self._one(clip) for clip in clips]
 
     def _one(self, samples: Samples) -> Transcript:
+        if "STUB_FAILS" in os.environ:
+            raise RuntimeError(os.environ["STUB_FAILS"])
         gate = os.environ.get("STUB_WAITS_FOR")
         while gate and not Path(gate).exists():
             threading.Event().wait(0.05)

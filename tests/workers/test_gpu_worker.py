@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from job_queue import FINISHING
+from payloads import probe_job
 from tests.workers.conftest import dead_letters, tar
 from tests.workers.processes import wait_until
+from workers.probe import read_answer
 
 ROOT = Path(__file__).resolve().parents[2]
 CLIPS = ROOT / "local" / "samples" / "clips"
@@ -93,6 +95,14 @@ def test_a_batch_ends_with_transcripts_verdicts_and_no_traces(worker, put_archiv
         ("test-007", "audio.opus", "done")
     ]
     assert clip.is_file(), "an operator's file is left where it is"
+
+    # A probe goes through the models and leaves no row.
+    redis_db.lpush("queue:transcribe:test-host", probe_job("n1"))
+    wait_until(lambda: read_answer(redis_db, "n1"), "the probe's answer")
+    answer = read_answer(redis_db, "n1") or {}
+    assert "hillside park" in answer["heard"].lower()
+    assert len(answer["scores"]) == 4
+    assert query("SELECT count(*) FROM audio_files") == [(4,)]
 
     # What cannot be done is a dead letter, and the worker goes on.
     redis_db.rpush("queue:transcribe", b"{", json.dumps({"opus_path": str(clip.parent / "gone.opus")}))
