@@ -1,0 +1,112 @@
+"""The tree that every host is an overlay of: Debian 12 as a cloud image has it, with the login user `ubuntu`."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import shutil
+from pathlib import Path
+
+from tests.fleet import registries
+from tests.fleet.layout import CACHE, USER, FleetError
+from tests.fleet.shell import sh
+
+SUITE = "bookworm"
+# What a cloud image holds and the playbooks may count on; all else is theirs to install.
+PACKAGES = (
+    "systemd", "systemd-sysv", "libpam-systemd", "dbus", "udev", "kmod", "openssh-server", "sudo", "python3",
+    "python3-apt", "ca-certificates", "iproute2", "iputils-ping", "netbase", "procps", "e2fsprogs",
+    "curl", "gnupg", "less", "locales",
+)  # fmt: skip
+KEPT = 2  # trees of earlier forms of this file
+
+
+def base_tree() -> Path:
+    """The base tree, built when there is none for this form of the recipe (about half a minute)."""
+    tree = CACHE / f"base-{_recipe()}"
+    if _ready(tree):
+        return tree
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # two who start at the same time build one tree
+        if not _ready(tree):
+            print(f"==> building the base tree in {tree} (Debian {SUITE}, about half a minute, once)", flush=True)
+            _build(tree)
+            _forget_old(tree)
+    return tree
+
+
+def uv_cache() -> Path:
+    folder = CACHE / "uv"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _recipe() -> str:
+    """Changes with everything that goes into the tree."""
+    parts = [Path(__file__).read_bytes(), registries.pip_conf().encode(), registries.uv_toml().encode()]
+    parts += [ca.read_bytes() for ca in registries.private_cas()]
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()[:12]
+
+
+def _ready(tree: Path) -> bool:
+    return (tree / ".ready").exists()
+
+
+def _build(tree: Path) -> None:
+    if tree.exists():
+        shutil.rmtree(tree)  # an earlier build was cut short
+    done = sh(
+        "mmdebstrap",
+        "--mode=root",
+        "--variant=apt",
+        "--skip=cleanup/apt/lists",
+        f"--include={','.join(PACKAGES)}",
+        "--components=main",
+        SUITE,
+        tree,
+        check=False,
+        timeout_s=1200,
+    )
+    if done.returncode != 0:
+        raise FleetError(f"mmdebstrap could not build the base tree: {done.stderr.strip()[-600:]}")
+    _trust(tree)
+    _network(tree)
+    _login_user(tree)
+    (tree / "etc/machine-id").write_text("")  # each host makes its own at its first boot
+    for key in (tree / "etc/ssh").glob("ssh_host_*"):
+        key.unlink()  # each host has its own
+    (tree / ".ready").touch()
+
+
+def _trust(tree: Path) -> None:
+    folder = tree / "usr/local/share/ca-certificates"
+    for ca in registries.private_cas():
+        shutil.copy(ca, folder / ca.name)
+    sh("chroot", tree, "update-ca-certificates")
+    (tree / "etc/pip.conf").write_text(registries.pip_conf())
+    (tree / "etc/uv").mkdir()
+    (tree / "etc/uv/uv.toml").write_text(registries.uv_toml())
+
+
+def _network(tree: Path) -> None:
+    sh("chroot", tree, "systemctl", "enable", "systemd-networkd.service")
+    resolver = tree / "etc/resolv.conf"
+    resolver.unlink(missing_ok=True)
+    shutil.copy("/etc/resolv.conf", resolver)
+
+
+def _login_user(tree: Path) -> None:
+    sh("chroot", tree, "useradd", "-m", "-s", "/bin/bash", "-G", "sudo,adm", USER)
+    rule = tree / "etc/sudoers.d/90-cloud-init-users"
+    rule.write_text(f"{USER} ALL=(ALL) NOPASSWD:ALL\n")
+    rule.chmod(0o440)
+
+
+def _forget_old(current: Path) -> None:
+    """Trees that hosts stand on stay: they are in use as long as an overlay names them."""
+    mounts = Path("/proc/mounts").read_text()
+    trees = sorted(CACHE.glob("base-*"), key=lambda path: path.stat().st_mtime, reverse=True)
+    for tree in [tree for tree in trees if tree != current][KEPT - 1 :]:
+        if str(tree) not in mounts:
+            shutil.rmtree(tree, ignore_errors=True)

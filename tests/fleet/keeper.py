@@ -1,0 +1,74 @@
+"""The process that keeps one host: `python -m tests.fleet.keeper NAME [LOOP]`, in a mount namespace of its own.
+
+Runs systemd-nspawn, and again when the host reboots. Ends when the host is powered off, or dies.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.fleet import registries
+from tests.fleet.base import uv_cache
+from tests.fleet.layout import BRIDGE, HOSTS, RUN, Host
+from tests.fleet.shell import sh
+
+REBOOT = 133  # what systemd-nspawn ends with when its host reboots, as long as --keep-unit is given
+CGROUPS = Path("/sys/fs/cgroup")
+
+
+def main(name: str, loop: str = "") -> int:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    host = HOSTS[name]
+    _pure_cgroups()
+    while True:
+        _own_cgroup(name)
+        with subprocess.Popen(_command(host, loop), env=_environment(loop), stdin=subprocess.DEVNULL) as nspawn:
+            (RUN / f"{name}.nspawn").write_text(str(nspawn.pid))
+            code = nspawn.wait()
+        if code != REBOOT:
+            return code
+        print("--- reboot ---", flush=True)
+
+
+def _pure_cgroups() -> None:
+    """Cgroups as on a stock Debian 12, whatever this machine has; seen in this mount namespace only."""
+    own = Path("/run/systemd/nspawn")
+    own.mkdir(parents=True, exist_ok=True)
+    sh("mount", "-t", "tmpfs", "tmpfs", own)
+    sh("umount", "--recursive", CGROUPS, check=False)
+    sh("mount", "-t", "cgroup2", "cgroup2", CGROUPS)
+
+
+def _own_cgroup(name: str) -> None:
+    """Without one for each, two hosts would stand in the same one and stop each other's processes."""
+    group = CGROUPS / BRIDGE / name
+    group.mkdir(parents=True, exist_ok=True)
+    (group / "cgroup.procs").write_text(str(os.getpid()))
+
+
+def _environment(loop: str) -> dict[str, str]:
+    settings = {"SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1", "SYSTEMD_NSPAWN_LOCK": "0"}
+    if loop:
+        settings["SYSTEMD_NSPAWN_API_VFS_WRITABLE"] = "yes"  # with a writable /sys, udev runs: /dev/vdb, fsck, remount
+    return os.environ | settings
+
+
+def _command(host: Host, loop: str) -> list[str]:
+    command = [
+        "systemd-nspawn", "--quiet", "--boot", "--register=no", "--keep-unit", f"--machine={host.name}",
+        f"--directory={host.root}", f"--network-bridge={BRIDGE}", "--resolv-conf=off", "--timezone=off",
+        "--link-journal=no", "--console=read-only", "--kill-signal=SIGRTMIN+3",
+        # IPAddressDeny= and DevicePolicy= are BPF programs
+        "--capability=CAP_BPF,CAP_PERFMON", "--system-call-filter=bpf",
+        f"--bind={uv_cache()}:{registries.UV_CACHE}",
+    ]  # fmt: skip
+    command += [f"--bind-ro={folder}" for folder in registries.shared_folders()]
+    return [*command, f"--bind={loop}"] if loop else command
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:3]))
