@@ -25,8 +25,11 @@ DEVICE = "d1"
 
 
 class Swift:
-    def __init__(self, root: Path, state: State) -> None:
+    """One Swift. Clients find it at `address`: the loopback, unless others than this machine shall reach it."""
+
+    def __init__(self, root: Path, state: State, address: str = "127.0.0.1") -> None:
         self.root = root
+        self.address = address
         self.folder = root / "swift"
         self.state = state
         self.processes: list[ServerProcess] = []
@@ -37,7 +40,7 @@ class Swift:
 
     @property
     def endpoint(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.address}:{self.port}"
 
     @property
     def account(self) -> str:
@@ -83,7 +86,8 @@ class Swift:
         for process in self.processes:
             process.start()
         for process, name in zip(self.processes, NAMES, strict=True):
-            process.wait_ready(lambda port=ports[name]: _listens(port), READY_S)  # type: ignore[misc]
+            address = self.address if name == "proxy" else "127.0.0.1"
+            process.wait_ready(lambda at=(address, ports[name]): _listens(*at), READY_S)  # type: ignore[misc]
         self.processes[-1].wait_ready(self._healthy, READY_S)
 
     def stop(self) -> None:
@@ -133,7 +137,7 @@ class Swift:
 
     @contextlib.contextmanager
     def _connection(self) -> Iterator[http.client.HTTPConnection]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection = http.client.HTTPConnection(self.address, self.port, timeout=30)
         try:
             yield connection
         finally:
@@ -159,6 +163,7 @@ class Swift:
             hash_prefix=self.state.secret("swift-hash-prefix"),
             hash_suffix=self.state.secret("swift-hash-suffix"),
             ports=ports,
+            proxy_address=self.address,
         )
         for name, text in files(facts).items():
             write_private(etc / name, text)
@@ -185,9 +190,9 @@ def _write_rings(etc: Path, ports: dict[str, int]) -> None:
     stamp.write_text(wanted)
 
 
-def _listens(port: int) -> bool:
+def _listens(address: str, port: int) -> bool:
     try:
-        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        socket.create_connection((address, port), timeout=1).close()
     except OSError:
         return False
     return True

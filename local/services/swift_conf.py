@@ -43,7 +43,7 @@ fallocate_reserve = 0
 PROXY = """\
 [DEFAULT]
 swift_dir = {etc}
-bind_ip = 127.0.0.1
+bind_ip = {address}
 bind_port = {port}
 workers = 0
 user = {user}
@@ -108,6 +108,7 @@ class SwiftFacts:
     hash_prefix: str
     hash_suffix: str
     ports: dict[str, int]  # account, container, object, proxy
+    proxy_address: str
 
 
 def files(facts: SwiftFacts) -> dict[str, str]:
@@ -120,6 +121,7 @@ def files(facts: SwiftFacts) -> dict[str, str]:
     proxy = PROXY.format(
         etc=facts.etc,
         port=facts.ports["proxy"],
+        address=facts.proxy_address,
         user=facts.user,
         pipeline=PIPELINE,
         region=REGION,

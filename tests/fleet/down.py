@@ -9,7 +9,7 @@ import shutil
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
-from tests.fleet import machine
+from tests.fleet import machine, store
 from tests.fleet.layout import CLONES, DISKS, HOSTS, RUN, SSH, FleetError, Host, hosts
 from tests.fleet.network import remove_network
 from tests.fleet.shell import require_root_and_programs
@@ -21,8 +21,9 @@ def take_down(wanted: list[Host]) -> None:
     for host in wanted:
         machine.remove(host)
     if not any(machine.is_up(host) for host in HOSTS.values()):
+        store.stop()
         remove_network()
-        for folder in (CLONES, DISKS, RUN, SSH):
+        for folder in (CLONES, DISKS, RUN, SSH, store.FOLDER):
             shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -1,14 +1,21 @@
-"""Boot hosts of the fleet: `python -m tests.fleet.up [NAME ...]`; without names, those that a fleet begins with."""
+"""Boot hosts of the fleet: `python -m tests.fleet.up [NAME ...]`; without names, those that a fleet begins with.
+
+Afterwards FLEET_DIR holds `inventory.yml` and `vars.yml` for hand-made runs of playbooks, and `checkout/`, a clone that
+is set up for these hosts.
+"""
 
 from __future__ import annotations
 
 import fcntl
+import os
 import sys
 import time
+from pathlib import Path
 
-from tests.fleet import machine
+from tests.fleet import checkout, machine, store
 from tests.fleet.base import base_tree
-from tests.fleet.layout import FIRST_FLEET, FLEET, FleetError, Host, hosts
+from tests.fleet.ec2 import place_models, prepare_ec2
+from tests.fleet.layout import FIRST_FLEET, FLEET, HOSTS, ROOT, FleetError, Host, hosts
 from tests.fleet.network import make_network
 from tests.fleet.shell import require_root_and_programs
 
@@ -23,8 +30,24 @@ def boot(wanted: list[Host]) -> None:
         make_network()
         for host in wanted:
             machine.start(host)
+        store.start()
     for host in wanted:
         machine.wait_until_up(host)
+
+
+def furnish(wanted: list[Host]) -> None:
+    """What lies on the hosts before the operator comes: archives' folder, models."""
+    if HOSTS["ec2"] in wanted:
+        prepare_ec2()
+    if HOSTS["orch"] in wanted:
+        place_models(demo_models(), HOSTS["orch"])
+
+
+def demo_models() -> Path:
+    folder = Path(os.environ.get("MODELS_ROOT", ROOT / "models")) / "demo"
+    if not folder.is_dir():
+        raise FleetError(f"the demo's models are not in {folder}; fetch them first: make models")
+    return folder
 
 
 def main(names: list[str]) -> int:
@@ -32,6 +55,8 @@ def main(names: list[str]) -> int:
     try:
         wanted = hosts(names or list(FIRST_FLEET))
         boot(wanted)
+        furnish(wanted)
+        checkout.prepare()
     except FleetError as error:
         print(error, file=sys.stderr)
         return 1
