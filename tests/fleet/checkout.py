@@ -23,6 +23,7 @@ CHECKOUT = FLEET / "checkout"
 ANSIBLE = CHECKOUT / "ansible"
 VAULT_PASSWORD = FLEET / "vault-password"
 VARS = FLEET / "vars.yml"  # the same for a checkout that must stay as it is: ansible-playbook -e @vars.yml
+GENERATION = FLEET / "secrets-generation"  # how often the secrets were changed
 TRANSFER_KEY = SSH / "id_transfer"
 MODELS = "/srv/models"
 BIN = Path(sys.executable).parent
@@ -38,9 +39,20 @@ def prepare() -> None:
     write_inventory([host for host in HOSTS.values() if (CLONES / host.name).is_dir()])
     write_private(VARS, yaml.safe_dump(settings() | secrets()))
     _override(ANSIBLE / "group_vars/all.yml", settings())
+    write_vault()
+
+
+def write_vault() -> None:
     vault = ANSIBLE / "group_vars/vault.yml"
     write_private(vault, yaml.safe_dump(secrets()))
     sh("ansible-vault", "encrypt", vault, env=environment(), cwd=ANSIBLE)
+
+
+def rotate() -> None:
+    """Other secrets from now on, in the vault, too; S3's keys and the transfer key are given by others and stay."""
+    GENERATION.write_text(GENERATION.read_text() + "+" if GENERATION.exists() else "+")
+    write_vault()
+    write_private(VARS, yaml.safe_dump(settings() | secrets()))
 
 
 def write_inventory(hosts: list[Host]) -> None:
@@ -86,7 +98,8 @@ def secrets() -> dict[str, str]:
         "ra_app_postgres_password", "ra_app_secret_key", "ra_admin_password",
     )  # fmt: skip
     keys.make_key(TRANSFER_KEY)
-    return {f"vault_{name}": state.secret(name, 40) for name in generated} | {
+    turn = GENERATION.read_text() if GENERATION.exists() else ""
+    return {f"vault_{name}": state.secret(name + turn, 40) for name in generated} | {
         "vault_s3_access_key": swift.access_key,
         "vault_s3_secret_key": swift.secret_key,
         "vault_ra_app_s3_access_key": swift.reader_access_key,
@@ -102,9 +115,13 @@ def environment() -> dict[str, str]:
 
 
 def commit(message: str) -> str:
-    """Commit all changes of the checkout; the new commit's id."""
-    sh("git", *AUTHOR, "commit", "--quiet", "--all", "--message", message, cwd=CHECKOUT)
+    """Commit the changes of the programs, not those of the fleet's description; the new commit's id."""
+    sh("git", *AUTHOR, "commit", "--quiet", "--message", message, "--", "src", cwd=CHECKOUT)
     return head()
+
+
+def drop_last_commit() -> None:
+    sh("git", "reset", "--quiet", "--keep", "HEAD~1", cwd=CHECKOUT)
 
 
 def head() -> str:

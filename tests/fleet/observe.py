@@ -1,0 +1,98 @@
+"""What the fleet's stores and hosts say, asked from below: no role's promise stands between a check and the truth."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+import boto3
+from botocore.config import Config
+
+from local.services.swift import REGION
+from tests.fleet import machine
+from tests.fleet.checkout import secrets
+from tests.fleet.keys import OPTIONS
+from tests.fleet.layout import HOSTS, USER, Host
+from tests.fleet.shell import sh
+from tests.fleet.store import BUCKET, store
+
+DATABASE = "audio_pipeline"
+SCRATCH = "data/scratch"
+
+
+def rows(query: str, database: str = DATABASE) -> list[dict[str, Any]]:
+    """A query as the database's administrator; one record a row."""
+    wrapped = f"SELECT coalesce(json_agg(q), '[]') FROM ({query}) q"
+    done = machine.inside(HOSTS["orch"], "runuser", "-u", "postgres", "--", "psql", "-XAtqc", wrapped, "-d", database)
+    return list(json.loads(done.stdout))
+
+
+def value(query: str) -> Any:
+    [row] = rows(query)
+    [found] = row.values()
+    return found
+
+
+def redis(*command: str) -> list[str]:
+    """Redis as the operator; the reply by lines."""
+    env = ["env", f"REDISCLI_AUTH={secrets()['vault_redis_password']}"]
+    done = machine.inside(HOSTS["orch"], *env, "redis-cli", "--raw", *command)
+    return [line for line in done.stdout.splitlines() if line]
+
+
+def redis_as(user: str, password: str, *command: str) -> str:
+    """The reply to a Redis user on the orchestrator's private address, or the refusal."""
+    orchestrator = HOSTS["orch"]
+    words = ["redis-cli", "-h", orchestrator.address, "--user", user, *command]
+    done = machine.inside(orchestrator, "env", f"REDISCLI_AUTH={password}", *words, check=False)
+    return (done.stdout + done.stderr).strip()
+
+
+def queue_length(name: str) -> int:
+    return int(redis("LLEN", name)[0])
+
+
+def keys(pattern: str) -> list[str]:
+    return sorted(redis("--scan", "--pattern", pattern))
+
+
+def s3_client() -> Any:
+    swift = store()
+    return boto3.client(
+        "s3",
+        endpoint_url=swift.endpoint,
+        aws_access_key_id=swift.access_key,
+        aws_secret_access_key=swift.secret_key,
+        region_name=REGION,
+        config=Config(s3={"addressing_style": "path"}, retries={"max_attempts": 2}),
+    )
+
+
+def objects(prefix: str) -> list[str]:
+    pages = s3_client().get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=prefix)
+    return [entry["Key"] for page in pages for entry in page.get("Contents", [])]
+
+
+def on(host: Host, command: str, *, given: str | None = None) -> tuple[int, str]:
+    """A command by ssh as the login user: exit code and all that it said."""
+    done = sh("ssh", *OPTIONS, f"{USER}@{host.address}", command, given=given, check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
+def scratch(host: Host) -> list[str]:
+    """What lies on a host's scratch."""
+    listed = machine.inside(
+        host, "find", f"/{SCRATCH}", "-mindepth", "1", "-maxdepth", "1", "-printf", "%f\\n", check=False
+    )
+    return sorted(listed.stdout.split())
+
+
+def journal(host: Host, unit: str, *words: str) -> list[str]:
+    """Lines of a unit's journal that hold all the words."""
+    done = machine.inside(host, "journalctl", "-q", "-u", unit, "-o", "cat", "--no-pager", check=False)
+    return [line for line in done.stdout.splitlines() if all(word in line for word in words)]
+
+
+def running(hosts: Iterable[Host]) -> list[Host]:
+    return [host for host in hosts if machine.is_up(host)]

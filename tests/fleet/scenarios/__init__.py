@@ -1,0 +1,45 @@
+"""The scenarios, in the order in which they run: each builds on those before it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tests.fleet.scenarios import (
+    bare,
+    commands,
+    data,
+    deploys,
+    forbidden,
+    health,
+    hosts,
+    leaving,
+    reviewing,
+    secrecy,
+    work,
+)
+from tests.fleet.world import World
+
+Scenario = Callable[[World], None]
+
+SCENARIOS: dict[str, Scenario] = {
+    "site": bare.site,
+    "again": bare.again,
+    "check": bare.check,
+    "work": work.work,
+    "review": reviewing.review,
+    "health": health.health,
+    "commands": commands.commands,
+    "on-hosts": commands.on_hosts,
+    "forbidden": forbidden.forbidden,
+    "hardening": secrecy.hardening,
+    "deploy": deploys.deploy,
+    "broken": deploys.broken,
+    "rollback": deploys.rollback,
+    "reboot": hosts.reboot,
+    "power-off": hosts.power_off,
+    "join": hosts.join,
+    "restore": data.restore,
+    "rotate": secrecy.rotate,
+    "secrecy": secrecy.secrecy,
+    "uninstall": leaving.uninstall,
+}

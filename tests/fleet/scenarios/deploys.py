@@ -1,0 +1,92 @@
+"""New versions, while the fleet works."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.fleet import checkout, machine, observe
+from tests.fleet.layout import HOSTS
+from tests.fleet.world import World
+
+DEPLOY = "ansible-playbook playbooks/deploy-pipeline.yml"
+CURRENT = "/opt/audio-pipeline/current/VERSION"
+WORKER = Path("src/workers/gpu_worker.py")
+DONE = """
+SELECT count(*) FROM audio_files JOIN batches b USING (batch_id) WHERE status <> 'pending' AND b.s3_key IS NOT NULL
+"""
+UNITS = {"transfer-01": ("transfer-worker",), "gpu": ("unpack-worker", "gpu-worker")}
+
+
+def deploy(world: World) -> None:
+    """A new version is deployed during work: nothing lost, nothing doubled."""
+    version = _new_version("# A later version.\n")
+    world.ledger.place("small", 6)
+    wait_for_work(world)
+    world.run(DEPLOY)
+    world.require(observe_unfinished(world), "all work was over before the deploy was: it proves nothing")
+    _demand_version(world, version)
+    world.settle_accounts()
+
+
+def broken(world: World) -> None:
+    """A version whose GPU worker cannot start stops at the first host and is rolled back there."""
+    before = versions(world)
+    world.ledger.place("small", 3)
+    _new_version('raise SystemExit("this version is broken on purpose")\n')
+    world.run(DEPLOY, fails=True)
+    world.require(versions(world) == before, f"hosts are left with {versions(world)}, they had {before}")
+    demand_units(world)
+    world.settle_accounts()
+    checkout.drop_last_commit()
+
+
+def rollback(world: World) -> None:
+    """One command brings the previous release back, another the new one again."""
+    after = versions(world)
+    world.ledger.place("small", 2)
+    world.run("ansible-playbook playbooks/rollback.yml")
+    back = versions(world)
+    same = [name for name in back if back[name] == after[name]]
+    world.require(not same, f"rollback.yml left {', '.join(same)} at {after}")
+    world.run(f'{DEPLOY} -e "pipeline_version={checkout.head()}"')
+    _demand_version(world, checkout.head())
+    world.settle_accounts()
+
+
+def versions(world: World) -> dict[str, str]:
+    """The full commit that each worker host runs."""
+    names = ["transfer-01", *world.gpu_hosts()]
+    return {name: machine.inside(HOSTS[name], "cat", CURRENT).stdout.strip() for name in names}
+
+
+def wait_for_work(world: World, clips: int = 2) -> None:
+    """Until some clips of what was placed have an outcome, and more wait."""
+    done = observe.value(DONE)
+    world.ledger.wait(lambda: observe.value(DONE) >= done + clips, "the fleet is at work")
+
+
+def observe_unfinished(world: World) -> bool:
+    return bool(observe.value(DONE) < world.ledger.clips)
+
+
+def demand_units(world: World) -> None:
+    """The workers run, on every host, within a minute."""
+    for name in ("transfer-01", *world.gpu_hosts()):
+        for unit in UNITS["gpu" if name.startswith("gpu") else name]:
+            world.until(lambda name=name, unit=unit: active(name, unit), f"{unit} runs on {name}")  # type: ignore[misc]
+
+
+def active(name: str, unit: str) -> bool:
+    return machine.inside(HOSTS[name], "systemctl", "is-active", unit, check=False).stdout.strip() == "active"
+
+
+def _new_version(line: str) -> str:
+    """Put a line at the end of the GPU worker, and commit."""
+    path = checkout.CHECKOUT / WORKER
+    path.write_text(path.read_text() + line)
+    return checkout.commit("A version for the fleet's tests")
+
+
+def _demand_version(world: World, version: str) -> None:
+    wrong = {name: found for name, found in versions(world).items() if found != version}
+    world.require(not wrong, f"{wrong} instead of {version}")

@@ -1,0 +1,84 @@
+"""What must be refused."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+
+from tests.fleet import machine, observe
+from tests.fleet.checkout import secrets
+from tests.fleet.layout import CONTROLLER, HOSTS
+from tests.fleet.world import World
+
+ORCH = HOSTS["orch"].address
+OPEN_PORTS = {"orch": {22, 80, 443}, "transfer-01": {22}, "gpu-01": {22}}
+TRIED_PORTS = (22, 80, 443, 5432, 6379, 8000)
+
+
+def forbidden(world: World) -> None:
+    """Redis without password, workers' rights beyond their work, roles beyond their tables, ports from outside."""
+    refused: dict[str, Callable[[], str]] = {
+        "Redis without a password": _redis_error,
+        "Redis with a wrong password": lambda: _redis_error(user="default", password="wrong"),
+    }
+    for kind in ("transfer", "unpack", "gpu"):
+        own = {"user": f"{kind}-worker", "password": secrets()[f"vault_redis_{kind}_password"]}
+        for command in (("CONFIG", "GET", "*"), ("FLUSHALL",), ("KEYS", "*"), ("ACL", "LIST"), ("SHUTDOWN",)):
+            refused[f"{kind}-worker: {' '.join(command)}"] = lambda own=own, command=command: _redis_error(
+                *command, **own
+            )  # type: ignore[misc]
+    for role, statement in STATEMENTS:
+        refused[f"{role}: {statement}"] = lambda role=role, statement=statement: _postgres_error(role, statement)  # type: ignore[misc]
+    allowed = [what for what, attempt in refused.items() if not attempt()]
+    world.require(not allowed, f"these were not refused: {'; '.join(allowed)}")
+    for name, wanted in OPEN_PORTS.items():
+        found = {port for port in TRIED_PORTS if _answers(HOSTS[name].address, port)}
+        world.require(found <= wanted, f"{name} answers from outside on ports {sorted(found - wanted)}")
+    world.require(_answers(ORCH, 443), "nginx does not answer from outside on port 443")
+
+
+STATEMENTS = (
+    ("ra_app", "INSERT INTO batches (batch_id) VALUES ('forbidden')"),
+    ("ra_app", "UPDATE classifications SET violates = NOT violates"),
+    ("ra_app", "DELETE FROM audio_files"),
+    ("ra_app", "TRUNCATE transcripts"),
+    ("ra_app", "DROP TABLE audio_files"),
+    ("pipeline", "SELECT * FROM ra_users"),
+    ("pipeline", "UPDATE ra_labels SET note = ''"),
+    ("pipeline", "DELETE FROM ra_labels"),
+    ("pipeline", "DELETE FROM audio_files"),
+    ("pipeline", "UPDATE operator_actions SET who = ''"),
+    ("pipeline", "CREATE TABLE forbidden (a int)"),
+    ("pipeline", "CREATE ROLE forbidden"),
+)
+REFUSALS = ("NOAUTH", "WRONGPASS", "NOPERM")
+
+
+def _redis_error(*command: str, user: str = "", password: str = "") -> str:
+    """The refusal of a Redis command; empty if it was not refused."""
+    # From the orchestrator itself by its private address: the firewall does not help there.
+    asked = command or ("LLEN", "queue:unpack")
+    if user:
+        said = observe.redis_as(user, password, *asked)
+    else:
+        said = machine.inside(HOSTS["orch"], "redis-cli", "-h", ORCH, *asked, check=False).stdout
+    return said if any(word in said for word in REFUSALS) else ""
+
+
+def _postgres_error(role: str, statement: str) -> str:
+    """What Postgres says against a statement of a role; empty if it was done. Nothing is kept in either case."""
+    password = secrets()["vault_postgres_password" if role == "pipeline" else "vault_ra_app_postgres_password"]
+    host = ORCH if role == "pipeline" else "localhost"  # ra_app comes from the orchestrator only
+    words = ["psql", "-XAtq", "-h", host, "-U", role, "-d", observe.DATABASE, "-v", "ON_ERROR_STOP=1"]
+    script = f"BEGIN; {statement}; ROLLBACK;"
+    done = machine.inside(HOSTS["orch"], "env", f"PGPASSWORD={password}", *words, "-c", script, check=False)
+    return done.stderr if "permission denied" in done.stderr or "must be owner" in done.stderr else ""
+
+
+def _answers(address: str, port: int) -> bool:
+    """From this machine, which is no member of the fleet."""
+    try:
+        socket.create_connection((address, port), timeout=1.5, source_address=(CONTROLLER, 0)).close()
+    except OSError:
+        return False
+    return True

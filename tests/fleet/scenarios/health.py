@@ -1,0 +1,21 @@
+"""The health check: content with a sound fleet, and not with a broken one."""
+
+from __future__ import annotations
+
+from tests.fleet import machine
+from tests.fleet.layout import HOSTS
+from tests.fleet.scenarios.deploys import demand_units
+from tests.fleet.world import World
+
+CHECK = "ansible-playbook playbooks/health-check.yml"
+
+
+def health(world: World) -> None:
+    """`health-check.yml` passes on a sound fleet, and fails when a worker is stopped or the RA app is down."""
+    world.run(CHECK)
+    for name, unit in (("gpu-01", "gpu-worker"), ("orch", "ra-app")):
+        machine.inside(HOSTS[name], "systemctl", "stop", unit)
+        outcome = world.run(CHECK, fails=True)
+        world.require(unit in outcome.output, f"health-check.yml fails, but does not name {unit}")
+        machine.inside(HOSTS[name], "systemctl", "start", unit)
+    demand_units(world)

@@ -1,0 +1,96 @@
+"""What a scenario works with: commands, the ledger, and a way to say what must hold."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from tests.fleet import machine
+from tests.fleet.layout import HOSTS, FleetError
+from tests.fleet.ledger import GPU_HOSTS, Ledger
+from tests.fleet.playbooks import Outcome, Running
+
+SETTLE_S = 30.0  # from the last batch's completion until scratch and keys must be gone
+
+
+class ScenarioError(AssertionError):
+    """Something did not hold; the message says what was wanted and what was found."""
+
+
+@dataclass
+class Figures:
+    """One line of the report."""
+
+    name: str
+    hosts: int = 0
+    tasks: int = 0
+    changed: int = 0
+    seconds: float = 0.0
+    jobs: int = 0
+    lost: int = 0
+    doubled: int = 0
+    trouble: str = ""
+
+
+@dataclass
+class World:
+    ledger: Ledger = field(default_factory=Ledger)
+    figures: Figures = field(default_factory=lambda: Figures("none"))
+    settled: int = 0  # clips whose accounts were balanced by earlier scenarios
+
+    def begin_scenario(self, name: str) -> Figures:
+        self.figures = Figures(name)
+        return self.figures
+
+    def run(self, line: str, *, fails: bool = False) -> Outcome:
+        """Run a command of the guide; `fails`: it must not succeed."""
+        return self.take(self.begin(line), fails=fails)
+
+    def begin(self, line: str) -> Running:
+        self.say(f"$ {line}")
+        return Running(line)
+
+    def take(self, running: Running, *, fails: bool = False) -> Outcome:
+        """Wait for a command, count it, and judge its exit code."""
+        outcome = running.wait()
+        self.figures.hosts = max(self.figures.hosts, len(outcome.ok))
+        self.figures.tasks += sum(outcome.ok.values())
+        self.figures.changed += sum(outcome.changed.values())
+        self.say(f"  exit code {outcome.code} after {outcome.took_s:.0f} s")
+        if (outcome.code != 0) != fails:
+            wanted = "must fail, and did not" if fails else f"failed with {outcome.code}"
+            raise ScenarioError(f"{outcome.line} {wanted}; see {outcome.log}:\n{outcome.last_words()}")
+        return outcome
+
+    def require(self, holds: object, sentence: str) -> None:
+        """Demand that something holds; the sentence says what was found instead."""
+        if not holds:
+            raise ScenarioError(sentence)
+
+    def until(self, condition: Callable[[], bool], what: str, limit_s: float = 60.0) -> None:
+        deadline = time.monotonic() + limit_s
+        while not condition():
+            if time.monotonic() > deadline:
+                raise ScenarioError(f"after {limit_s:.0f} s it still does not hold that {what}")
+            time.sleep(0.5)
+
+    def settle_accounts(self, limit_s: float = 900.0) -> None:
+        """Wait for all work to end; demand that nothing was lost, nothing doubled, nothing left behind."""
+        try:
+            self.ledger.wait_until_complete(limit_s)
+        except FleetError as error:
+            raise ScenarioError(str(error)) from error
+        deadline = time.monotonic() + SETTLE_S
+        while (audit := self.ledger.audit()).troubles and time.monotonic() < deadline:
+            time.sleep(1)
+        figures = self.figures
+        figures.jobs, figures.lost, figures.doubled = audit.jobs - self.settled, len(audit.lost), len(audit.doubled)
+        self.settled = audit.jobs
+        self.require(not audit.troubles, "the accounts do not balance:\n  " + "\n  ".join(audit.troubles[:20]))
+
+    def gpu_hosts(self) -> list[str]:
+        return [name for name in GPU_HOSTS if machine.is_up(HOSTS[name])]
+
+    def say(self, text: str) -> None:
+        print(f"    {text}", flush=True)
