@@ -1,0 +1,64 @@
+"""The harness's own bookkeeping, where no host is needed."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.fleet import layout, report
+from tests.fleet.archives import make_archive
+from tests.fleet.playbooks import RECAP, Outcome
+from tests.fleet.scenarios import SCENARIOS
+from tests.fleet.world import Figures, ScenarioError, World
+
+PRINTED = """
+TASK [common : packages] *******************************************************
+changed: [orch]
+ok: [gpu-01]
+
+RUNNING HANDLER [common : restart sshd] ****************************************
+changed: [orch] => {"changed": true}
+
+PLAY RECAP *********************************************************************
+gpu-01                     : ok=5    changed=0    unreachable=0    failed=0    skipped=1    rescued=0    ignored=0
+orch                       : ok=7    changed=2    unreachable=1    failed=0    skipped=0    rescued=0    ignored=0
+"""
+
+
+def test_the_recap_is_read_host_by_host():
+    assert RECAP.findall(PRINTED) == [("gpu-01", "5", "0", "0", "0"), ("orch", "7", "2", "1", "0")]
+
+
+def test_tasks_that_changed_something_are_named_with_their_host(tmp_path):
+    outcome = Outcome("ansible-playbook site.yml", 0, PRINTED, 1.0, tmp_path)
+    assert outcome.changed_tasks() == ["common : packages ([orch])", "common : restart sshd ([orch])"]
+
+
+def test_the_report_adds_up_and_names_what_failed():
+    lines = [Figures("site", 4, 100, 60, 200.4, 0), Figures("work", 4, 0, 0, 90.0, 57, 1, 0, "a clip was lost")]
+    last = report.table(lines).strip().splitlines()[-1]
+    assert last == "| all | 4 | 100 | 60 | 290 | 57 | 1 | 0 | 1 failed |"
+
+
+def test_a_bridge_has_a_name_that_the_kernel_takes():
+    assert len(layout.BRIDGE) <= 15
+
+
+def test_an_unknown_host_is_named_with_those_there_are():
+    with pytest.raises(layout.FleetError, match=r"no such host: gpu-99; there are orch, "):
+        layout.hosts(["gpu-99"])
+
+
+def test_a_scenario_says_what_did_not_hold():
+    with pytest.raises(ScenarioError, match="nothing was lost"):
+        World().require(False, "nothing was lost")
+
+
+def test_every_scenario_says_what_it_proves():
+    assert all((scenario.__doc__ or "").endswith(".") for scenario in SCENARIOS.values())
+
+
+def test_a_small_archive_has_clips_of_every_end(tmp_path, monkeypatch):
+    monkeypatch.setattr("tests.fleet.archives.FOLDER", tmp_path)
+    archive = make_archive("small")
+    assert set(archive.ends.values()) == {"done", "no_speech", "failed"}
+    assert archive.flagged
