@@ -6,7 +6,7 @@ export MODELS_ROOT
 CHECKED := src ra_app local tests $(if $(wildcard bench/*.py),bench)
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo demo-check demo-reset models browser test reliability reliability-long check format docs lock clean
+.PHONY: help env demo demo-check demo-reset models browser test reliability reliability-long fleet fleet-keep fleet-down check format docs lock clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -42,6 +42,15 @@ reliability-long: env ## the same for a release: 20 seeds of 1,000 clips (about 
 	@PYTHONPATH=src:. $(PY) -m tests.reliability.chaos --seed $(or $(SEED),1) --runs 20 --clips 1000
 	@PYTHONPATH=src:. $(PY) -m tests.reliability.fault_points
 	@PYTHONPATH=src:. $(PY) -m tests.reliability.recovery --workers 32
+
+fleet: env models ## deploy to real hosts on this machine (root, systemd-nspawn) and do everything to them (under 40 minutes)
+	@$(PY) -m tests.fleet.run $(ARGS)
+
+fleet-keep: env models ## boot the bare hosts of `make fleet`, and leave them up to try playbooks on
+	@$(PY) -m tests.fleet.up $(ARGS)
+
+fleet-down: env ## take them down
+	@$(PY) -m tests.fleet.down $(ARGS)
 
 check: env ## lint, format and types: what CI runs before the tests
 	@$(PY) -m ruff check .
