@@ -9,7 +9,7 @@ CHECKED := src ra_app local tests $(if $(wildcard bench/*.py),bench)
 .PHONY: help env demo demo-check demo-reset models browser test reliability reliability-long fleet fleet-keep fleet-down check format docs lock clean
 
 help: ## list these commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
 
 env: ## create or refresh .venv from locks/cpu.txt (at once when nothing changed)
 	@$(PYTHON) local/make_env.py
