@@ -51,7 +51,11 @@ def _own_cgroup(name: str) -> None:
 
 
 def _environment(loop: str) -> dict[str, str]:
-    settings = {"SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1", "SYSTEMD_NSPAWN_LOCK": "0"}
+    settings = {
+        "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1",
+        "SYSTEMD_NSPAWN_LOCK": "0",
+        "SYSTEMD_NSPAWN_TMPFS_TMP": "0",  # /tmp on the disk, as on a Debian 12 VM, not a small share of the memory
+    }
     if loop:
         settings["SYSTEMD_NSPAWN_API_VFS_WRITABLE"] = "yes"  # with a writable /sys, udev runs: /dev/vdb, fsck, remount
     return os.environ | settings
