@@ -43,13 +43,13 @@ reliability-long: env ## the same for a release: 20 seeds of 1,000 clips (about 
 	@PYTHONPATH=src:. $(PY) -m tests.reliability.fault_points
 	@PYTHONPATH=src:. $(PY) -m tests.reliability.recovery --workers 32
 
-fleet: env models ## deploy to real hosts on this machine (root, systemd-nspawn) and do everything to them (under 40 minutes)
+fleet: env models ## deploy to real hosts on this machine (root, systemd-nspawn) and do everything to them; ARGS="--only NAME"
 	@$(PY) -m tests.fleet.run $(ARGS)
 
-fleet-keep: env models ## boot the bare hosts of `make fleet`, and leave them up to try playbooks on
-	@$(PY) -m tests.fleet.up $(ARGS)
+fleet-keep: env models ## the same, and leave the hosts up; ARGS="--only bare" for a fleet to try things on
+	@$(PY) -m tests.fleet.run --keep $(ARGS)
 
-fleet-down: env ## take them down
+fleet-down: env ## take the fleet down and delete its files
 	@$(PY) -m tests.fleet.down $(ARGS)
 
 check: env ## lint, format and types: what CI runs before the tests
