@@ -62,10 +62,12 @@ def _environment(loop: str) -> dict[str, str]:
 
 
 def _command(host: Host, loop: str) -> list[str]:
+    # The machine's name is also that of its network interface here: another fleet's must differ in the 15 that count.
+    machine = f"{BRIDGE}-{host.address.rpartition('.')[2]}"
     command = [
-        "systemd-nspawn", "--quiet", "--boot", "--register=no", "--keep-unit", f"--machine={host.name}",
-        f"--directory={host.root}", f"--network-bridge={BRIDGE}", "--resolv-conf=off", "--timezone=off",
-        "--link-journal=no", "--console=read-only", "--kill-signal=SIGRTMIN+3",
+        "systemd-nspawn", "--quiet", "--boot", "--register=no", "--keep-unit", f"--machine={machine}",
+        f"--hostname={host.name}", f"--directory={host.root}", f"--network-bridge={BRIDGE}",
+        "--resolv-conf=off", "--timezone=off", "--link-journal=no", "--console=read-only", "--kill-signal=SIGRTMIN+3",
         # IPAddressDeny= and DevicePolicy= are BPF programs
         "--capability=CAP_BPF,CAP_PERFMON", "--system-call-filter=bpf",
         f"--bind={uv_cache()}:{registries.UV_CACHE}",
