@@ -94,6 +94,7 @@ def setting(
 class Settings:
     redis_host: str = setting("Redis: host", "10.0.0.5", "localhost")
     redis_port: int = setting("Redis: port", "6379", "6379", _port)
+    redis_user: str = setting("Redis: user of its access list; empty for the default user", "gpu-worker", "")
     redis_password: str = setting("Redis: password; empty for none", "change-me", "", secret=True)
     redis_db: int = setting("Redis: database number", "0", "0", _natural)
 

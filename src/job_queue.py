@@ -254,6 +254,10 @@ class mapped_redis_errors:  # noqa: N801 -- reads as a statement where it is use
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, redis.AuthenticationError) or "NOAUTH" in str(error) or "WRONGPASS" in str(error):
             raise ServiceUnavailableError(f"Redis refuses our password; check REDIS_PASSWORD ({error})") from error
+        if isinstance(error, redis.exceptions.NoPermissionError) or "NOPERM" in str(error):
+            raise ServiceUnavailableError(
+                f"Redis does not let our user do that; check REDIS_USER and its rules (ACL LIST on its host) ({error})"
+            ) from error
         if isinstance(error, (redis.ConnectionError, redis.TimeoutError)):
             raise ServiceUnavailableError(
                 f"Redis cannot be reached; check that it runs and REDIS_HOST, REDIS_PORT ({error})"

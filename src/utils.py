@@ -75,6 +75,7 @@ def get_redis_client(settings: Settings) -> redis.Redis:
     return redis.Redis(
         host=settings.redis_host,
         port=settings.redis_port,
+        username=settings.redis_user or None,
         password=settings.redis_password or None,
         db=settings.redis_db,
         socket_timeout=SOCKET_TIMEOUT_S,
