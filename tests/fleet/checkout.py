@@ -27,6 +27,14 @@ GENERATION = FLEET / "secrets-generation"  # how often the secrets were changed
 TRANSFER_KEY = SSH / "id_transfer"
 MODELS = "/srv/models"
 BIN = Path(sys.executable).parent
+# Short, so that the scenarios need not wait for what takes half an hour on a real fleet.
+WAITS = {
+    "TRANSFER_POLL_S": 2,
+    "TRANSFER_SETTLE_S": 3,
+    "RETRY_BASE_S": 2,
+    "HEARTBEAT_TTL_S": 20,
+    "HOST_LOST_AFTER_S": 60,
+}
 AUTHOR = ("-c", "user.name=Fleet", "-c", "user.email=fleet@localhost")
 
 
@@ -84,6 +92,7 @@ def settings() -> dict[str, Any]:
         "gpu_enabled": False,
         "pipeline_find_links": [str(folder) for folder in registries.wheel_folders()],
         "ra_app_server_name": "ra.fleet.test",
+        "pipeline_settings": WAITS,
         "transfer_ssh_host": HOSTS["ec2"].address,
         "transfer_ssh_user": USER,
         "transfer_remote_dir": "/srv/archives",
