@@ -128,8 +128,8 @@ class JobQueue:
         keys = [key for queue in queues for key in (queue, self.inflight_key(queue))]
         held = sum(claim.queue in queues for claim in self._held)
         self._uncertain = True
-        common = [self.worker.heartbeat_key, ATTEMPTS, INTERRUPTIONS, *self.worker.drain_keys]
-        found = self._run("claim", [*common, *keys], [only, held])
+        common = [self.worker.heartbeat_key, ATTEMPTS, INTERRUPTIONS]
+        found = self._run("claim", [*common, *keys], [only, held, *self.worker.drain_keys])
         if found == b"unknown":
             self._give_back_unknown(queues)
             self._uncertain = False

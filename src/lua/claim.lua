@@ -1,25 +1,26 @@
 #!lua flags=allow-oom
 -- Take the first job of the first list that has one, in one move.
 -- KEYS: 1 this worker's heartbeat  2 queue:attempts (hash)  3 queue:interruptions (hash)
---       4 to 6 drain:all, drain:host:{host}, drain:worker:{worker}
 --       then (queue list, this worker's in-flight list for it), once per queue, in order of preference
 -- ARGV: 1 '' or the payload that must be at the head of the first queue: a job that was looked at before it is claimed
 --       2 how many jobs of these queues the worker knows to be in its hands
+--       3 to 5 drain:all, drain:host:{host}, drain:worker:{worker} (strings). Not among the KEYS, which a user must be
+--       allowed to write: a worker may only read these.
 -- Returns {queue's number from 1, payload, failed attempts so far, interruptions so far}, or nil when all are empty, or
 -- 'unknown' when more stand in its lists than it knows of: Redis came back from a crash without its last writes.
 -- A worker whose heartbeat has expired gets nothing: whoever reaps next would take the job from it at once.
 if redis.call('EXISTS', KEYS[1]) == 0 then return false end
 -- Asked here although workers ask before: once a drain is set, nothing is claimed, not even by one that asked just before.
-if redis.call('EXISTS', KEYS[4], KEYS[5], KEYS[6]) > 0 then return false end
-if ARGV[1] ~= '' and redis.call('LINDEX', KEYS[7], 0) ~= ARGV[1] then return false end
+if redis.call('EXISTS', ARGV[3], ARGV[4], ARGV[5]) > 0 then return false end
+if ARGV[1] ~= '' and redis.call('LINDEX', KEYS[4], 0) ~= ARGV[1] then return false end
 local standing = 0
-for i = 8, #KEYS, 2 do standing = standing + redis.call('LLEN', KEYS[i]) end
+for i = 5, #KEYS, 2 do standing = standing + redis.call('LLEN', KEYS[i]) end
 if standing > tonumber(ARGV[2]) then return 'unknown' end
-for i = 7, #KEYS, 2 do
+for i = 4, #KEYS, 2 do
     local payload = redis.call('LMOVE', KEYS[i], KEYS[i + 1], 'LEFT', 'RIGHT')
     if payload then
         local field = KEYS[i] .. ':' .. redis.sha1hex(payload)
-        return {(i - 5) / 2, payload,
+        return {(i - 2) / 2, payload,
                 tonumber(redis.call('HGET', KEYS[2], field) or 0),
                 tonumber(redis.call('HGET', KEYS[3], field) or 0)}
     end

@@ -19,6 +19,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -34,6 +35,8 @@ PAUSE_S = (0.2, 2.0)
 ZOMBIE_S = (1.5 * TTL_S, 2.5 * TTL_S)
 CLIPS_PER_BATCH = 100
 LOOK_S = 0.05
+
+Credentials = Callable[[str], Mapping[str, str]]  # kind of worker -> settings
 
 
 @dataclass
@@ -125,11 +128,11 @@ class Observer(threading.Thread):
 
 
 class Chaos:
-    def __init__(self, world: World, rng: random.Random, report: Report) -> None:
+    def __init__(self, world: World, rng: random.Random, report: Report, credentials: Credentials) -> None:
         self.world = world
         self.rng = rng
         self.report = report
-        self.fleet = [world.worker(kind, number) for number, kind in enumerate(FLEET)]
+        self.fleet = [world.worker(kind, number, **credentials(kind)) for number, kind in enumerate(FLEET)]
         self.observer = Observer(world)
         self._waking: list[tuple[float, WorkerProcess, bool]] = []
         self._letters = DeadLetters(world.redis, world.scratch)
@@ -215,8 +218,10 @@ class Chaos:
             threading.Event().wait(0.2)
 
 
-def run(root: Path, services: Services, *, seed: int, clips: int, within_s: float) -> Report:
-    """One run on started services -> its report."""
+def run(
+    root: Path, services: Services, *, seed: int, clips: int, within_s: float, credentials: Credentials = lambda _: {}
+) -> Report:
+    """One run on started services -> its report. `credentials` gives each kind of worker settings of its own."""
     report = Report(seed, Accounts())
     world = World(root, services, ttl_s=TTL_S)
     sizes = [min(CLIPS_PER_BATCH, clips - start) for start in range(0, clips, CLIPS_PER_BATCH)]
@@ -225,7 +230,7 @@ def run(root: Path, services: Services, *, seed: int, clips: int, within_s: floa
     archives.mkdir(parents=True)
     for number, size in enumerate(sizes):
         write_archive(archives / f"2026-01-01_{number:02d}-{seed % 60:02d}.tar", size)
-    chaos = Chaos(world, random.Random(seed), report)  # noqa: S311 -- to be repeated, not to be secret
+    chaos = Chaos(world, random.Random(seed), report, credentials)  # noqa: S311 -- to be repeated, not to be secret
     began = time.monotonic()
     try:
         chaos.until(len(sizes), within_s)
