@@ -61,16 +61,10 @@ class TransferWorker(Worker):
             raise OperatorError(f"TRANSFER_STAGING {staging} cannot be made ({error.strerror})") from error
         self.source.list(self.settings.transfer_remote_dir, self.settings.transfer_glob)
 
-    def prepare(self) -> None:
-        """Remove staged files whose archive was enqueued before an earlier process could remove them."""
-        with mapped_redis_errors():
-            taken = cast("list[bytes]", self.redis.hvals(TAKEN))
-        for name in taken:
-            _remove(self._staged(name.decode()))
-
     def step(self) -> bool:
         if time.monotonic() < self._next_look:
             return False
+        self._clear_leftovers()
         ready = self._ready()
         for archive in ready:
             if self.stopping.is_set():
@@ -78,6 +72,19 @@ class TransferWorker(Worker):
             self._carry(archive)
         self._next_look = time.monotonic() + self.settings.transfer_poll_s
         return bool(ready)
+
+    def _clear_leftovers(self) -> None:
+        """Remove what is staged of archives that are enqueued: we were killed after the push, or another worker was
+        quicker while we were fetching or away.
+        """
+        staged = list(self.settings.transfer_staging.glob("*.tar*"))  # parts too
+        if not staged:
+            return
+        with mapped_redis_errors():
+            taken = {name.decode() for name in cast("list[bytes]", self.redis.hvals(TAKEN))}
+        for path in staged:
+            if path.name.partition(".tar")[0] in taken:
+                _remove(path)
 
     def _ready(self) -> list[RemoteArchive]:
         """Archives that nobody took yet and that have stopped growing."""

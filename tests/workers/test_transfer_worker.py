@@ -117,6 +117,20 @@ def test_a_crash_after_the_push_leaves_only_a_staged_file_and_that_goes(worker, 
     assert len(jobs(redis_db)) == 1
 
 
+def test_what_was_fetched_of_an_archive_that_another_worker_took_goes(worker, remote, redis_db, settings):
+    path = place(remote)
+    quicker = worker("transfer")
+    quicker.wait_for("archive enqueued")
+    running = worker("transfer")
+    running.wait_for("ready")
+    begun = settings.transfer_staging / f"{id_of(settings, path)}.tar.0123456789ab.part"
+    of_nobody = settings.transfer_staging / "20250101-000000-000000.tar.0123456789ab.part"
+    for part in (begun, of_nobody):
+        part.write_bytes(ARCHIVE[:1000])
+    wait_until(lambda: not begun.exists(), "the part to go")
+    assert of_nobody.exists(), "an archive that nobody has taken yet is continued"
+
+
 def test_killed_again_and_again_it_still_enqueues_each_archive_once(worker, remote, redis_db, store):
     for number in range(3):
         place(remote, f"{number}.tar", tar({f"{number}.wav": tone(60)}))
