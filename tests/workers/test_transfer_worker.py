@@ -117,7 +117,8 @@ def test_a_crash_after_the_push_leaves_only_a_staged_file_and_that_goes(worker, 
     assert len(jobs(redis_db)) == 1
 
 
-def test_what_was_fetched_of_an_archive_that_another_worker_took_goes(worker, remote, redis_db, settings):
+@pytest.mark.usefixtures("redis_db")
+def test_what_was_fetched_of_an_archive_that_another_worker_took_goes(worker, remote, settings):
     path = place(remote)
     quicker = worker("transfer")
     quicker.wait_for("archive enqueued")
