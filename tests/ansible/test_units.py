@@ -1,0 +1,105 @@
+"""The systemd units as the roles write them: how exposed each is, and that no secret stands in them."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from config import Settings
+
+ROOT = Path(__file__).resolve().parents[2]
+ANSIBLE = ROOT / "ansible"
+# Unit -> (role, its group, how exposed it may be by `systemd-analyze security`: 0 is best, 10 is worst).
+UNITS = {
+    "transfer-worker.service": ("transfer", "transfer", 2.0),
+    "archive-expiry.service": ("transfer", "transfer", 2.0),
+    "unpack-worker.service": ("gpu_worker", "gpu_workers", 2.0),
+    "gpu-worker.service": ("gpu_worker", "gpu_workers", 3.0),
+    "ra-app.service": ("orchestrator", "orchestrator", 2.0),
+    "audio-pipeline-backup.service": ("orchestrator", "orchestrator", 3.0),
+}
+PLAY = """
+- hosts: {group}
+  connection: local
+  vars:
+    ansible_python_interpreter: {python}
+  vars_files: {files}
+  tasks:
+    - ansible.builtin.template: {{src: "{template}", dest: "{target}", mode: "0644"}}
+"""
+INVENTORY = """
+all:
+  vars: {ansible_host: 10.0.0.5, %s}
+  children:
+    orchestrator: {hosts: {orch: }}
+    transfer: {hosts: {transfer-01: }}
+    gpu_workers: {hosts: {gpu-01: }}
+"""
+SECRETS = {
+    name: f"secret-{number}"
+    for number, name in enumerate(
+        re.findall(r"^#? ?(vault_\w+):", (ANSIBLE / "group_vars/vault.yml.example").read_text(), re.MULTILINE)
+    )
+}
+
+
+def render(folder: Path, role: str, group: str, template: str) -> str:
+    """What Ansible makes of a role's template for the first host of the group."""
+    target, home = folder / template.removesuffix(".j2"), ANSIBLE / "roles" / role
+    files = [ANSIBLE / "group_vars/all.yml", ANSIBLE / f"group_vars/{group}.yml"]
+    for role_home in (ANSIBLE / "roles/common", home):
+        files += sorted(
+            [*role_home.glob("defaults/*.yml"), *role_home.glob("vars/main.yml"), *role_home.glob("vars/main/*.yml")]
+        )
+    (folder / "inventory.yml").write_text(INVENTORY % ", ".join(f"{name}: {word}" for name, word in SECRETS.items()))
+    play = PLAY.format(
+        group=group, python=sys.executable, files=json.dumps([str(file) for file in files]),
+        template=home / "templates" / template, target=target,
+    )  # fmt: skip
+    (folder / "render.yml").write_text(play)
+    done = subprocess.run(
+        [Path(sys.executable).with_name("ansible-playbook"), "-i", folder / "inventory.yml", folder / "render.yml"],
+        cwd=folder, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return target.read_text()
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_a_unit_is_hardly_exposed_and_holds_no_secret(tmp_path, unit):
+    role, group, most = UNITS[unit]
+    text = render(tmp_path, role, group, f"{unit}.j2")
+    done = subprocess.run(
+        ["systemd-analyze", "security", "--offline=yes", "--no-pager", tmp_path / unit],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    found = re.search(r"Overall exposure level for \S+: ([\d.]+)", done.stdout)
+    assert found, done.stdout
+    assert float(found[1]) <= most, done.stdout
+    assert "secret-" not in text
+    if unit.endswith("-worker.service"):
+        for wanted in (
+            "Type=notify",
+            "WatchdogSec=",
+            "Restart=on-failure",
+            "StartLimitBurst=",
+            "MemoryMax=",
+            "TasksMax=",
+        ):
+            assert wanted in text, wanted
+
+
+@pytest.mark.parametrize("kind", ["transfer", "gpu_worker"])
+def test_settings_that_are_written_are_settings_that_are_read(kind):
+    known = {item.name.upper() for item in fields(Settings)}
+    texts = [path.read_text() for path in (ANSIBLE / "roles" / kind / "vars").glob("*.yml")]
+    texts += [path.read_text() for path in (ANSIBLE / "roles/common/vars").glob("*.yml")]
+    written = set(re.findall(r"^  ([A-Z][A-Z0-9_]+):", "\n".join(texts), re.MULTILINE))
+    assert written
+    assert written - known == set()
