@@ -14,6 +14,7 @@ import draining
 from audit import who
 from commands.context import Context, ago, clock, escape, size
 from commands.options import AsJson
+from commands.retire import retire
 from dead_letters import TRANSCRIBE
 from job_queue import mapped_redis_errors
 from overview import InFlight, WorkerState, jobs_in_hand, living_workers
@@ -23,7 +24,7 @@ from workers.probe import read_answer
 POLL_S = 0.5
 NOBODY = "; no worker of it is alive now"
 
-app = typer.Typer(no_args_is_help=True, help="Workers: list, drain, resume and probe them.")
+app = typer.Typer(no_args_is_help=True, help="Workers: list, drain, resume, probe and retire them.")
 
 Worker = Annotated[
     str | None, typer.Option("--worker", metavar="NAME", help="One, as `worker list` shows it: HOST:PID:NONCE.")
@@ -145,6 +146,9 @@ def probe(
         f"{host}: {', '.join(sorted(living))} live and claim; the probe came back after {found['took_s']} s "
         f"(heard: {found['heard']!r})"
     )
+
+
+app.command()(retire)
 
 
 def _wait_for_kinds(context: Context, host: str, kinds: list[str], deadline: float) -> set[str]:
