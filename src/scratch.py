@@ -11,13 +11,14 @@ import fcntl
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from errors import OperatorError, PermanentError
 from payloads import BATCH_ID
 
 MARKER = ".unpacked-by-pipeline"
+REMOVED = ".removed-"  # before the batch id: a directory on its way out
 ROOM_FACTOR = 3  # archive, originals and Opus files together, as a multiple of the archive's size
 
 
@@ -88,13 +89,14 @@ def owned_directory(root: Path, batch_id: str) -> Iterator[Path | None]:
 
 def empty(directory: Path) -> None:
     """Remove what an interrupted run left in a directory that we own, and mark the directory as ours."""
+    marker = directory / MARKER
     with _disk_errors(directory):
+        marker.touch(mode=0o640)  # first: cut off here, it is still swept
         for child in directory.iterdir():
             if child.is_dir() and not child.is_symlink():
                 shutil.rmtree(child)
-            else:
+            elif child != marker:
                 child.unlink()
-        (directory / MARKER).touch(mode=0o640)
 
 
 def remove(root: Path, batch_id: str, *, unless: Callable[[str], bool] = lambda _: False) -> bool:
@@ -106,9 +108,20 @@ def remove(root: Path, batch_id: str, *, unless: Callable[[str], bool] = lambda 
     with owned_directory(root, batch_id) as directory:
         if directory is None or unless(batch_id):
             return False
-        with _disk_errors(directory):
-            shutil.rmtree(directory)
+        discard(directory)
         return True
+
+
+def discard(directory: Path) -> None:
+    """Remove a batch's directory, which we own: from its place at once, and then file by file.
+
+    A removal that was cut off in its place could have taken the marker and left clips, which nobody would ever sweep.
+    """
+    removed = directory.with_name(f"{REMOVED}{directory.name}")
+    with _disk_errors(directory):
+        _delete(removed)  # of an earlier run of the same batch
+        directory.rename(removed)
+        _delete(removed)
 
 
 def leftovers(root: Path, in_use: Callable[[str], bool]) -> list[str]:
@@ -118,8 +131,18 @@ def leftovers(root: Path, in_use: Callable[[str], bool]) -> list[str]:
 
 
 def sweep(root: Path, in_use: Callable[[str], bool]) -> list[str]:
-    """Remove those leftovers -> the batches whose directories are gone."""
+    """Remove those leftovers, and what was on its way out -> the batches whose directories are gone."""
+    for removed in root.glob(f"{REMOVED}*"):
+        with _disk_errors(removed):
+            _delete(removed)
     return [batch_id for batch_id in leftovers(root, in_use) if remove(root, batch_id, unless=in_use)]
+
+
+def _delete(directory: Path) -> None:
+    """Remove a directory, though another process may be doing the same."""
+    while directory.exists():
+        with suppress(FileNotFoundError):
+            shutil.rmtree(directory)
 
 
 def _locked(descriptor: int, path: Path) -> bool:

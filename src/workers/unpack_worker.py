@@ -19,6 +19,7 @@ import logging
 import shutil
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -150,10 +151,11 @@ class UnpackWorker(JobWorker):
             try:
                 started = self._unpack(claim, job, directory)
             except BaseException:  # whatever it was, a stop included: nothing of a batch that did not begin may stay
-                shutil.rmtree(directory, ignore_errors=True)
+                with suppress(OperatorError):  # the first trouble is the one to tell
+                    scratch.discard(directory)
                 raise
             if not started and not self.batches.under_way(job.batch_id):
-                shutil.rmtree(directory, ignore_errors=True)
+                scratch.discard(directory)
 
     def _unpack(self, claim: Claim, job: UnpackJob, directory: Path) -> bool:
         """-> whether the batch was started (another worker may have been faster)."""

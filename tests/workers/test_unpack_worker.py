@@ -154,6 +154,9 @@ def test_scratch_of_a_batch_that_was_finished_elsewhere_is_swept_and_an_operator
         (settings.scratch_root / name / "a.opus").write_bytes(b"x")
         if name != "by-hand":
             (settings.scratch_root / name / ".unpacked-by-pipeline").touch()
+    cut_off = settings.scratch_root / ".removed-done-2"  # a worker was killed while it removed this one
+    cut_off.mkdir()
+    (cut_off / "b.opus").write_bytes(b"x")
     worker("unpack").wait_for("scratch swept")
     assert sorted(path.name for path in settings.scratch_root.iterdir()) == ["by-hand", "open-1"]
 
