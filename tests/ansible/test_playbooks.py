@@ -78,7 +78,8 @@ def test_every_play_names_its_failure_policy(playbook):
 @pytest.mark.parametrize("role", ROLES)
 def test_every_role_has_a_contract_a_way_out_and_its_exceptions(role):
     folder = ANSIBLE / "roles" / role
-    options = yaml.safe_load((folder / "meta/argument_specs.yml").read_text())["argument_specs"]["main"]["options"]
+    entries = yaml.safe_load((folder / "meta/argument_specs.yml").read_text())["argument_specs"].values()
+    options = {name: option for entry in entries for name, option in entry.get("options", {}).items()}
     assert all(option.get("description") for option in options.values())
     defaults = yaml.safe_load((folder / "defaults/main.yml").read_text()) or {}
     assert set(defaults) - set(options) == set(), "a default that the contract does not know"

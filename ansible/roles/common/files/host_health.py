@@ -1,0 +1,290 @@
+#!/usr/bin/env python3
+"""Whether this host is as it should be: one screen for people, JSON for machines; exit code 1 when something is not.
+
+    audio-pipeline-health [--json] [--alert] [--config FILE]
+
+What the host should have stands in /etc/audio-pipeline/health.json, written by Ansible. Each check asks one thing, has
+a time limit, and gives findings; one that breaks is a finding itself. With --alert (the timer) the result is kept, and
+what has changed since the last one is told by webhook or mail.
+
+Standard library only: it must run when the environments of the pipeline are what is broken.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import smtplib
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from email.message import EmailMessage
+from pathlib import Path
+from typing import Any
+
+CONFIG = Path("/etc/audio-pipeline/health.json")
+STATE = Path("/var/lib/audio-pipeline-health/last.json")
+COMMAND_S = 30  # for each command that is asked
+ORCHESTRATOR = "ansible-playbook playbooks/site.yml --limit orchestrator"
+GIB = 2**30
+
+Config = dict[str, Any]
+Findings = Iterator["Finding"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    check: str
+    ok: bool
+    value: str  # what was found
+    next_step: str = ""  # what to do when it is not ok
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--json", action="store_true", help="one JSON object")
+    parser.add_argument("--alert", action="store_true", help="keep the result, and tell what has changed")
+    parser.add_argument("--config", type=Path, default=CONFIG, help="what this host should have")
+    parser.add_argument("--state", type=Path, default=STATE, help="where the last result is kept")
+    chosen = parser.parse_args()
+    config = json.loads(chosen.config.read_text())
+    findings = examine(config)
+    if chosen.alert:
+        findings += alert(config, findings, chosen.state)
+    healthy = all(finding.ok for finding in findings)
+    if chosen.json:
+        shown = [asdict(finding) for finding in findings]
+        print(json.dumps({"host": config["host"], "healthy": healthy, "findings": shown}))
+    else:
+        print(screen(config["host"], findings))
+    return 0 if healthy else 1
+
+
+def examine(config: Config) -> list[Finding]:
+    """Every check that this host's configuration asks for."""
+    found: list[Finding] = []
+    for name, check in CHECKS.items():
+        if name in config:
+            try:
+                found += check(config[name])
+            except Exception as error:  # noqa: BLE001 - a check that breaks must not hide the others
+                reason = f"could not be checked: {type(error).__name__}: {error}"
+                found.append(Finding(name, False, reason, f"run {sys.argv[0]} here by hand"))
+    return found
+
+
+def screen(host: str, findings: list[Finding]) -> str:
+    bad = sum(not finding.ok for finding in findings)
+    lines = [f"{host}: {'all is well' if not bad else f'{bad} of {len(findings)} need a look'}"]
+    for finding in findings:
+        lines.append(f"  {'ok ' if finding.ok else 'BAD'} {finding.check:<22} {finding.value}")
+        if not finding.ok and finding.next_step:
+            lines.append(f"      -> {finding.next_step}")
+    return "\n".join(lines)
+
+
+def run(*command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=COMMAND_S)
+
+
+def units(names: list[str]) -> Findings:
+    """Each unit is active, and has not been restarted by systemd again and again."""
+    for name in names:
+        done = run("systemctl", "show", name, "--property=ActiveState,SubState,NRestarts,Result")
+        shown = dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
+        state, restarts = shown.get("ActiveState", "unknown"), int(shown.get("NRestarts") or 0)
+        value = f"{state} ({shown.get('SubState')}), restarted {restarts} times"
+        ok = state == "active" and restarts < 5
+        yield Finding(f"unit {name}", ok, value, f"journalctl -u {name} -n 50; sudo systemctl restart {name}")
+
+
+def dependencies(wanted: dict[str, Any]) -> Findings:
+    """What `audio-pipeline config check` says of Redis and how it is set up, Postgres, clocks, S3 and scratch."""
+    done = run("audio-pipeline", "config", "check")
+    seen = set()
+    for line in done.stdout.splitlines():
+        name, _, says = line.partition(" ")
+        if name in wanted["names"]:
+            seen.add(name)
+            says = says.strip()
+            yield Finding(f"{name} from here", says == "good", says, "look for its words in docs/operations.md")
+    for name in sorted(set(wanted["names"]) - seen):
+        yield Finding(f"{name} from here", False, (done.stderr or "no answer").strip(), "audio-pipeline config check")
+
+
+def heartbeats(wanted: dict[str, Any]) -> Findings:
+    """Each kind of worker of this host lives, and none is held."""
+    workers = json.loads(run("audio-pipeline", "worker", "list", "--json").stdout)["workers"]
+    for kind in wanted["kinds"]:
+        mine = [worker for worker in workers if worker["host"] == wanted["host"] and worker["kind"] == kind]
+        held = [worker for worker in mine if worker["state"] == "held"]
+        value = ", ".join(f"{one['state']} {one['detail'][:80]}".strip() for one in mine) or "no heartbeat"
+        yield Finding(f"{kind} heartbeat", bool(mine) and not held, value, f"journalctl -u {kind}-worker -n 50")
+
+
+def queues(limits: dict[str, Any]) -> Findings:
+    """Depth and age of every queue, and failures by their cause."""
+    overview = json.loads(run("audio-pipeline", "status", "--json").stdout)
+    for queue in overview["queues"]:
+        if queue["name"] == "queue:failed":
+            continue
+        age = queue["oldest_s"] or 0
+        value = f"{queue['depth']} jobs" + (f", next is {age / 60:.0f} min old" if queue["depth"] else "")
+        step = "audio-pipeline status: is a worker held, or are they too few?"
+        yield Finding(queue["name"], age <= limits["oldest_s"], value, step)
+    failures = [f"{group['count']} x {group['stage']}: {group['cause']}" for group in overview["failures"]]
+    failed = sum(group["count"] for group in overview["failures"])
+    shown = "; ".join(failures[:3])
+    yield Finding("failed jobs", failed <= limits["failed"], f"{failed} {shown}".strip(), "audio-pipeline failed list")
+    for host in overview["hosts"]:
+        silent = host["heard_s"] > limits["silent_s"] and not host["workers"]
+        value = f"heard of {host['heard_s']:.0f} s ago"
+        yield Finding(f"host {host['host']}", not silent, value, "is it up? if it is gone for good: retire-worker.yml")
+
+
+def disks(wanted: list[dict[str, Any]]) -> Findings:
+    """Room and inodes; a volume must be mounted."""
+    for disk in wanted:
+        path = Path(disk["path"])
+        if disk.get("mount") and not path.is_mount():
+            yield Finding(f"disk {path}", False, "not mounted", f"findmnt {path}; sudo mount {path}")
+            continue
+        usage = shutil.disk_usage(path)
+        percent = 100 * (1 - usage.free / usage.total)
+        value = f"{percent:.0f} % used, {usage.free / GIB:.1f} GiB free"
+        yield Finding(f"disk {path}", percent <= disk["most_percent"], value, f"du -xsh {path}/* | sort -h")
+
+
+def models(wanted: dict[str, str]) -> Findings:
+    """Every file is there in the size that was verified; hashes are compared at each sync."""
+    root = Path(wanted["folder"])
+    records = sorted(root.glob("*/.verified"))
+    wrong = []
+    for record in records:
+        for name, facts in json.loads(record.read_text())["files"].items():
+            file = record.parent / name
+            if not file.is_file() or file.stat().st_size != facts["size"]:
+                wrong.append(f"{record.parent.name}/{name}")
+    value = f"{len(records)} parts verified" if not wrong else f"changed or missing: {', '.join(wrong[:3])}"
+    step = "ansible-playbook playbooks/sync-models.yml --limit this host"
+    yield Finding("models", bool(records) and not wrong, value if records else f"none in {root}", step)
+
+
+def gpu(limits: dict[str, Any]) -> Findings:
+    """The driver answers; memory and temperature of each GPU."""
+    query = "--query-gpu=name,memory.used,memory.total,temperature.gpu"
+    done = run("nvidia-smi", query, "--format=csv,noheader,nounits")
+    if done.returncode != 0:
+        says = (done.stderr or done.stdout).strip()[:120]
+        yield Finding("gpu", False, says, "nvidia-smi; after an update of the driver: reboot")
+        return
+    for line in done.stdout.splitlines():
+        name, used, total, celsius = (part.strip() for part in line.split(","))
+        ok = int(celsius) <= limits["most_celsius"]
+        yield Finding(
+            f"gpu {name}", ok, f"{used} of {total} MiB, {celsius} °C", "cooling; nvidia-smi -q -d TEMPERATURE"
+        )
+
+
+def postgres(wanted: dict[str, Any]) -> Findings:
+    """It answers, and how many clips wait for reviewers."""
+    query = "SELECT (SELECT count(*) FROM ra_queue), (SELECT max(version) FROM schema_version)"
+    done = run("runuser", "-u", "postgres", "--", "psql", "-XAtd", wanted["database"], "-c", query)
+    ok = done.returncode == 0
+    value = "{} clips in ra_queue, schema {}".format(*done.stdout.strip().split("|")) if ok else done.stderr.strip()
+    yield Finding("postgres", ok, value, "systemctl status postgresql; journalctl -u 'postgresql@*' -n 50")
+
+
+def backup(wanted: dict[str, Any]) -> Findings:
+    latest = Path(wanted["directory"]) / "latest"
+    hours = (time.time() - latest.stat().st_mtime) / 3600 if latest.exists() else None
+    value = "none" if hours is None else f"{latest.resolve().name}, {hours:.0f} h old"
+    ok = hours is not None and hours <= wanted["most_hours"]
+    yield Finding("backup", ok, value, "ansible-playbook playbooks/backup.yml")
+
+
+def certificate(wanted: dict[str, Any]) -> Findings:
+    done = run("openssl", "x509", "-noout", "-enddate", "-in", wanted["file"])
+    if done.returncode != 0:
+        yield Finding("certificate", False, done.stderr.strip()[:120], f"{ORCHESTRATOR} --tags nginx")
+        return
+    end = datetime.strptime(done.stdout.strip().partition("=")[2], "%b %d %H:%M:%S %Y %Z").replace(tzinfo=UTC)
+    days = (end - datetime.now(UTC)).days
+    step = f"a new one by ra_app_tls_certificate; for the host's own: {ORCHESTRATOR} --tags nginx"
+    yield Finding("certificate", days >= wanted["least_days"], f"ends in {days} days", step)
+
+
+def ra_app(url: str) -> Findings:
+    try:
+        with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310 - a fixed http address of this host
+            ok, value = answer.status == 200, f"answers {answer.status}"
+    except (urllib.error.URLError, OSError) as error:
+        ok, value = False, f"does not answer ({error})"
+    yield Finding("ra app", ok, value, "journalctl -u ra-app -n 50; tail -50 /opt/ra-app/logs/error.log")
+
+
+CHECKS: dict[str, Callable[[Any], Findings]] = {
+    "units": units, "dependencies": dependencies, "heartbeats": heartbeats, "queues": queues, "disks": disks,
+    "models": models, "gpu": gpu, "postgres": postgres, "backup": backup, "certificate": certificate, "ra_app": ra_app,
+}  # fmt: skip
+
+
+def alert(config: Config, findings: list[Finding], state: Path) -> list[Finding]:
+    """Keep the result; tell what has become bad or good since the last one -> findings about the telling itself."""
+    bad = {finding.check: finding for finding in findings if not finding.ok}
+    before = json.loads(state.read_text())["bad"] if state.exists() else []
+    changed = [*(bad[name] for name in bad if name not in before)]
+    mended = [finding for finding in findings if finding.ok and finding.check in before]
+    trouble = tell(config, changed, mended) if changed or mended else []
+    if not trouble:  # what could not be told is told next time
+        state.parent.mkdir(parents=True, exist_ok=True)
+        result = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "bad": sorted(bad)}
+        state.with_suffix(".new").write_text(json.dumps(result))
+        state.with_suffix(".new").replace(state)
+    return trouble
+
+
+def tell(config: Config, changed: list[Finding], mended: list[Finding]) -> list[Finding]:
+    """Send it wherever it is wanted -> a finding for each way that did not work."""
+    to, text = config.get("alert", {}), screen(config["host"], [*changed, *mended])
+    trouble = []
+    for wanted, send in ((to.get("webhook_file"), _post), (to.get("mail_to"), _mail)):
+        try:
+            if wanted:
+                send(config, text, changed, mended)
+        except (urllib.error.URLError, OSError, smtplib.SMTPException, ValueError) as error:
+            # Not its words: they may hold the webhook's address, which is a secret.
+            value = f"could not be sent ({type(error).__name__})"
+            trouble.append(
+                Finding("alert", False, value, "vault_alert_webhook, alert_mail_to; can this host reach them?")
+            )
+    return trouble
+
+
+def _post(config: Config, text: str, changed: list[Finding], mended: list[Finding]) -> None:
+    found = {"bad": [asdict(one) for one in changed], "mended": [asdict(one) for one in mended]}
+    request = urllib.request.Request(  # noqa: S310 - the operator's own address
+        Path(config["alert"]["webhook_file"]).read_text().strip(),
+        json.dumps({"host": config["host"], "text": text, **found}).encode(),
+        {"Content-Type": "application/json"},
+    )
+    urllib.request.urlopen(request, timeout=15).close()  # noqa: S310
+
+
+def _mail(config: Config, text: str, changed: list[Finding], mended: list[Finding]) -> None:
+    to, message = config["alert"], EmailMessage()
+    message["To"], message["From"] = to["mail_to"], to.get("mail_from", f"audio-pipeline@{config['host']}")
+    message["Subject"] = f"{config['host']}: {len(changed)} need a look, {len(mended)} mended"
+    message.set_content(text)
+    with smtplib.SMTP(to.get("smtp_host", "localhost"), to.get("smtp_port", 25), timeout=15) as server:
+        server.send_message(message)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
