@@ -48,7 +48,7 @@ class Audit:
 
 class Ledger:
     def __init__(self) -> None:
-        kinds = json.loads(BOOK.read_text()) if BOOK.exists() else {}
+        kinds = json.loads(BOOK.read_text()) if BOOK.exists() else {}  # name -> kind
         self.placed = {name: make_archive(kind) for name, kind in kinds.items()}
 
     def place(self, kind: str, count: int = 1) -> list[str]:
@@ -70,7 +70,7 @@ class Ledger:
 
     def wait_until_complete(self, limit_s: float = 900.0) -> None:
         """Until every archive that was placed is a complete batch."""
-        self.wait(lambda: not self._unfinished(), "every archive is complete", limit_s)
+        self.wait(lambda: not self.unfinished(), "every archive is complete", limit_s)
 
     def wait(self, condition: Callable[[], bool], what: str, limit_s: float = 300.0) -> None:
         """Until `condition` holds; gives up early when the fleet does nothing any more."""
@@ -90,10 +90,17 @@ class Ledger:
             queues = {name: observe.queue_length(name) for name in ("queue:unpack", "queue:failed", *waiting_lists())}
         except (FleetError, ValueError) as error:
             return f"the stores do not answer: {error}"
-        return f"{counts['clips']} clips of {self.clips} have an outcome; {queues}; open: {self._unfinished()}"
+        return f"{counts['clips']} clips of {self.clips} have an outcome; {queues}; open: {self.unfinished()}"
 
-    def _unfinished(self) -> list[str]:
-        complete = {row["archive"] for row in observe.rows(BATCHES) if row["complete"]}
+    def clips_done(self) -> int:
+        return int(observe.value(f"SELECT count(*) FROM ({CLIPS}) c WHERE c.status <> 'pending'"))
+
+    def unfinished(self) -> list[str]:
+        """Archives that are no complete batch yet; all of them while the database cannot be asked."""
+        try:
+            complete = {row["archive"] for row in observe.rows(BATCHES) if row["complete"]}
+        except (FleetError, ValueError):
+            complete = set()
         return sorted(set(self.placed) - complete)
 
     def audit(self) -> Audit:

@@ -11,6 +11,8 @@ from tests.fleet.layout import HOSTS, FleetError
 from tests.fleet.ledger import GPU_HOSTS, Ledger
 from tests.fleet.playbooks import Outcome, Running
 
+BACKLOG = 3  # archives: two GPU hosts, and one that waits
+FEED_S = 2.0
 SETTLE_S = 30.0  # from the last batch's completion until scratch and keys must be gone
 
 
@@ -62,6 +64,18 @@ class World:
             wanted = "must fail, and did not" if fails else f"failed with {outcome.code}"
             raise ScenarioError(f"{outcome.line} {wanted}; see {outcome.log}:\n{outcome.last_words()}")
         return outcome
+
+    def run_at_work(self, line: str, *, fails: bool = False) -> Outcome:
+        """Run a command while the fleet has work from the command's first moment to its last."""
+        done = self.ledger.clips_done()
+        self.ledger.place("small", BACKLOG)
+        self.ledger.wait(lambda: self.ledger.clips_done() > done, "the fleet is at work")
+        running = self.begin(line)
+        while not running.ended:
+            if len(self.ledger.unfinished()) < BACKLOG:
+                self.ledger.place("small")
+            time.sleep(FEED_S)
+        return self.take(running, fails=fails)
 
     def require(self, holds: object, sentence: str) -> None:
         """Demand that something holds; the sentence says what was found instead."""

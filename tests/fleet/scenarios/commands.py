@@ -68,7 +68,8 @@ BUCKETS = "from s3_utils import get_s3_client; print(get_s3_client().list_bucket
 ON_HOSTS = (
     ("gpu-01", f'{ACTIVATE} && python -c "import torch; print(torch.cuda.is_available())"', "False"),
     ("gpu-01", f'{ACTIVATE} && {IMPORTS} && python3 -c "{BUCKETS}"', "audio-archives"),
-    ("gpu-01", "audio-pipeline status", ""),
+    ("gpu-01", "audio-pipeline worker list", "gpu-01"),
+    ("orch", "audio-pipeline status --json || test $? = 1", "queue:failed"),  # 1: dead letters wait
     ("orch", "redis-cli LLEN queue:unpack", ""),
     ("orch", "cd /opt/ra-app && source venv/bin/activate && gunicorn --version", "gunicorn"),
 )

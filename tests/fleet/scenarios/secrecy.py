@@ -8,7 +8,7 @@ from local.services.state import write_private
 from tests.fleet import checkout, machine, observe
 from tests.fleet.layout import HOSTS
 from tests.fleet.playbooks import LOGS
-from tests.fleet.scenarios.deploys import demand_units, wait_for_work
+from tests.fleet.scenarios.deploys import demand_units
 from tests.fleet.world import World
 
 ROTATED = (
@@ -22,10 +22,8 @@ PATTERNS = "/root/.fleet-secrets"
 def rotate(world: World) -> None:
     """Secrets are changed during work: the old ones are refused, nothing is lost."""
     old = checkout.secrets()
-    world.ledger.place("small", 5)
-    wait_for_work(world)
     checkout.rotate()
-    world.run("ansible-playbook playbooks/rotate-secrets.yml")
+    world.run_at_work("ansible-playbook playbooks/rotate-secrets.yml")
     new = checkout.secrets()
     same = [name for name in ROTATED if old[name] == new[name]]
     world.require(not same, f"{same} are what they were: the test tests nothing")
