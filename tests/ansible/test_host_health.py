@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -144,15 +145,22 @@ def test_a_worker_without_a_heartbeat_or_held_is_a_finding(look, redis_db):
 
 
 def test_a_model_whose_file_has_changed_or_gone_is_found(look, tmp_path):
-    part = tmp_path / "demo" / "whisper"
-    part.mkdir(parents=True)
-    (part / "model.bin").write_bytes(b"12345")
-    (part / ".verified").write_text(json.dumps({"files": {"model.bin": {"size": 5, "sha256": "", "mtime": 0}}}))
-    wanted = {"folder": str(tmp_path / "demo")}
-    assert look(models=wanted)["models"]["ok"]
-    (part / "model.bin").write_bytes(b"1")
-    assert look(models=wanted)["models"]["value"] == "changed or missing: whisper/model.bin"
-    assert look(models={"folder": str(tmp_path / "other")})["models"]["value"].startswith("none in ")
+    for name in ("whisper-base", "gemma-3-270m"):
+        part = tmp_path / "demo" / name
+        part.mkdir(parents=True)
+        (part / "model.bin").write_bytes(b"12345")
+        (part / ".verified").write_text(json.dumps({"files": {"model.bin": {"size": 5, "sha256": "", "mtime": 0}}}))
+    wanted = {"folder": str(tmp_path / "demo"), "manifest": str(ROOT / "src/models.toml"), "set": "demo"}
+    assert look(models=wanted)["models"]["value"] == "set demo is whole"
+    (tmp_path / "demo/whisper-base/model.bin").write_bytes(b"1")
+    assert look(models=wanted)["models"]["value"] == "changed or missing: whisper-base/model.bin"
+    shutil.rmtree(tmp_path / "demo/gemma-3-270m")
+    assert "gemma-3-270m/nothing verified" in look(models=wanted)["models"]["value"]
+
+
+def test_memory_that_is_used_up_is_a_finding(look):
+    assert look(memory={"least_percent": 0})["memory"]["ok"]
+    assert not look(memory={"least_percent": 100})["memory"]["ok"]
 
 
 @pytest.mark.parametrize(("days", "ok"), [(10, False), (30, True)])
@@ -205,3 +213,18 @@ def test_an_alert_that_cannot_be_sent_is_a_finding_without_its_address_and_is_se
     (tmp_path / "webhook").write_text(listener.url)
     look("--alert", **config)
     assert len(listener.posts) == 1
+
+
+def test_a_way_that_works_is_not_told_again_because_another_does_not(look, tmp_path, listener):
+    (tmp_path / "webhook").write_text(listener.url)
+    listener.status = 503
+    nobody = {"mail_to": "ops@example.org", "smtp_host": "127.0.0.1", "smtp_port": 9}
+    for _ in range(2):
+        found = look("--alert", ra_app=listener.url, alert={"webhook_file": str(tmp_path / "webhook"), **nobody})
+        assert found["alert"]["value"].startswith("mail: could not be sent")
+    assert len(listener.posts) == 1
+
+
+def test_a_service_that_is_down_is_named_where_a_check_needs_it(look):
+    look.env["REDIS_PORT"] = "9"
+    assert "Redis cannot be reached" in look(heartbeats={"host": "gpu-01", "kinds": ["gpu"]})["heartbeats"]["value"]

@@ -13,9 +13,11 @@ import pytest
 import redis
 
 from local.services import Services
+from payloads import probe_job
 from tests.reliability import chaos
 from tests.reliability.scene import CLIPS, Scene, scene
 from tests.workers.processes import wait_until
+from workers.probe import read_answer
 
 ROOT = Path(__file__).resolve().parents[2]
 TEMPLATE = ROOT / "ansible/roles/orchestrator/templates/users.acl.j2"
@@ -29,6 +31,8 @@ FORBIDDEN = (
     ("SHUTDOWN", "NOSAVE"),
     ("ACL", "LIST"),
     ("MONITOR",),
+    ("FUNCTION", "FLUSH"),
+    ("SCRIPT", "FLUSH"),
     ("CLIENT", "KILL", "TYPE", "normal"),
     ("REPLICAOF", "NO", "ONE"),
     ("PUBLISH", "anything", "x"),
@@ -145,6 +149,9 @@ def test_a_lost_hosts_batch_is_done_elsewhere_and_redis_without_memory_is_filled
     world.start("unpack", **credentials("unpack"))
     world.start("gpu", **credentials("gpu"))
     wait_until(lambda: world.over({"b1": CLIPS}), "another host to have done the lost host's batch", within_s=60)
+
+    world.redis.lpush("queue:transcribe:host-1", probe_job("n1"))
+    wait_until(lambda: read_answer(world.redis, "n1"), "the GPU worker to answer a probe")
 
     world.redis.flushdb()
     world.query("UPDATE batches SET completed_at = NULL WHERE batch_id = 'b1'")

@@ -14,11 +14,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import smtplib
 import subprocess
 import sys
 import time
+import tomllib
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -31,6 +33,7 @@ from typing import Any
 CONFIG = Path("/etc/audio-pipeline/health.json")
 STATE = Path("/var/lib/audio-pipeline-health/last.json")
 COMMAND_S = 30  # for each command that is asked
+BROKEN = "could not be checked"
 ORCHESTRATOR = "ansible-playbook playbooks/site.yml --limit orchestrator"
 GIB = 2**30
 
@@ -74,7 +77,7 @@ def examine(config: Config) -> list[Finding]:
             try:
                 found += check(config[name])
             except Exception as error:  # noqa: BLE001 - a check that breaks must not hide the others
-                reason = f"could not be checked: {type(error).__name__}: {error}"
+                reason = f"{BROKEN}: {type(error).__name__}: {error}"
                 found.append(Finding(name, False, reason, f"run {sys.argv[0]} here by hand"))
     return found
 
@@ -91,6 +94,14 @@ def screen(host: str, findings: list[Finding]) -> str:
 
 def run(*command: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=COMMAND_S)
+
+
+def asked(*command: str) -> Any:
+    """The JSON that a command prints; what it says of its trouble when there is none."""
+    done = run(*command)
+    if not done.stdout.strip():
+        raise RuntimeError(done.stderr.strip()[-200:] or f"{' '.join(command)} printed nothing")
+    return json.loads(done.stdout)
 
 
 def units(names: list[str]) -> Findings:
@@ -120,7 +131,7 @@ def dependencies(wanted: dict[str, Any]) -> Findings:
 
 def heartbeats(wanted: dict[str, Any]) -> Findings:
     """Each kind of worker of this host lives, and none is held."""
-    workers = json.loads(run("audio-pipeline", "worker", "list", "--json").stdout)["workers"]
+    workers = asked("audio-pipeline", "worker", "list", "--json")["workers"]
     for kind in wanted["kinds"]:
         mine = [worker for worker in workers if worker["host"] == wanted["host"] and worker["kind"] == kind]
         held = [worker for worker in mine if worker["state"] == "held"]
@@ -130,7 +141,7 @@ def heartbeats(wanted: dict[str, Any]) -> Findings:
 
 def queues(limits: dict[str, Any]) -> Findings:
     """Depth and age of every queue, and failures by their cause."""
-    overview = json.loads(run("audio-pipeline", "status", "--json").stdout)
+    overview = asked("audio-pipeline", "status", "--json")
     for queue in overview["queues"]:
         if queue["name"] == "queue:failed":
             continue
@@ -157,23 +168,36 @@ def disks(wanted: list[dict[str, Any]]) -> Findings:
             continue
         usage = shutil.disk_usage(path)
         percent = 100 * (1 - usage.free / usage.total)
-        value = f"{percent:.0f} % used, {usage.free / GIB:.1f} GiB free"
-        yield Finding(f"disk {path}", percent <= disk["most_percent"], value, f"du -xsh {path}/* | sort -h")
+        files = os.statvfs(path)
+        inodes = 100 * (1 - files.f_favail / files.f_files) if files.f_files else 0.0  # some file systems count none
+        value = f"{percent:.0f} % used, {usage.free / GIB:.1f} GiB free, {inodes:.0f} % of inodes used"
+        ok = max(percent, inodes) <= disk["most_percent"]
+        yield Finding(f"disk {path}", ok, value, f"du -xsh {path}/* | sort -h; du -xs --inodes {path}/* | sort -n")
 
 
 def models(wanted: dict[str, str]) -> Findings:
-    """Every file is there in the size that was verified; hashes are compared at each sync."""
-    root = Path(wanted["folder"])
-    records = sorted(root.glob("*/.verified"))
+    """Every file of every part of the set is there in the size that was verified; each sync compares hashes."""
+    chosen = tomllib.loads(Path(wanted["manifest"]).read_text())["sets"][wanted["set"]]
+    parts = [chosen["speech"]["part"], chosen["moderation"]["base"], chosen["moderation"].get("adapter")]
     wrong = []
-    for record in records:
-        for name, facts in json.loads(record.read_text())["files"].items():
+    for part in filter(None, parts):
+        record = Path(wanted["folder"]) / part / ".verified"
+        recorded = json.loads(record.read_text())["files"] if record.is_file() else {"nothing verified": {"size": -1}}
+        for name, facts in recorded.items():
             file = record.parent / name
             if not file.is_file() or file.stat().st_size != facts["size"]:
-                wrong.append(f"{record.parent.name}/{name}")
-    value = f"{len(records)} parts verified" if not wrong else f"changed or missing: {', '.join(wrong[:3])}"
-    step = "ansible-playbook playbooks/sync-models.yml --limit this host"
-    yield Finding("models", bool(records) and not wrong, value if records else f"none in {root}", step)
+                wrong.append(f"{part}/{name}")
+    value = f"changed or missing: {', '.join(wrong[:3])}" if wrong else f"set {wanted['set']} is whole"
+    yield Finding("models", not wrong, value, "ansible-playbook playbooks/sync-models.yml --limit this host")
+
+
+def memory(limits: dict[str, float]) -> Findings:
+    """What programs could still get."""
+    lines = (line.split() for line in Path("/proc/meminfo").read_text().splitlines())
+    kib = {words[0].rstrip(":"): int(words[1]) for words in lines}
+    percent = 100 * kib["MemAvailable"] / kib["MemTotal"]
+    value = f"{percent:.0f} % of {kib['MemTotal'] * 1024 / GIB:.0f} GiB available"
+    yield Finding("memory", percent >= limits["least_percent"], value, "ps aux --sort=-rss | head")
 
 
 def gpu(limits: dict[str, Any]) -> Findings:
@@ -230,45 +254,59 @@ def ra_app(url: str) -> Findings:
 
 
 CHECKS: dict[str, Callable[[Any], Findings]] = {
-    "units": units, "dependencies": dependencies, "heartbeats": heartbeats, "queues": queues, "disks": disks,
-    "models": models, "gpu": gpu, "postgres": postgres, "backup": backup, "certificate": certificate, "ra_app": ra_app,
+    "units": units, "dependencies": dependencies, "heartbeats": heartbeats, "queues": queues,
+    "disks": disks, "memory": memory, "models": models, "gpu": gpu, "postgres": postgres,
+    "backup": backup, "certificate": certificate, "ra_app": ra_app,
 }  # fmt: skip
 
 
 def alert(config: Config, findings: list[Finding], state: Path) -> list[Finding]:
-    """Keep the result; tell what has become bad or good since the last one -> findings about the telling itself."""
-    bad = {finding.check: finding for finding in findings if not finding.ok}
-    before = json.loads(state.read_text())["bad"] if state.exists() else []
-    changed = [*(bad[name] for name in bad if name not in before)]
-    mended = [finding for finding in findings if finding.ok and finding.check in before]
-    trouble = tell(config, changed, mended) if changed or mended else []
-    if not trouble:  # what could not be told is told next time
-        state.parent.mkdir(parents=True, exist_ok=True)
-        result = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "bad": sorted(bad)}
-        state.with_suffix(".new").write_text(json.dumps(result))
-        state.with_suffix(".new").replace(state)
-    return trouble
+    """Keep the result; tell what has become bad or good -> findings about the telling itself.
 
-
-def tell(config: Config, changed: list[Finding], mended: list[Finding]) -> list[Finding]:
-    """Send it wherever it is wanted -> a finding for each way that did not work."""
-    to, text = config.get("alert", {}), screen(config["host"], [*changed, *mended])
-    trouble = []
-    for wanted, send in ((to.get("webhook_file"), _post), (to.get("mail_to"), _mail)):
+    Each way (webhook, mail) has its own memory of what it was told: one that does not work must not make the other
+    say the same again every five minutes, and hears later what it missed.
+    """
+    kept = json.loads(state.read_text()) if state.exists() else {}
+    bad = [finding.check for finding in findings if not finding.ok]
+    told: dict[str, list[str]] = {way: kept.get("bad", []) for way in WAYS} | kept.get("told", {})
+    trouble: list[Finding] = []
+    for way, (setting, send) in WAYS.items():
+        news = changes(findings, told[way])
         try:
-            if wanted:
-                send(config, text, changed, mended)
+            if config.get("alert", {}).get(setting) and news:
+                send(config, screen(config["host"], news), news)
+            told[way] = sorted({*bad, *unknown(findings, told[way])})
         except (urllib.error.URLError, OSError, smtplib.SMTPException, ValueError) as error:
             # Not its words: they may hold the webhook's address, which is a secret.
-            value = f"could not be sent ({type(error).__name__})"
+            value = f"{way}: could not be sent ({type(error).__name__})"
             trouble.append(
                 Finding("alert", False, value, "vault_alert_webhook, alert_mail_to; can this host reach them?")
             )
+    state.parent.mkdir(parents=True, exist_ok=True)
+    result = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "bad": sorted(bad), "told": told}
+    state.with_suffix(".new").write_text(json.dumps(result))
+    state.with_suffix(".new").replace(state)
     return trouble
 
 
-def _post(config: Config, text: str, changed: list[Finding], mended: list[Finding]) -> None:
-    found = {"bad": [asdict(one) for one in changed], "mended": [asdict(one) for one in mended]}
+def unknown(findings: list[Finding], before: list[str]) -> set[str]:
+    """What was bad and cannot be known now, as a check is broken: neither news nor mended."""
+    if not any(finding.value.startswith(BROKEN) for finding in findings):
+        return set()
+    return set(before) - {finding.check for finding in findings}
+
+
+def changes(findings: list[Finding], before: list[str]) -> list[Finding]:
+    """What has become bad, then what is mended or is not there any more."""
+    names = {finding.check for finding in findings}
+    gone = sorted(set(before) - names - unknown(findings, before))
+    fresh = [finding for finding in findings if not finding.ok and finding.check not in before]
+    mended = [finding for finding in findings if finding.ok and finding.check in before]
+    return [*fresh, *mended, *(Finding(name, True, "not found any more") for name in gone)]
+
+
+def _post(config: Config, text: str, news: list[Finding]) -> None:
+    found = {"bad": [asdict(one) for one in news if not one.ok], "mended": [asdict(one) for one in news if one.ok]}
     request = urllib.request.Request(  # noqa: S310 - the operator's own address
         Path(config["alert"]["webhook_file"]).read_text().strip(),
         json.dumps({"host": config["host"], "text": text, **found}).encode(),
@@ -277,14 +315,18 @@ def _post(config: Config, text: str, changed: list[Finding], mended: list[Findin
     urllib.request.urlopen(request, timeout=15).close()  # noqa: S310
 
 
-def _mail(config: Config, text: str, changed: list[Finding], mended: list[Finding]) -> None:
+def _mail(config: Config, text: str, news: list[Finding]) -> None:
+    bad = sum(not one.ok for one in news)
     to, message = config["alert"], EmailMessage()
     message["To"], message["From"] = to["mail_to"], to.get("mail_from", f"audio-pipeline@{config['host']}")
-    message["Subject"] = f"{config['host']}: {len(changed)} need a look, {len(mended)} mended"
+    message["Subject"] = f"{config['host']}: {bad} need a look, {len(news) - bad} mended"
     message.set_content(text)
     with smtplib.SMTP(to.get("smtp_host", "localhost"), to.get("smtp_port", 25), timeout=15) as server:
         server.send_message(message)
 
+
+Send = Callable[[Config, str, list[Finding]], None]
+WAYS: dict[str, tuple[str, Send]] = {"webhook": ("webhook_file", _post), "mail": ("mail_to", _mail)}
 
 if __name__ == "__main__":
     sys.exit(main())
