@@ -215,6 +215,32 @@ def test_an_alert_that_cannot_be_sent_is_a_finding_without_its_address_and_is_se
     assert len(listener.posts) == 1
 
 
+@pytest.mark.parametrize("address", ["http://127.0.0.1:9/secret token", "secret-token"])
+def test_an_address_that_is_none_is_a_finding_without_its_words(look, tmp_path, listener, address):
+    (tmp_path / "webhook").write_text(address)
+    listener.status = 503
+    done = look.run("--alert", ra_app=listener.url, alert={"webhook_file": str(tmp_path / "webhook")})
+    assert "webhook: could not be sent" in done.stdout
+    assert "secret" not in done.stdout + done.stderr
+
+
+def test_a_kept_result_that_is_cut_off_is_begun_anew(look, tmp_path, listener):
+    (tmp_path / "webhook").write_text(listener.url)
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state/last.json").write_text('{"bad": [')
+    listener.status = 503
+    look("--alert", ra_app=listener.url, alert={"webhook_file": str(tmp_path / "webhook")})
+    assert len(listener.posts) == 1
+
+
+def test_a_host_without_its_configuration_says_so(tmp_path):
+    done = subprocess.run(
+        [sys.executable, PROGRAM, "--json", "--config", tmp_path / "none.json"], capture_output=True, check=False
+    )
+    assert done.returncode == 1
+    assert [one["check"] for one in json.loads(done.stdout)["findings"]] == ["configuration"]
+
+
 def test_a_way_that_works_is_not_told_again_because_another_does_not(look, tmp_path, listener):
     (tmp_path / "webhook").write_text(listener.url)
     listener.status = 503

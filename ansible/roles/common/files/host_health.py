@@ -13,10 +13,13 @@ Standard library only: it must run when the environments of the pipeline are wha
 from __future__ import annotations
 
 import argparse
+import http.client
 import json
 import os
 import shutil
+import signal
 import smtplib
+import socket
 import subprocess
 import sys
 import time
@@ -56,8 +59,14 @@ def main() -> int:
     parser.add_argument("--config", type=Path, default=CONFIG, help="what this host should have")
     parser.add_argument("--state", type=Path, default=STATE, help="where the last result is kept")
     chosen = parser.parse_args()
-    config = json.loads(chosen.config.read_text())
-    findings = examine(config)
+    try:
+        config = json.loads(chosen.config.read_text())
+    except (OSError, ValueError) as error:
+        config = {"host": socket.gethostname()}
+        value = f"{BROKEN}: {chosen.config}: {type(error).__name__}"
+        findings = [Finding("configuration", False, value, "ansible-playbook playbooks/site.yml --tags health")]
+    else:
+        findings = examine(config)
     if chosen.alert:
         findings += alert(config, findings, chosen.state)
     healthy = all(finding.ok for finding in findings)
@@ -93,7 +102,18 @@ def screen(host: str, findings: list[Finding]) -> str:
 
 
 def run(*command: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=COMMAND_S)
+    """Not subprocess.run: after its time limit that waits for the end of what it killed, and a program that hangs in
+    the kernel (nvidia-smi over a lost GPU, anything on a dead volume) never ends.
+    """
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    try:
+        out, err = process.communicate(timeout=COMMAND_S)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)  # with what it started: runuser's psql, a shell's children
+        raise
+    return subprocess.CompletedProcess(command, process.returncode, out, err)
 
 
 def asked(*command: str) -> Any:
@@ -266,7 +286,10 @@ def alert(config: Config, findings: list[Finding], state: Path) -> list[Finding]
     Each way (webhook, mail) has its own memory of what it was told: one that does not work must not make the other
     say the same again every five minutes, and hears later what it missed.
     """
-    kept = json.loads(state.read_text()) if state.exists() else {}
+    try:
+        kept = json.loads(state.read_text()) if state.exists() else {}
+    except ValueError:  # cut off by a full disk or a lost host: everything bad is told once more
+        kept = {}
     bad = [finding.check for finding in findings if not finding.ok]
     told: dict[str, list[str]] = {way: kept.get("bad", []) for way in WAYS} | kept.get("told", {})
     trouble: list[Finding] = []
@@ -276,7 +299,7 @@ def alert(config: Config, findings: list[Finding], state: Path) -> list[Finding]
             if config.get("alert", {}).get(setting) and news:
                 send(config, screen(config["host"], news), news)
             told[way] = sorted({*bad, *unknown(findings, told[way])})
-        except (urllib.error.URLError, OSError, smtplib.SMTPException, ValueError) as error:
+        except (OSError, http.client.HTTPException, smtplib.SMTPException, ValueError) as error:
             # Not its words: they may hold the webhook's address, which is a secret.
             value = f"{way}: could not be sent ({type(error).__name__})"
             trouble.append(
