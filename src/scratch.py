@@ -132,6 +132,8 @@ def leftovers(root: Path, in_use: Callable[[str], bool]) -> list[str]:
 
 def sweep(root: Path, in_use: Callable[[str], bool]) -> list[str]:
     """Remove those leftovers, and what was on its way out -> the batches whose directories are gone."""
+    with suppress(OSError):  # operators remove what is older than a day (find -mtime +1); the root itself is in use
+        os.utime(root)
     for removed in root.glob(f"{REMOVED}*"):
         with _disk_errors(removed):
             _delete(removed)

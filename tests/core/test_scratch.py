@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -66,3 +69,15 @@ def test_a_directory_in_use_stays(tmp_path):
     assert not scratch.remove(tmp_path, "b1", unless=lambda _: True)
     assert scratch.sweep(tmp_path, lambda _: True) == []
     assert (tmp_path / "b1" / "00001.opus").exists()
+
+
+def test_the_guides_command_against_old_directories_spares_the_root_that_is_swept(tmp_path):
+    root = tmp_path / "scratch"
+    old = batch(root, "by-hand")
+    (old / scratch.MARKER).unlink()
+    for directory in (old, root):
+        os.utime(directory, (time.time() - 3 * 86_400,) * 2)
+    scratch.sweep(root, lambda _: False)
+    subprocess.run(["find", root, "-type", "d", "-mtime", "+1", "-exec", "rm", "-rf", "{}", "+"], check=True)
+    assert root.is_dir()
+    assert not old.exists()

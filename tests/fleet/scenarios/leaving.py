@@ -8,7 +8,10 @@ from tests.fleet.world import World
 
 UNINSTALL = "ansible-playbook playbooks/uninstall.yml -e uninstall_confirmed=true"
 # Archives, models and packages that were downloaded are not ours to delete; journals are for the time after.
-SPARED = ("/proc", "/sys", "/run", "/srv", "/var/cache", "/var/log", "/data")
+# Not looked into; backups and the database's cluster are data, which stay unless uninstall_data says otherwise.
+SPARED = (
+    "/proc", "/sys", "/run", "/srv", "/var/cache", "/var/log", "/data", "/var/backups", "/etc/postgresql",
+)  # fmt: skip
 OURS = ("*audio-pipeline*", "*ra-app*", "*unpack-worker*", "*gpu-worker*", "*transfer-worker*")
 USERS = ("audio-pipeline", "ra-app")
 
