@@ -10,7 +10,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 
 from tests.fleet import machine, store
-from tests.fleet.layout import CLONES, DISKS, HOSTS, RUN, SSH, FleetError, Host, hosts
+from tests.fleet.layout import CLONES, DISKS, HOSTS, LEDGER, RUN, SSH, FleetError, Host, hosts
 from tests.fleet.network import remove_network
 from tests.fleet.shell import require_root_and_programs
 
@@ -25,6 +25,7 @@ def take_down(wanted: list[Host]) -> None:
         remove_network()
         for folder in (CLONES, DISKS, RUN, SSH, store.FOLDER):
             shutil.rmtree(folder, ignore_errors=True)
+        LEDGER.unlink(missing_ok=True)  # the next fleet knows nothing of these archives
 
 
 def main(names: list[str]) -> int:

@@ -21,6 +21,7 @@ RUN = FLEET / "run"  # pid files, logs of the consoles
 CLONES = FLEET / "clones"  # one overlay a host
 DISKS = FLEET / "disks"  # one sparse file a data volume
 SSH = FLEET / "ssh"
+LEDGER = FLEET / "ledger.json"  # the archives that were placed; a later run, with --only, goes on with it
 
 USER = "ubuntu"  # as on a cloud image
 BRIDGE = "fleet" + "-".join(NET.split(".")[1:])  # at most 15 characters, the kernel's limit

@@ -11,9 +11,8 @@ from dataclasses import dataclass, field
 from tests.fleet import machine, observe
 from tests.fleet.archives import make_archive
 from tests.fleet.ec2 import place
-from tests.fleet.layout import FLEET, HOSTS, FleetError
+from tests.fleet.layout import HOSTS, LEDGER, FleetError
 
-BOOK = FLEET / "ledger.json"  # a later run, with --only, goes on with the accounts of an earlier one
 POLL_S = 1.0
 STALL_S = 240.0  # without a change of any count; loading the models takes half a minute on a busy machine
 GPU_HOSTS = ("gpu-01", "gpu-02", "gpu-03")
@@ -48,7 +47,7 @@ class Audit:
 
 class Ledger:
     def __init__(self) -> None:
-        kinds = json.loads(BOOK.read_text()) if BOOK.exists() else {}  # name -> kind
+        kinds = json.loads(LEDGER.read_text()) if LEDGER.exists() else {}  # name -> kind
         self.placed = {name: make_archive(kind) for name, kind in kinds.items()}
 
     def place(self, kind: str, count: int = 1) -> list[str]:
@@ -61,7 +60,7 @@ class Ledger:
             self.placed[name] = archive
             place(archive.path, name)
             names.append(name)
-        BOOK.write_text(json.dumps({name: archive.kind for name, archive in self.placed.items()}))
+        LEDGER.write_text(json.dumps({name: archive.kind for name, archive in self.placed.items()}))
         return names
 
     @property
