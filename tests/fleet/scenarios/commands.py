@@ -21,7 +21,7 @@ ORCHESTRATOR = HOSTS["orch"].address
 
 COMMANDS = (
     Command("ansible-vault view group_vars/vault.yml", "vault_postgres_password"),
-    Command("ansible all -m ping", '"ping": "pong"'),
+    Command("ansible all -m ping", "ping: pong"),
     # daily
     Command('ansible orchestrator -a "redis-cli LLEN queue:unpack"', "rc=0"),
     Command('ansible orchestrator -a "redis-cli LLEN queue:transcribe"', "rc=0"),
@@ -36,12 +36,12 @@ COMMANDS = (
     Command('ansible gpu_workers -a "journalctl -u gpu-worker -n 20 --no-pager"', "rc=0"),
     Command('ansible gpu_workers -a "python3 -c \\"import boto3; print(\'S3 OK\')\\""', "S3 OK"),
     # emergency
-    Command('ansible gpu_workers -m systemd -a "name=gpu-worker state=stopped" --become', '"state": "stopped"'),
-    Command('ansible gpu_workers -m systemd -a "name=gpu-worker state=restarted" --become', '"state": "started"'),
-    Command('ansible gpu_workers -m systemd -a "name=unpack-worker state=stopped" --become', '"state": "stopped"'),
-    Command('ansible gpu_workers -m systemd -a "name=unpack-worker state=restarted" --become', '"state": "started"'),
-    Command('ansible transfer -m systemd -a "name=transfer-worker state=stopped" --become', '"state": "stopped"'),
-    Command('ansible transfer -m systemd -a "name=transfer-worker state=restarted" --become', '"state": "started"'),
+    Command('ansible gpu_workers -m systemd -a "name=gpu-worker state=stopped" --become', "state: stopped"),
+    Command('ansible gpu_workers -m systemd -a "name=gpu-worker state=restarted" --become', "state: started"),
+    Command('ansible gpu_workers -m systemd -a "name=unpack-worker state=stopped" --become', "state: stopped"),
+    Command('ansible gpu_workers -m systemd -a "name=unpack-worker state=restarted" --become', "state: started"),
+    Command('ansible transfer -m systemd -a "name=transfer-worker state=stopped" --become', "state: stopped"),
+    Command('ansible transfer -m systemd -a "name=transfer-worker state=restarted" --become', "state: started"),
     Command('ansible gpu_workers -a "find /data/scratch -type d -mtime +1 -exec rm -rf {} +" --become', "rc=0"),
     # troubleshooting
     Command(f"ansible gpu-01 -a \"psql -h {ORCHESTRATOR} -U pipeline -d audio_pipeline -c 'SELECT 1'\"", "1 row"),
