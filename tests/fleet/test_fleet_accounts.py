@@ -7,7 +7,7 @@ import pytest
 from tests.fleet import layout, report
 from tests.fleet.archives import make_archive
 from tests.fleet.playbooks import RECAP, Outcome
-from tests.fleet.scenarios import SCENARIOS
+from tests.fleet.scenarios import SCENARIOS, troubles
 from tests.fleet.world import Figures, ScenarioError, World
 
 PRINTED = """
@@ -62,3 +62,11 @@ def test_a_small_archive_has_clips_of_every_end(tmp_path, monkeypatch):
     archive = make_archive("small")
     assert set(archive.ends.values()) == {"done", "no_speech", "failed"}
     assert archive.flagged
+
+
+def test_every_trouble_of_the_runbook_is_tried_or_named_as_untried():
+    runbook = (layout.ROOT / "docs/operations.md").read_text()
+    section = runbook.partition("\n## Troubles\n")[2].partition("\n## ")[0]
+    headings = {line.removeprefix("### ") for line in section.splitlines() if line.startswith("### ")}
+    assert headings == set(troubles.TROUBLES) | set(troubles.ELSEWHERE) | troubles.UNTRIED
+    assert set(troubles.ELSEWHERE.values()) <= set(SCENARIOS)

@@ -13,8 +13,10 @@ from tests.fleet.scenarios import (
     health,
     hosts,
     leaving,
+    rehearsals,
     reviewing,
     secrecy,
+    troubles,
     work,
 )
 from tests.fleet.world import World
@@ -24,7 +26,7 @@ Scenario = Callable[[World], None]
 SCENARIOS: dict[str, Scenario] = {
     "site": bare.site,
     "again": bare.again,
-    "check": bare.check,
+    "check": rehearsals.check,
     "work": work.work,
     "review": reviewing.review,
     "health": health.health,
@@ -35,6 +37,8 @@ SCENARIOS: dict[str, Scenario] = {
     "deploy": deploys.deploy,
     "broken": deploys.broken,
     "rollback": deploys.rollback,
+    "rehearse": rehearsals.rehearse,
+    "troubles": troubles.troubles,
     "reboot": hosts.reboot,
     "power-off": hosts.power_off,
     "join": hosts.join,

@@ -9,6 +9,7 @@ from tests.fleet.layout import HOSTS
 from tests.fleet.world import World
 
 DEPLOY = "ansible-playbook playbooks/deploy-pipeline.yml"
+ROLLBACK = "ansible-playbook playbooks/rollback.yml"
 CURRENT = "/opt/audio-pipeline/current/VERSION"
 WORKER = Path("src/workers/gpu_worker.py")
 UNITS = {"transfer-01": ("transfer-worker",), "gpu": ("unpack-worker", "gpu-worker")}
@@ -34,20 +35,26 @@ def broken(world: World) -> None:
 
 
 def rollback(world: World) -> None:
-    """One command brings the previous release back, another the new one again."""
+    """One command brings the previous release back, and again the new one; after half a deploy, it undoes the half."""
     after = versions(world)
-    world.run_at_work("ansible-playbook playbooks/rollback.yml")
+    world.run_at_work(ROLLBACK)
     back = versions(world)
     same = [name for name in back if back[name] == after[name]]
     world.require(not same, f"rollback.yml left {', '.join(same)} at {after}")
-    world.run(f'{DEPLOY} -e "pipeline_version={checkout.head()}"')
-    _demand_version(world, checkout.head())
+    world.run(ROLLBACK)
+    world.require(versions(world) == after, f"rollback.yml, run again, left {versions(world)} instead of {after}")
+    half = _new_version("# A version for one host.\n")
+    world.run(f"{DEPLOY} --limit gpu-01")
+    world.require(versions(world) == after | {"gpu-01": half}, f"--limit gpu-01 left {versions(world)}")
+    world.run(ROLLBACK)
+    world.require(versions(world) == after, f"after half a deploy rollback.yml left {versions(world)}, not {after}")
+    checkout.drop_last_commit()
     world.settle_accounts()
 
 
 def versions(world: World) -> dict[str, str]:
-    """The full commit that each worker host runs."""
-    names = ["transfer-01", *world.gpu_hosts()]
+    """The full commit that each host runs; the orchestrator's is that of its command line."""
+    names = ["orch", "transfer-01", *world.gpu_hosts()]
     return {name: machine.inside(HOSTS[name], "cat", CURRENT).stdout.strip() for name in names}
 
 

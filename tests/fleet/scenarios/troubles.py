@@ -1,0 +1,207 @@
+"""The runbook, tried: a trouble is brought about, shows the symptom that stands there, and is mended as it says."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from urllib.parse import urlsplit
+
+import yaml
+
+from tests.fleet import checkout, machine, observe
+from tests.fleet.layout import HOSTS
+from tests.fleet.scenarios.deploys import demand_units
+from tests.fleet.scenarios.reviewing import log_in
+from tests.fleet.world import World
+
+GPU, TRANSFER, ORCH = HOSTS["gpu-01"], HOSTS["transfer-01"], HOSTS["orch"]
+MODELS = "/data/models/demo"
+AWAY = "/root/.taken-away"
+LEFT_BYTES = 1 << 20  # of scratch: less than any archive needs
+EXIT_CONFIG = "78"
+
+
+def troubles(world: World) -> None:
+    """Every trouble of the runbook that this fleet can have: symptom, command, what you should see."""
+    for heading, trouble in TROUBLES.items():
+        world.say(f"-- {heading}")
+        trouble(world)
+    demand_units(world)
+    world.settle_accounts()
+
+
+def model_missing(world: World) -> None:
+    model = machine.inside(GPU, "sh", "-c", f"ls -d {MODELS}/*/ | head -1").stdout.strip().rstrip("/")
+    machine.inside(GPU, "mv", model, AWAY)
+    machine.inside(GPU, "systemctl", "restart", "--no-block", "gpu-worker")
+    world.until(lambda: _property("gpu-worker", "ExecMainStatus") == EXIT_CONFIG, "gpu-worker ends with 78")
+    said = observe.on(GPU, "systemctl status gpu-worker")[1]
+    world.require(model.rpartition("/")[2] in said, f"its status does not name {model}:\n{said}")
+    world.run("ansible-playbook playbooks/sync-models.yml --limit gpu-01")
+    machine.inside(GPU, "rm", "-r", AWAY)
+    demand_units(world)
+    world.require(observe.journal(GPU, "gpu-worker", "models loaded"), "its journal does not say 'models loaded'")
+
+
+def s3_refuses(world: World) -> None:
+    """Wrong settings first, as `config check` tells them apart; then a firewall in the middle of work."""
+    for setting, words in (
+        ("S3_ENDPOINT=http://10.255.255.1:9", "cannot be reached"),
+        ("S3_SECRET_KEY=wrong", "refuses us"),
+        ("S3_BUCKET=no-such-bucket", "has no bucket"),
+    ):
+        code, said = observe.on(GPU, f"{setting} timeout 120 audio-pipeline config check")
+        told = code == 1 and words in " ".join(said.split())
+        world.require(told, f"{setting}: config check ends with {code} and not with {words!r}:\n{said}")
+    store = urlsplit(checkout.settings()["s3_endpoint"])
+    with _firewalled(f"ip daddr {store.hostname} tcp dport {store.port}"):
+        world.ledger.place("small")
+        world.until(lambda: "held" in _workers(), "a worker is held", 120)
+    world.until(lambda: "held" not in _workers(), "nobody is held any more", 120)
+
+
+def import_error(world: World) -> None:
+    """With the settings that the runbook changes for a GPU that is out of memory: they come by the same playbook."""
+    _set_batch_size(4)
+    machine.inside(GPU, "sh", "-c", f"mv /opt/audio-pipeline/venv/lib/python3*/site-packages/redis {AWAY}")
+    machine.inside(GPU, "systemctl", "restart", "--no-block", "unpack-worker")
+    world.until(lambda: bool(observe.journal(GPU, "unpack-worker", "ModuleNotFoundError")), "the journal says why")
+    world.run('ansible gpu-01 -a "rm /opt/audio-pipeline/venv/.complete" --become')
+    world.run("ansible-playbook playbooks/site.yml --limit gpu-01")
+    machine.inside(GPU, "rm", "-r", AWAY)
+    demand_units(world)
+    said = observe.on(GPU, "audio-pipeline config show")[1]
+    sizes = [line.split()[1] for line in said.splitlines() if line.startswith("BATCH_SIZE ")]
+    world.require(sizes == ["4"], f"BATCH_SIZE is {sizes} after site.yml")
+
+
+def queue_builds_up(world: World) -> None:
+    world.run('ansible gpu_workers -m systemd -a "name=gpu-worker state=stopped" --become')
+    world.ledger.place("small", 2)
+    wanted = "clips wait, but no GPU worker is alive"
+    world.until(lambda: wanted in _status(), f"status says: {wanted}", 120)
+    world.run('ansible gpu_workers -m systemd -a "name=gpu-worker state=restarted" --become')
+    world.settle_accounts()
+
+
+def scratch_full(world: World) -> None:
+    for name in world.gpu_hosts():
+        fill = f"fallocate -l $(( $(df --output=avail -B1 /data | tail -1) - {LEFT_BYTES} )) /data/filled"
+        machine.inside(HOSTS[name], "sh", "-c", fill)
+    world.ledger.place("small")
+    world.until(lambda: "waiting" in _workers() and "scratch" in _workers(), "unpack waits for scratch", 120)
+    world.run('ansible gpu_workers -a "df -h /data"')
+    for name in world.gpu_hosts():
+        machine.inside(HOSTS[name], "rm", "/data/filled")
+    world.settle_accounts()
+
+
+def batch_stuck(world: World) -> None:
+    """A clip's job is taken out of Redis, as by a slip of the hand."""
+    _gpu_workers(world, "stop")
+    [archive] = world.ledger.place("small")
+    of_archive = f"FROM batches WHERE original_filename = '{archive}' AND unpacked_at IS NOT NULL"
+    world.until(lambda: bool(observe.rows(f"SELECT 1 {of_archive}")), f"{archive} is unpacked", 120)
+    jobs = f"queue:transcribe:{observe.value(f'SELECT unpack_host {of_archive}')}"
+    observe.redis("LPOP", jobs)
+    _gpu_workers(world, "start")
+    world.until(lambda: not observe.queue_length(jobs), "its other jobs are taken", 120)
+    batch_id = observe.value(f"SELECT batch_id {of_archive}")
+    code, said = observe.on(ORCH, f"audio-pipeline batch show {batch_id}")
+    world.require(code == 0, f"batch show ends with {code}:\n{said}")
+    _operator(world, "audio-pipeline reconcile")
+    world.settle_accounts()
+
+
+def database_away(world: World) -> None:
+    ask = f"psql -h {ORCH.address} -U {{}} -d audio_pipeline -c 'SELECT 1'"
+    said = observe.on(GPU, f"PGPASSWORD=x {ask.format('ra_app')}")[1]
+    world.require("no pg_hba.conf entry" in said, f"as ra_app from a GPU host: {said}")
+    said = observe.on(GPU, f"PGPASSWORD=wrong {ask.format('pipeline')}")[1]
+    world.require("password authentication failed" in said, f"with a wrong password: {said}")
+    machine.inside(ORCH, "systemctl", "stop", "postgresql")
+    said = observe.on(GPU, ask.format("pipeline"))[1]
+    world.require("Connection refused" in said, f"without a server: {said}")
+    machine.inside(ORCH, "systemctl", "start", "postgresql")
+    world.run(f'ansible gpu-01 -a "{ask.format("pipeline")}"')
+
+
+def ra_app_down(world: World) -> None:
+    browser = log_in(world)
+    machine.inside(ORCH, "systemctl", "stop", "ra-app")
+    status, _, _ = browser.get("/healthz")
+    world.require(status == 502, f"nginx answers {status} while the app is down")
+    world.run('ansible orchestrator -a "systemctl status ra-app"', fails=True)
+    machine.inside(ORCH, "systemctl", "start", "ra-app")
+    world.until(lambda: browser.get("/healthz")[0] == 200, "/healthz answers")
+
+
+def redis_memory_lost(world: World) -> None:
+    world.ledger.place("small", 2)
+    world.ledger.wait(lambda: observe.queue_length("queue:transcribe:gpu-01") > 0, "clips wait")
+    observe.redis("FLUSHALL")
+    _operator(world, "audio-pipeline reconcile")
+    world.settle_accounts()
+
+
+# By the runbook's headings. The rest is tried by scenarios of its own, or needs what this fleet has not.
+TROUBLES: dict[str, Callable[[World], None]] = {
+    "A model is missing under /data/models": model_missing,
+    "S3 connection failed": s3_refuses,
+    "Import error": import_error,
+    "A queue builds up": queue_builds_up,
+    "Scratch is full": scratch_full,
+    "A batch is stuck": batch_stuck,
+    "No connection to the database": database_away,
+    "The RA app does not load": ra_app_down,
+    "Redis has lost its memory, or is full": redis_memory_lost,
+}
+ELSEWHERE = {
+    "A deploy stopped": "broken",
+    "A host is gone": "power-off",
+    "The database is gone or wrong": "restore",
+}
+UNTRIED = {"CUDA out of memory"}  # needs a GPU; its command is the same as for an import error
+
+
+@contextmanager
+def _firewalled(rule: str) -> Iterator[None]:
+    """What matches is refused on its way out of the first GPU host; in a table beside the role's own."""
+    table = "inet fleet_trouble"
+    chain = f"add chain {table} out {{ type filter hook output priority 0; }}"
+    machine.inside(GPU, "nft", f"add table {table}; {chain}; add rule {table} out {rule} reject with tcp reset")
+    try:
+        yield
+    finally:
+        machine.inside(GPU, "nft", f"delete table {table}")
+
+
+def _gpu_workers(world: World, verb: str) -> None:
+    for name in world.gpu_hosts():
+        machine.inside(HOSTS[name], "systemctl", verb, "gpu-worker")
+
+
+def _set_batch_size(size: int) -> None:
+    path = checkout.ANSIBLE / "group_vars/gpu_workers.yml"
+    values = yaml.safe_load(path.read_text())
+    path.write_text(yaml.safe_dump(values | {"BATCH_SIZE": size}))
+
+
+def _operator(world: World, line: str) -> None:
+    """A command on the orchestrator that must end well."""
+    world.say(f"orch$ {line}")
+    code, said = observe.on(ORCH, f"bash -lc {shlex.quote(line)}")
+    world.require(code == 0, f"{line} ends with {code}:\n{said}")
+
+
+def _status() -> str:
+    return " ".join(observe.on(ORCH, "audio-pipeline status")[1].split())
+
+
+def _workers() -> str:
+    return " ".join(observe.on(ORCH, "audio-pipeline worker list")[1].split())
+
+
+def _property(unit: str, name: str) -> str:
+    return machine.inside(GPU, "systemctl", "show", "-P", name, unit).stdout.strip()
