@@ -22,8 +22,8 @@ REMOVED = ".removed-"  # before the batch id: a directory on its way out
 ROOM_FACTOR = 3  # archive, originals and Opus files together, as a multiple of the archive's size
 
 
-def check_scratch(root: Path, mount: Path | None = None) -> None:
-    """The scratch directory exists, can be written, and lies on the volume mounted at `mount` (None: on any).
+def check_mounted(root: Path, mount: Path | None) -> None:
+    """The scratch directory lies on the volume mounted at `mount` (None: on any).
 
     Raises OperatorError with one sentence. Without the check a host whose data volume is not mounted would fill its
     system disk.
@@ -32,6 +32,14 @@ def check_scratch(root: Path, mount: Path | None = None) -> None:
     if mount is not None and not (mount.is_mount() and root.resolve().is_relative_to(mount.resolve())):
         where = "nothing is mounted there" if not mount.is_mount() else f"SCRATCH_ROOT {root} does not lie under it"
         raise OperatorError(f"SCRATCH_MOUNT is {mount}, but {where}; mount the data volume (findmnt {mount})")
+
+
+def check_scratch(root: Path, mount: Path | None = None) -> None:
+    """The scratch directory exists, or can be made, and can be written; it lies on the volume mounted at `mount`.
+
+    Raises OperatorError with one sentence.
+    """
+    check_mounted(root, mount)
     probe = root / f".probe-{os.getpid()}"
     try:
         root.mkdir(parents=True, exist_ok=True)

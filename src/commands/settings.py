@@ -11,7 +11,7 @@ from rich.table import Table
 import scratch
 from commands.context import NEEDS_A_PERSON, Context, escape
 from commands.options import AsJson
-from config import origins
+from config import Settings, origins
 from errors import PipelineError
 from redis_checks import check_clock, check_redis
 
@@ -57,7 +57,7 @@ def check(ctx: typer.Context) -> None:
         "Postgres": database.check,
         "clocks": lambda: check_clock(database.server_time(), "Postgres"),
         "S3": context.s3.check,
-        "scratch": lambda: scratch.check_scratch(settings.scratch_root, settings.scratch_mount),
+        "scratch": lambda: _check_scratch(settings),
     }
     bad = 0
     for name, ask in checks.items():
@@ -70,3 +70,15 @@ def check(ctx: typer.Context) -> None:
             context.say("; ".join([f"{name:9} good", *remarks]))
     if bad:
         raise typer.Exit(NEEDS_A_PERSON)
+
+
+def _check_scratch(settings: Settings) -> Sequence[str]:
+    """As a worker does; but an operator may only look, and a host that unpacks nothing has no scratch -> remarks."""
+    root, mount = settings.scratch_root, settings.scratch_mount
+    scratch.check_mounted(root, mount)
+    if mount is None and not root.parent.exists():
+        return [f"there is no {root.parent}: right for a host that unpacks nothing"]
+    if root.exists() and os.geteuid() not in {0, root.stat().st_uid} and not os.access(root, os.W_OK | os.X_OK):
+        return [f"writing was not tried: {root} is {root.owner()}'s"]
+    scratch.check_scratch(root, mount)
+    return []

@@ -119,6 +119,13 @@ def test_every_dependency_is_checked_in_a_line_of_its_own(cli):
     assert found == [[name, "good"] for name in ("Redis", "Postgres", "clocks", "S3", "scratch")]
 
 
+def test_a_host_that_unpacks_nothing_has_no_scratch_and_gets_none(cli, tmp_path):
+    done = cli("config", "check", SCRATCH_ROOT=str(tmp_path / "data/scratch"))
+    assert done.returncode == 0
+    assert f"there is no {tmp_path / 'data'}" in done.stdout
+    assert not (tmp_path / "data").exists()
+
+
 def test_a_dependency_that_is_not_as_needed_is_named_with_its_setting(cli):
     for setting, wrong, bad, said in (
         ("REDIS_PORT", "1", {"Redis"}, "check that it runs and REDIS_HOST, REDIS_PORT"),

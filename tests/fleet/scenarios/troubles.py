@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import yaml
 
 from tests.fleet import checkout, machine, observe
-from tests.fleet.layout import HOSTS
+from tests.fleet.layout import CONTROLLER, HOSTS
 from tests.fleet.scenarios.deploys import demand_units
 from tests.fleet.scenarios.reviewing import log_in
 from tests.fleet.world import World
@@ -46,8 +46,10 @@ def model_missing(world: World) -> None:
 
 def s3_refuses(world: World) -> None:
     """Wrong settings first, as `config check` tells them apart; then a firewall in the middle of work."""
+    code, said = observe.on(GPU, "audio-pipeline config check")
+    world.require(code == 0, f"config check ends with {code} on a sound host:\n{said}")
     for setting, words in (
-        ("S3_ENDPOINT=http://10.255.255.1:9", "cannot be reached"),
+        (f"S3_ENDPOINT=http://{CONTROLLER}:9", "cannot be reached"),
         ("S3_SECRET_KEY=wrong", "refuses us"),
         ("S3_BUCKET=no-such-bucket", "has no bucket"),
     ):
