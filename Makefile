@@ -6,7 +6,7 @@ export MODELS_ROOT
 CHECKED := src ra_app local tests $(if $(wildcard bench/*.py),bench)
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo demo-check demo-reset models browser test reliability reliability-long fleet fleet-keep fleet-down check format docs lock clean
+.PHONY: help env demo demo-check demo-reset models browser test reliability reliability-long fleet fleet-keep fleet-runbook fleet-down check format docs lock clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -46,8 +46,11 @@ reliability-long: env ## the same for a release: 20 seeds of 1,000 clips (about 
 fleet: env models ## deploy to real hosts on this machine (root, systemd-nspawn) and do everything to them; ARGS="--only NAME"
 	@$(PY) -m tests.fleet.run $(ARGS)
 
-fleet-keep: env models ## the same, and leave the hosts up; ARGS="--only bare" for a fleet to try things on
+fleet-keep: env models ## the same, and leave the hosts up; ARGS="--only site" for a fleet to try things on
 	@$(PY) -m tests.fleet.run --keep $(ARGS)
+
+fleet-runbook: env models ## a new fleet has the troubles of docs/operations.md, one after the other
+	@$(PY) -m tests.fleet.run --only site troubles
 
 fleet-down: env ## take the fleet down and delete its files
 	@$(PY) -m tests.fleet.down $(ARGS)

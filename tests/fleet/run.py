@@ -19,7 +19,7 @@ from tests.fleet import checkout, report
 from tests.fleet.down import take_down
 from tests.fleet.layout import FIRST_FLEET, FLEET, HOSTS, FleetError, hosts
 from tests.fleet.machine import is_up
-from tests.fleet.scenarios import SCENARIOS
+from tests.fleet.scenarios import ALL, SCENARIOS
 from tests.fleet.up import boot, furnish
 from tests.fleet.world import Figures, ScenarioError, World
 
@@ -28,12 +28,12 @@ REPORT = FLEET / "report.md"
 
 def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.fleet.run", description=__doc__.partition("\n")[0])
-    parser.add_argument("--only", nargs="+", metavar="NAME", choices=list(SCENARIOS), help="these scenarios")
+    parser.add_argument("--only", nargs="+", metavar="NAME", choices=list(ALL), help="these scenarios")
     parser.add_argument("--keep", action="store_true", help="leave the hosts up")
     parser.add_argument("--list", action="store_true", help="name the scenarios and end")
     chosen = parser.parse_args(arguments)
     if chosen.list:
-        for name, scenario in SCENARIOS.items():
+        for name, scenario in ALL.items():
             print(f"{name:18} {(scenario.__doc__ or '').partition(chr(10))[0]}")
         return 0
     signal.signal(signal.SIGTERM, _interrupt)
@@ -72,10 +72,11 @@ def _go_through(world: World, names: Sequence[str], lines: list[Figures]) -> Non
     """Every scenario builds on those before it: the first that fails is the last that runs."""
     for name in names:
         lines.append(world.begin_scenario(name))
-        print(f"==> {name}: {(SCENARIOS[name].__doc__ or '').partition(chr(10))[0]}", flush=True)
+        scenario = ALL[name]
+        print(f"==> {name}: {(scenario.__doc__ or '').partition(chr(10))[0]}", flush=True)
         began = time.monotonic()
         try:
-            SCENARIOS[name](world)
+            scenario(world)
         except (ScenarioError, FleetError) as error:
             lines[-1].trouble = str(error)
         except Exception:  # noqa: BLE001 - a scenario that breaks is a scenario that fails; the report must come

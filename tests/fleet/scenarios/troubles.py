@@ -57,7 +57,7 @@ def s3_refuses(world: World) -> None:
         told = code == 1 and words in " ".join(said.split())
         world.require(told, f"{setting}: config check ends with {code} and not with {words!r}:\n{said}")
     store = urlsplit(checkout.settings()["s3_endpoint"])
-    with _firewalled(f"ip daddr {store.hostname} tcp dport {store.port}"):
+    with _firewalled(world, f"ip daddr {store.hostname} tcp dport {store.port}"):
         world.ledger.place("small")
         world.until(lambda: "held" in _workers(), "a worker is held", 120)
     world.until(lambda: "held" not in _workers(), "nobody is held any more", 120)
@@ -70,7 +70,7 @@ def import_error(world: World) -> None:
     machine.inside(GPU, "systemctl", "restart", "--no-block", "unpack-worker")
     world.until(lambda: bool(observe.journal(GPU, "unpack-worker", "ModuleNotFoundError")), "the journal says why")
     world.run('ansible gpu-01 -a "rm /opt/audio-pipeline/venv/.complete" --become')
-    world.run("ansible-playbook playbooks/site.yml --limit gpu-01")
+    world.run("ansible-playbook playbooks/site.yml --limit gpu-01 --tags release,settings")
     machine.inside(GPU, "rm", "-r", AWAY)
     demand_units(world)
     said = observe.on(GPU, "audio-pipeline config show")[1]
@@ -112,7 +112,7 @@ def batch_stuck(world: World) -> None:
     batch_id = observe.value(f"SELECT batch_id {of_archive}")
     code, said = observe.on(ORCH, f"audio-pipeline batch show {batch_id}")
     world.require(code == 0, f"batch show ends with {code}:\n{said}")
-    _operator(world, "audio-pipeline reconcile")
+    _operator(world, "audio-pipeline reconcile --yes")
     world.settle_accounts()
 
 
@@ -143,7 +143,7 @@ def redis_memory_lost(world: World) -> None:
     world.ledger.place("small", 2)
     world.ledger.wait(lambda: observe.queue_length("queue:transcribe:gpu-01") > 0, "clips wait")
     observe.redis("FLUSHALL")
-    _operator(world, "audio-pipeline reconcile")
+    _operator(world, "audio-pipeline reconcile --yes")
     world.settle_accounts()
 
 
@@ -168,15 +168,18 @@ UNTRIED = {"CUDA out of memory"}  # needs a GPU; its command is the same as for 
 
 
 @contextmanager
-def _firewalled(rule: str) -> Iterator[None]:
-    """What matches is refused on its way out of the first GPU host; in a table beside the role's own."""
+def _firewalled(world: World, rule: str) -> Iterator[None]:
+    """What matches is refused on its way out of the GPU hosts; in a table beside the role's own."""
     table = "inet fleet_trouble"
     chain = f"add chain {table} out {{ type filter hook output priority 0; }}"
-    machine.inside(GPU, "nft", f"add table {table}; {chain}; add rule {table} out {rule} reject with tcp reset")
+    hosts = [HOSTS[name] for name in world.gpu_hosts()]
+    for host in hosts:
+        machine.inside(host, "nft", f"add table {table}; {chain}; add rule {table} out {rule} reject with tcp reset")
     try:
         yield
     finally:
-        machine.inside(GPU, "nft", f"delete table {table}")
+        for host in hosts:
+            machine.inside(host, "nft", f"delete table {table}")
 
 
 def _gpu_workers(world: World, verb: str) -> None:
