@@ -132,6 +132,15 @@ def discard(directory: Path) -> None:
         _delete(removed)
 
 
+def leave(directory: Path) -> None:
+    """Give up a batch's directory that we own but did not fill: it stays only if it holds something.
+
+    Empty, it was made for the lock, while the batch is under way on another host; unmarked, nobody would ever sweep it.
+    """
+    with suppress(OSError):
+        directory.rmdir()
+
+
 def leftovers(root: Path, in_use: Callable[[str], bool]) -> list[str]:
     """Batches whose directory, made by unpack, is still here although they are not `in_use(batch_id)` any more."""
     found = (marker.parent.name for marker in sorted(root.glob(f"*/{MARKER}")))

@@ -145,6 +145,7 @@ class UnpackWorker(JobWorker):
             if directory is None:
                 raise BusyError(f"another process of this host is unpacking {job.batch_id}")
             if self.batches.under_way(job.batch_id):
+                scratch.leave(directory)
                 self.done(claim)
                 event(log, logging.WARNING, "batch is under way already; this job adds nothing", batch=job.batch_id)
                 return

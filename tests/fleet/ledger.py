@@ -49,6 +49,7 @@ class Ledger:
     def __init__(self) -> None:
         kinds = json.loads(LEDGER.read_text()) if LEDGER.exists() else {}  # name -> kind
         self.placed = {name: make_archive(kind) for name, kind in kinds.items()}
+        self.remembered_since = 0.0  # Unix time; where Redis has lost its memory, batches complete once more
 
     def place(self, kind: str, count: int = 1) -> list[str]:
         """Let archives of a kind appear on the EC2 host, each under a name of its own; the names."""
@@ -127,7 +128,7 @@ class Ledger:
                         f"{row['batch_id']} counts {counts[1]} of {counts[0]}, it has {len(archive.ends)} clips"
                     )
         completions = Counter(
-            batch for host in GPU_HOSTS for batch in _completions(host)
+            batch for host in GPU_HOSTS for batch in _completions(host, self.remembered_since)
         )  # as the workers' journals tell; a host that is gone for good tells nothing
         found.doubled += [f"{batch} was completed {n} times" for batch, n in completions.items() if n > 1]
 
@@ -149,13 +150,12 @@ def waiting_lists() -> list[str]:
     return ["queue:transcribe", *(f"queue:transcribe:{name}" for name in GPU_HOSTS)]
 
 
-def _completions(name: str) -> list[str]:
+def _completions(name: str, since: float) -> list[str]:
     host = HOSTS[name]
     if not machine.is_up(host):
         return []
-    lines = observe.journal(host, "gpu-worker", "batch complete") + observe.journal(
-        host, "unpack-worker", "batch complete"
-    )
+    units = ("gpu-worker", "unpack-worker")
+    lines = [line for unit in units for line in observe.journal(host, unit, "batch complete", since=since)]
     return [word.partition("=")[2] for line in lines for word in line.split() if word.startswith("batch=")]
 
 

@@ -88,9 +88,10 @@ def scratch(host: Host) -> list[str]:
     return sorted(listed.stdout.split())
 
 
-def journal(host: Host, unit: str, *words: str) -> list[str]:
-    """Lines of a unit's journal that hold all the words."""
-    done = machine.inside(host, "journalctl", "-q", "-u", unit, "-o", "cat", "--no-pager", check=False)
+def journal(host: Host, unit: str, *words: str, since: float = 0.0) -> list[str]:
+    """Lines of a unit's journal that hold all the words; `since` is in Unix time."""
+    command = ["journalctl", "-q", "-u", unit, "-o", "cat", "--no-pager", f"--since=@{since:.0f}"]
+    done = machine.inside(host, *command, check=False)
     return [line for line in done.stdout.splitlines() if all(word in line for word in words)]
 
 

@@ -56,6 +56,19 @@ def test_the_same_job_twice_adds_nothing(worker, put_archive, redis_db, query):
     assert query("SELECT count(*) FROM audio_files") == [(1,)]
 
 
+def test_a_batch_that_is_under_way_elsewhere_leaves_no_folder_here(worker, put_archive, tmp_path):
+    archive = tar({"a.wav": tone()})
+    put_archive(archive)
+    elsewhere = worker("unpack")
+    elsewhere.wait_for("batch unpacked")
+    elsewhere.send(signal.SIGTERM)
+    assert elsewhere.exit_code() == 0
+    put_archive(archive)
+    here = tmp_path / "scratch-of-another-host"
+    worker("unpack", WORKER_HOST="another", SCRATCH_ROOT=str(here)).wait_for("under way already")
+    assert list(here.iterdir()) == []
+
+
 def test_a_killed_worker_leaves_a_job_that_the_next_one_finishes(worker, put_archive, redis_db, settings):
     clips = {f"{number:03}.wav": tone(20) for number in range(40)}
     batch = put_archive(tar(clips))

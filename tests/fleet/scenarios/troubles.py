@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from urllib.parse import urlsplit
@@ -11,6 +12,7 @@ import yaml
 
 from tests.fleet import checkout, machine, observe
 from tests.fleet.layout import CONTROLLER, HOSTS
+from tests.fleet.ledger import waiting_lists
 from tests.fleet.scenarios.deploys import demand_units
 from tests.fleet.scenarios.reviewing import log_in
 from tests.fleet.world import World
@@ -70,7 +72,7 @@ def import_error(world: World) -> None:
     machine.inside(GPU, "systemctl", "restart", "--no-block", "unpack-worker")
     world.until(lambda: bool(observe.journal(GPU, "unpack-worker", "ModuleNotFoundError")), "the journal says why")
     world.run('ansible gpu-01 -a "rm /opt/audio-pipeline/venv/.complete" --become')
-    world.run("ansible-playbook playbooks/site.yml --limit gpu-01 --tags release,settings")
+    world.run("ansible-playbook playbooks/site.yml --limit gpu-01")
     machine.inside(GPU, "rm", "-r", AWAY)
     demand_units(world)
     said = observe.on(GPU, "audio-pipeline config show")[1]
@@ -119,7 +121,7 @@ def batch_stuck(world: World) -> None:
 def database_away(world: World) -> None:
     ask = f"psql -h {ORCH.address} -U {{}} -d audio_pipeline -c 'SELECT 1'"
     said = observe.on(GPU, f"PGPASSWORD=x {ask.format('ra_app')}")[1]
-    world.require("no pg_hba.conf entry" in said, f"as ra_app from a GPU host: {said}")
+    world.require("pg_hba.conf rejects connection" in said, f"as ra_app from a GPU host: {said}")
     said = observe.on(GPU, f"PGPASSWORD=wrong {ask.format('pipeline')}")[1]
     world.require("password authentication failed" in said, f"with a wrong password: {said}")
     machine.inside(ORCH, "systemctl", "stop", "postgresql")
@@ -140,10 +142,16 @@ def ra_app_down(world: World) -> None:
 
 
 def redis_memory_lost(world: World) -> None:
+    """Also transfer's memory: what still lies on the EC2 host is found once more, and completes once more."""
     world.ledger.place("small", 2)
-    world.ledger.wait(lambda: observe.queue_length("queue:transcribe:gpu-01") > 0, "clips wait")
+    world.ledger.wait(lambda: any(map(observe.queue_length, waiting_lists())), "clips wait")
     observe.redis("FLUSHALL")
+    lost_at = world.ledger.remembered_since = time.time()
     _operator(world, "audio-pipeline reconcile --yes")
+    found = "is in S3 already"
+    world.until(
+        lambda: bool(observe.journal(TRANSFER, "transfer-worker", found, since=lost_at)), "transfer looks again"
+    )
     world.settle_accounts()
 
 
