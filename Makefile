@@ -49,8 +49,8 @@ fleet: env models ## deploy to real hosts on this machine (root, systemd-nspawn)
 fleet-keep: env models ## the same, and leave the hosts up; ARGS="--only site" for a fleet to try things on
 	@$(PY) -m tests.fleet.run --keep $(ARGS)
 
-fleet-runbook: env models ## a new fleet has the troubles of docs/operations.md, one after the other
-	@$(PY) -m tests.fleet.run --only site troubles
+fleet-runbook: env models ## on a new fleet: every playbook with --check, and the troubles of docs/operations.md
+	@$(PY) -m tests.fleet.run --only site deploy rollback rehearse troubles
 
 fleet-down: env ## take the fleet down and delete its files
 	@$(PY) -m tests.fleet.down $(ARGS)

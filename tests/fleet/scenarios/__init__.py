@@ -37,7 +37,6 @@ SCENARIOS: dict[str, Scenario] = {
     "deploy": deploys.deploy,
     "broken": deploys.broken,
     "rollback": deploys.rollback,
-    "rehearse": rehearsals.rehearse,
     "reboot": hosts.reboot,
     "power-off": hosts.power_off,
     "join": hosts.join,
@@ -46,6 +45,6 @@ SCENARIOS: dict[str, Scenario] = {
     "secrecy": secrecy.secrecy,
     "uninstall": leaving.uninstall,
 }
-# Beside the order: named by --only, on a fleet that `site` has made. They would take a run beyond its forty minutes.
-ON_REQUEST: dict[str, Scenario] = {"troubles": troubles.troubles}
+# Beside the order: named by --only, after `rollback`. They would take a run beyond its forty minutes.
+ON_REQUEST: dict[str, Scenario] = {"rehearse": rehearsals.rehearse, "troubles": troubles.troubles}
 ALL = SCENARIOS | ON_REQUEST
