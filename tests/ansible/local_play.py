@@ -19,7 +19,7 @@ BIN = Path(sys.executable).parent
 def play(folder: Path, step: str, hosts: Mapping[str, Mapping[str, Any]]) -> subprocess.CompletedProcess[str]:
     """Run the step of role `common` on hosts that are all this machine, each with variables of its own.
 
-    Every host writes its facts to `folder/NAME.json` afterwards.
+    Every host writes the release that it chose to `folder/NAME.json` afterwards.
     """
     own = {name: dict(variables) for name, variables in hosts.items()}
     everyone = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
@@ -28,19 +28,12 @@ def play(folder: Path, step: str, hosts: Mapping[str, Mapping[str, Any]]) -> sub
     facts = str(folder) + "/{{ inventory_hostname }}.json"
     tasks = [
         {"name": "Step", "ansible.builtin.include_role": {"name": "common", "tasks_from": step}},
-        {
-            "name": "Keep",
-            "ansible.builtin.copy": {
-                "content": keep,
-                "dest": f"{folder}/{{{{ inventory_hostname }}}}.json",
-                "mode": "0644",
-            },
-        },
+        {"name": "Keep", "ansible.builtin.copy": {"content": keep, "dest": facts, "mode": "0644"}},
     ]
     book = {"name": "Play", "hosts": "all", "gather_facts": False, "any_errors_fatal": True, "tasks": tasks}
     (folder / "play.yml").write_text(yaml.safe_dump([book]))
     env = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", "ANSIBLE_ROLES_PATH": str(ROOT / "ansible/roles")}
-    # Of every host, common_home is a variable of the role, which only extra variables override.
+    # `common_home` is a variable of the role, which only extra variables override.
     given = json.dumps({"common_home": str(folder) + "/{{ inventory_hostname }}"})
     command = [f"{BIN}/ansible-playbook", "-i", f"{folder}/inventory.yml", "-e", given, f"{folder}/play.yml"]
     return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
