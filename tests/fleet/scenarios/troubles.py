@@ -19,7 +19,7 @@ from tests.fleet.world import World
 
 GPU, TRANSFER, ORCH = HOSTS["gpu-01"], HOSTS["transfer-01"], HOSTS["orch"]
 MODELS = "/data/models/demo"
-AWAY = "/root/.taken-away"
+AWAY = "/var/lib/taken-away"  # on the host, off the data volume
 LEFT_BYTES = 1 << 20  # of scratch: less than any archive needs
 EXIT_CONFIG = "78"
 
