@@ -16,8 +16,10 @@ ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 
 
-def play(folder: Path, step: str, hosts: Mapping[str, Mapping[str, Any]]) -> subprocess.CompletedProcess[str]:
-    """Run the step of role `common` on hosts that are all this machine, each with variables of its own.
+def play(
+    folder: Path, step: str, hosts: Mapping[str, Mapping[str, Any]], *, role: str = "common"
+) -> subprocess.CompletedProcess[str]:
+    """Run a role's step on hosts that are all this machine, each with variables of its own.
 
     Every host writes the release that it chose to `folder/NAME.json` afterwards.
     """
@@ -27,7 +29,7 @@ def play(folder: Path, step: str, hosts: Mapping[str, Mapping[str, Any]]) -> sub
     keep = "{{ {'release': common_release_name | default('')} | to_json }}"
     facts = str(folder) + "/{{ inventory_hostname }}.json"
     tasks = [
-        {"name": "Step", "ansible.builtin.include_role": {"name": "common", "tasks_from": step}},
+        {"name": "Step", "ansible.builtin.include_role": {"name": role, "tasks_from": step}},
         {"name": "Keep", "ansible.builtin.copy": {"content": keep, "dest": facts, "mode": "0644"}},
     ]
     book = {"name": "Play", "hosts": "all", "gather_facts": False, "any_errors_fatal": True, "tasks": tasks}

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from tests.fleet.scenarios import (
     bare,
+    certificate,
     commands,
     data,
     deploys,
@@ -29,6 +30,7 @@ SCENARIOS: dict[str, Scenario] = {
     "check": rehearsals.check,
     "work": work.work,
     "review": reviewing.review,
+    "certificate": certificate.certificate,
     "health": health.health,
     "commands": commands.commands,
     "on-hosts": commands.on_hosts,
