@@ -1,4 +1,4 @@
-"""The tree that every host is an overlay of: Debian 12 as a cloud image has it, with the login user `ubuntu`."""
+"""The tree that every host is an overlay of: a distribution as a cloud image has it, with the login user `ubuntu`."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ import hashlib
 import shutil
 from pathlib import Path
 
-from tests.fleet import registries
+from tests.fleet import registries, suites
 from tests.fleet.layout import CACHE, USER, FleetError
 from tests.fleet.shell import sh
 
-SUITE = "bookworm"
 # What a cloud image holds and the playbooks may count on; all else is theirs to install.
 PACKAGES = (
     "systemd", "systemd-sysv", "libpam-systemd", "dbus", "udev", "kmod", "openssh-server", "sudo", "python3",
@@ -30,7 +29,10 @@ def base_tree() -> Path:
     with (CACHE / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # two who start at the same time build one tree
         if not _ready(tree):
-            print(f"==> building the base tree in {tree} (Debian {SUITE}, about half a minute, once)", flush=True)
+            print(
+                f"==> building the base tree in {tree} ({suites.suite().distribution}, about half a minute, once)",
+                flush=True,
+            )
             _build(tree)
             _forget_old(tree)
     return tree
@@ -44,8 +46,8 @@ def uv_cache() -> Path:
 
 def _recipe() -> str:
     """Changes with everything that goes into the tree."""
-    parts = [Path(__file__).read_bytes(), registries.pip_conf().encode(), registries.uv_toml().encode()]
-    parts += [ca.read_bytes() for ca in registries.private_cas()]
+    parts = [Path(__file__).read_bytes(), repr(suites.suite()).encode(), registries.pip_conf().encode()]
+    parts += [registries.uv_toml().encode(), *(ca.read_bytes() for ca in registries.private_cas())]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()[:12]
 
 
@@ -56,15 +58,18 @@ def _ready(tree: Path) -> bool:
 def _build(tree: Path) -> None:
     if tree.exists():
         shutil.rmtree(tree)  # an earlier build was cut short
+    suite = suites.suite()
     done = sh(
         "mmdebstrap",
         "--mode=root",
         "--variant=apt",
         "--skip=cleanup/apt/lists",
         f"--include={','.join(PACKAGES)}",
-        "--components=main",
-        SUITE,
+        f"--components={suite.components}",
+        *([f"--keyring={suites.keyring()}"] if suite.own_keys else []),
+        suite.name,
         tree,
+        *suite.sources,
         check=False,
         timeout_s=1200,
     )

@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from local.services.state import State, write_private
-from tests.fleet import keys, registries, store
+from tests.fleet import keys, registries, store, suites
 from tests.fleet.layout import CLONES, FLEET, HOSTS, ROOT, SSH, USER, Host
 from tests.fleet.shell import sh
 
@@ -47,6 +47,7 @@ def prepare() -> None:
     write_inventory([host for host in HOSTS.values() if (CLONES / host.name).is_dir()])
     write_private(VARS, yaml.safe_dump(settings() | secrets()))
     _override(ANSIBLE / "group_vars/all.yml", settings())
+    _override(ANSIBLE / "group_vars/gpu_workers.yml", {"pipeline_lock": suites.suite().lock})
     write_vault()
 
 

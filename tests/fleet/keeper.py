@@ -35,7 +35,7 @@ def main(name: str, loop: str = "") -> int:
 
 
 def _pure_cgroups() -> None:
-    """Cgroups as on a stock Debian 12, whatever this machine has; seen in this mount namespace only."""
+    """Cgroups as on the stock distribution, whatever this machine has; seen in this mount namespace only."""
     own = Path("/run/systemd/nspawn")
     own.mkdir(parents=True, exist_ok=True)
     sh("mount", "-t", "tmpfs", "tmpfs", own)
@@ -54,7 +54,7 @@ def _environment(loop: str) -> dict[str, str]:
     settings = {
         "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1",
         "SYSTEMD_NSPAWN_LOCK": "0",
-        "SYSTEMD_NSPAWN_TMPFS_TMP": "0",  # /tmp on the disk, as on a Debian 12 VM, not a small share of the memory
+        "SYSTEMD_NSPAWN_TMPFS_TMP": "0",  # /tmp on the disk, as on a VM, not a small share of the memory
     }
     if loop:
         settings["SYSTEMD_NSPAWN_API_VFS_WRITABLE"] = "yes"  # with a writable /sys, udev runs: /dev/vdb, fsck, remount

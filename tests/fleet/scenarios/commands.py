@@ -46,8 +46,7 @@ COMMANDS = (
     Command('ansible gpu_workers -a "find /data/scratch -type d -mtime +1 -exec rm -rf {} +" --become', "rc=0"),
     # troubleshooting
     Command(f"ansible gpu-01 -a \"psql -h {ORCHESTRATOR} -U pipeline -d audio_pipeline -c 'SELECT 1'\"", "1 row"),
-    # 15: what Debian 12 has
-    Command('ansible orchestrator -a "cat /etc/postgresql/15/main/pg_hba.conf"', "audio_pipeline"),
+    Command('ansible orchestrator -a "cat /etc/postgresql/VERSION/main/pg_hba.conf"', "audio_pipeline"),
     Command('ansible orchestrator -a "ss -tlnp | grep 5432"', "5432"),
     Command('ansible orchestrator -a "systemctl status ra-app"', "active (running)"),
     Command('ansible orchestrator -a "tail -50 /opt/ra-app/logs/error.log"', "rc=0"),
@@ -79,8 +78,9 @@ ON_HOSTS = (
 def commands(world: World) -> None:
     """Every command of the guide runs as written."""
     troubles = []
+    postgres = next((HOSTS["orch"].root / "etc/postgresql").iterdir()).name  # what the distribution has
     for command in COMMANDS:
-        running = world.begin(command.line)
+        running = world.begin(command.line.replace("VERSION", postgres))
         outcome = running.wait()
         words = outcome.last_words(12)
         if command.shows_secrets:
