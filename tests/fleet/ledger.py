@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from tests.fleet import machine, observe
 from tests.fleet.archives import make_archive
@@ -47,9 +48,11 @@ class Audit:
 
 class Ledger:
     def __init__(self) -> None:
-        kinds = json.loads(LEDGER.read_text()) if LEDGER.exists() else {}  # name -> kind
-        self.placed = {name: make_archive(kind) for name, kind in kinds.items()}
-        self.remembered_since = 0.0  # Unix time; where Redis has lost its memory, batches complete once more
+        kept: dict[str, Any] = {"archives": {}, "remembered_since": 0.0}
+        if LEDGER.exists():
+            kept = json.loads(LEDGER.read_text())
+        self.placed = {name: make_archive(kind) for name, kind in kept["archives"].items()}
+        self.remembered_since: float = kept["remembered_since"]  # Unix time; completions before it do not count
 
     def place(self, kind: str, count: int = 1) -> list[str]:
         """Let archives of a kind appear on the EC2 host, each under a name of its own; the names."""
@@ -61,8 +64,18 @@ class Ledger:
             self.placed[name] = archive
             place(archive.path, name)
             names.append(name)
-        LEDGER.write_text(json.dumps({name: archive.kind for name, archive in self.placed.items()}))
+        self._keep()
         return names
+
+    def redis_forgot(self) -> float:
+        """Redis has lost its memory now: batches complete once more. The time of it, Unix seconds."""
+        self.remembered_since = time.time()
+        self._keep()
+        return self.remembered_since
+
+    def _keep(self) -> None:
+        archives = {name: archive.kind for name, archive in self.placed.items()}
+        LEDGER.write_text(json.dumps({"archives": archives, "remembered_since": self.remembered_since}))
 
     @property
     def clips(self) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.fleet import layout, report
+from tests.fleet import layout, ledger, report
 from tests.fleet.archives import make_archive
 from tests.fleet.playbooks import RECAP, Outcome
 from tests.fleet.scenarios import SCENARIOS, troubles
@@ -31,6 +31,12 @@ def test_the_recap_is_read_host_by_host():
 def test_tasks_that_changed_something_are_named_with_their_host(tmp_path):
     outcome = Outcome("ansible-playbook site.yml", 0, PRINTED, 1.0, tmp_path)
     assert outcome.changed_tasks() == ["common : packages ([orch])", "common : restart sshd ([orch])"]
+
+
+def test_a_later_run_on_the_same_fleet_knows_since_when_completions_count(tmp_path, monkeypatch):
+    monkeypatch.setattr(ledger, "LEDGER", tmp_path / "ledger.json")
+    forgot = ledger.Ledger().redis_forgot()
+    assert ledger.Ledger().remembered_since == forgot
 
 
 def test_the_report_adds_up_and_names_what_failed():

@@ -99,7 +99,8 @@ class World:
         while (audit := self.ledger.audit()).troubles and time.monotonic() < deadline:
             time.sleep(1)
         figures = self.figures
-        figures.jobs, figures.lost, figures.doubled = audit.jobs - self.settled, len(audit.lost), len(audit.doubled)
+        figures.jobs += audit.jobs - self.settled
+        figures.lost, figures.doubled = len(audit.lost), len(audit.doubled)
         self.settled = audit.jobs
         self.require(not audit.troubles, "the accounts do not balance:\n  " + "\n  ".join(audit.troubles[:20]))
 

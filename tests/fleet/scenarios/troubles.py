@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from urllib.parse import urlsplit
@@ -146,7 +145,7 @@ def redis_memory_lost(world: World) -> None:
     world.ledger.place("small", 2)
     world.ledger.wait(lambda: any(map(observe.queue_length, waiting_lists())), "clips wait")
     observe.redis("FLUSHALL")
-    lost_at = world.ledger.remembered_since = time.time()
+    lost_at = world.ledger.redis_forgot()
     _operator(world, "audio-pipeline reconcile --yes")
     found = "is in S3 already"
     world.until(
