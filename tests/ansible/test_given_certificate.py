@@ -72,3 +72,14 @@ def test_a_file_that_is_not_there(tmp_path):
     code, output = given(tmp_path, "nowhere.crt", "nowhere.key")
     assert code != 0
     assert f"{tmp_path}/nowhere.crt" in output
+
+
+@pytest.mark.parametrize("content", [None, "no key at all"])
+def test_a_key_that_cannot_be_read(tmp_path, content):
+    make(tmp_path, "ours", [NAME])
+    (tmp_path / "ours.key").unlink()
+    if content:
+        (tmp_path / "ours.key").write_text(content)
+    code, output = given(tmp_path, "ours.crt", "ours.key")
+    assert code != 0
+    assert f"The key in {tmp_path}/ours.key cannot be read" in output
