@@ -17,11 +17,12 @@ BIN = Path(sys.executable).parent
 
 
 def play(
-    folder: Path, step: str, hosts: Mapping[str, Mapping[str, Any]], *, role: str = "common"
+    folder: Path, step: str, hosts: Mapping[str, Mapping[str, Any]], *, role: str = "common", together: bool = True
 ) -> subprocess.CompletedProcess[str]:
     """Run a role's step on hosts that are all this machine, each with variables of its own.
 
-    Every host writes the release that it chose to `folder/NAME.json` afterwards.
+    Every host writes the release that it chose to `folder/NAME.json` afterwards. Unless they stand or fall `together`,
+    the others go on when one fails.
     """
     own = {name: dict(variables) for name, variables in hosts.items()}
     everyone = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
@@ -32,7 +33,7 @@ def play(
         {"name": "Step", "ansible.builtin.include_role": {"name": role, "tasks_from": step}},
         {"name": "Keep", "ansible.builtin.copy": {"content": keep, "dest": facts, "mode": "0644"}},
     ]
-    book = {"name": "Play", "hosts": "all", "gather_facts": False, "any_errors_fatal": True, "tasks": tasks}
+    book = {"name": "Play", "hosts": "all", "gather_facts": False, "any_errors_fatal": together, "tasks": tasks}
     (folder / "play.yml").write_text(yaml.safe_dump([book]))
     env = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", "ANSIBLE_ROLES_PATH": str(ROOT / "ansible/roles")}
     # `common_home` is a variable of the role, which only extra variables override.
