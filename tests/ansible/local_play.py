@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +18,24 @@ BIN = Path(sys.executable).parent
 
 
 def play(
-    folder: Path, step: str, hosts: Mapping[str, Mapping[str, Any]], *, role: str = "common", together: bool = True
+    folder: Path,
+    step: str,
+    hosts: Mapping[str, Mapping[str, Any]],
+    *,
+    role: str = "common",
+    groups: Mapping[str, Sequence[str]] | None = None,
+    together: bool = True,
 ) -> subprocess.CompletedProcess[str]:
-    """Run a role's step on hosts that are all this machine, each with variables of its own.
+    """Run a role's step on hosts that are all this machine, each with variables of its own, and in `groups` if any.
 
     Every host writes the release that it chose to `folder/NAME.json` afterwards. Unless they stand or fall `together`,
     the others go on when one fails.
     """
     own = {name: dict(variables) for name, variables in hosts.items()}
     everyone = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
-    (folder / "inventory.yml").write_text(yaml.safe_dump({"all": {"hosts": own, "vars": everyone}}))
+    members = {group: {"hosts": dict.fromkeys(names)} for group, names in (groups or {}).items()}
+    inventory = {"all": {"hosts": own, "vars": everyone, "children": members}}
+    (folder / "inventory.yml").write_text(yaml.safe_dump(inventory))
     keep = "{{ {'release': common_release_name | default('')} | to_json }}"
     facts = str(folder) + "/{{ inventory_hostname }}.json"
     tasks = [
@@ -44,3 +53,10 @@ def play(
 
 def release_of(folder: Path, name: str) -> str:
     return str(json.loads((folder / f"{name}.json").read_text())["release"])
+
+
+def answers_of(name: str, output: str) -> list[str]:
+    """What Ansible printed for each failure of a host, on one line each."""
+    # From `fatal: [HOST` to the next host's line or the next heading.
+    found = re.findall(rf"^fatal: \[{name}[ \]].*?(?=^\S*: \[|^TASK|^PLAY|\Z)", output, re.MULTILINE | re.DOTALL)
+    return [" ".join(answer.split()) for answer in found]

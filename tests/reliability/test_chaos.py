@@ -20,9 +20,9 @@ def test_a_kill_of_worker_or_redis_between_two_steps_changes_no_outcome(tmp_path
         faults = Range(tmp_path, services)
         for number, kind in enumerate(KINDS):
             steps = faults.steps(kind)
-            # Every fifth step of each worker here, from another start for each fault; all of them in the long form.
+            # Every eighth step of each worker here, from another start for each fault; all of them in the long form.
             for fault, first in (("kill", 1 + number), ("redis", 3 + number)):
-                for at in range(first, len(steps) + 1, 5):
+                for at in range(first, len(steps) + 1, 8):
                     accounts, _ = faults.strike(kind, fault, at)
                     if accounts.problems or accounts.lost or accounts.doubled:
                         wrong.append((kind, fault, steps[at - 1], accounts))
