@@ -57,6 +57,7 @@ def release_of(folder: Path, name: str) -> str:
 
 def answers_of(name: str, output: str) -> list[str]:
     """What Ansible printed for each failure of a host, on one line each."""
-    # From `fatal: [HOST` to the next host's line or the next heading.
-    found = re.findall(rf"^fatal: \[{name}[ \]].*?(?=^\S*: \[|^TASK|^PLAY|\Z)", output, re.MULTILINE | re.DOTALL)
+    # From `fatal: [HOST` (`failed: [HOST` in a loop) to the next host's line or the next heading.
+    answer = rf"^(?:fatal|failed): \[{name}[ \]].*?(?=^\S*: \[|^TASK|^PLAY|\Z)"
+    found: list[str] = re.findall(answer, output, re.MULTILINE | re.DOTALL)
     return [" ".join(answer.split()) for answer in found]

@@ -1,0 +1,23 @@
+"""Secrets that are missing, or the example's, are named before anything is done, and none is shown."""
+
+from __future__ import annotations
+
+from tests.ansible.local_play import answers_of, play
+
+
+def test_secrets_that_will_not_do_are_named(tmp_path):
+    good = "s3cr3t_.+/=~:@-"
+    secrets = {"good": good, "missing": None, "empty": "", "example": "change-me", "space": "two words", "quote": "o'n"}
+    hosts = {
+        name: {"common_wanted_secrets": ["vault_first", "vault_second"], "vault_first": good}
+        | ({} if secret is None else {"vault_second": secret})
+        for name, secret in secrets.items()
+    }
+    done = play(tmp_path, "preflight_secrets", hosts, together=False)
+    assert done.returncode == 2
+    assert answers_of("good", done.stdout) == []
+    for name in secrets.keys() - {"good"}:
+        said = " ".join(answers_of(name, done.stdout))
+        assert "vault_second is not set, is change-me as in the example, or holds other characters" in said
+        assert "vault_first is not set" not in said
+    assert not any(secret in done.stdout for secret in (good, "two words", "o'n"))
