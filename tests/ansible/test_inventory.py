@@ -21,3 +21,16 @@ def test_two_orchestrators_are_one_too_many(tmp_path):
     done = play(tmp_path, "preflight_inventory", {"a": {}, "b": {}}, groups={"orchestrator": ["a", "b"]})
     assert done.returncode == 2
     assert "has 2 hosts in the group orchestrator; it must be one." in answers_of("a", done.stdout)[0]
+
+
+def test_staging_does_not_get_the_secrets_of_production(tmp_path):
+    groups = {"orchestrator": ["orch"], "staging": ["orch"]}
+    done = play(tmp_path, "preflight_inventory", {"orch": {}}, groups=groups)
+    assert done.returncode == 2
+    [said] = answers_of("orch", done.stdout)
+    assert "orch is in staging, and group_vars/vault-staging.yml is not there" in said
+
+    vault = tmp_path / "group_vars/staging/vault.yml"
+    vault.parent.mkdir(parents=True)
+    vault.write_text("vault_redis_password: of-staging\n")
+    assert play(tmp_path, "preflight_inventory", {"orch": {}}, groups=groups).returncode == 0
