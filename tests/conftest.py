@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,15 @@ from local.services import Database, Services
 
 ROOT = Path(__file__).resolve().parent.parent
 REDIS_DB = 1  # the tests' own; 0 stays empty, so that code that forgets REDIS_DB is noticed
+
+
+@pytest.fixture(scope="session", autouse=True)
+def heeded_interrupts() -> None:
+    """Let the programs under test heed a SIGINT.
+
+    A shell without job control starts background jobs with SIGINT ignored, and what they start inherits that.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
