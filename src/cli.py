@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+import shown
 from commands import batch, database, failed, inject, logs, model_sets, settings, upkeep, worker
 from commands.context import CONFIG, ENV_FILE, NEEDS_A_PERSON, UNAVAILABLE, Context
 from commands.status import status
@@ -73,7 +74,7 @@ def main() -> None:
     try:
         app(prog_name="audio-pipeline")
     except PipelineError as error:
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write(f"{shown.one_line(str(error))}\n")
         sys.exit(_exit_code(error))
     except BrokenPipeError:  # of `audio-pipeline ... | head`
         sys.stderr.close()

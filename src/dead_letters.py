@@ -5,7 +5,9 @@ A letter is one JSON object: `queue` and `payload` (or `payload_base64` when the
 clip, kept under `failed/` in S3), `worker`, `host`, `failed_at` (UTC).
 
 A letter with a parked clip comes back as a job of `queue:transcribe` that names the parked object, so any GPU worker
-can do it, whether the batch's scratch is still there or not. Every other letter comes back as the bytes it was.
+can do it, whether the batch's scratch is still there or not. Every other letter comes back as the bytes it was, to the
+list it was in; when that is the list of a host that is gone, which no worker serves, it stays where it is
+(`HostGoneError`).
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import base64
 import hashlib
 import json
 import re
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,13 +25,29 @@ from typing import Any, cast
 
 import redis
 
-from errors import PayloadError, PermanentError, PipelineError
-from job_queue import FAILED, FINISHING, UNPACK, Claim, ClipRef, WorkerName, batch_key, mapped_redis_errors, script
+from errors import HostGoneError, PayloadError, PermanentError, PipelineError
+from job_queue import (
+    FAILED,
+    FINISHING,
+    HOSTS_SEEN,
+    UNPACK,
+    Claim,
+    ClipRef,
+    WorkerName,
+    batch_key,
+    mapped_redis_errors,
+    script,
+)
 from payloads import TranscribeJob, add_field
 from queue_snapshot import read_batch_and_clip
 
 TRANSCRIBE = "queue:transcribe"
 _QUEUE = re.compile(rf"{UNPACK}|{TRANSCRIBE}(:[A-Za-z0-9._-]+)?")
+
+
+def id_of(raw: bytes) -> str:
+    """Names an entry of `queue:failed` to people, whatever it is: the start of its SHA-256."""
+    return hashlib.sha256(raw).hexdigest()[:10]
 
 
 @dataclass(frozen=True)
@@ -47,13 +66,17 @@ class DeadLetter:
 
     @property
     def id(self) -> str:
-        """Names the entry to people: the start of its SHA-256."""
-        return hashlib.sha256(self.raw).hexdigest()[:10]
+        return id_of(self.raw)
 
     @property
     def batch(self) -> str | None:
         """The batch that it is of: its clip's, or its archive's."""
         return self.batch_id or read_batch_and_clip(self.payload)[0]
+
+    @property
+    def of_archive(self) -> bool:
+        """Whether a whole archive was given up, not one of its clips."""
+        return self.queue == UNPACK and self.clip is None
 
     @classmethod
     def parse(cls, raw: bytes) -> DeadLetter:
@@ -122,34 +145,62 @@ class DeadLetters:
         with mapped_redis_errors():
             yield from cast("list[bytes]", self._client.lrange(FAILED, 0, -1))
 
-    def of_batch(self, batch_id: str) -> list[bytes]:
-        """The batch's entries as they stand: its clips', and its archive's."""
+    def read(self) -> Iterator[DeadLetter]:
+        """The entries that are letters of ours."""
+        for raw in self:
+            try:
+                yield DeadLetter.parse(raw)
+            except PayloadError:
+                continue
+
+    def foreign(self) -> list[bytes]:
+        """The entries that are none: somebody has put them there, or changed them."""
         found = []
         for raw in self:
             try:
-                letter = DeadLetter.parse(raw)
+                DeadLetter.parse(raw)
             except PayloadError:
-                continue
-            if letter.batch == batch_id:
                 found.append(raw)
         return found
+
+    def of_batch(self, batch_id: str) -> list[bytes]:
+        """The batch's entries as they stand: its clips', and its archive's."""
+        return [letter.raw for letter in self.read() if letter.batch == batch_id]
+
+    def of_clips(self) -> dict[str, list[bytes]]:
+        """Batch -> the entries of its clips, which a new run of unpack makes anew, or gives results."""
+        found: dict[str, list[bytes]] = defaultdict(list)
+        for letter in self.read():
+            if letter.batch and not letter.of_archive:
+                found[letter.batch].append(letter.raw)
+        return found
+
+    def archives(self) -> set[str]:
+        """Batches whose archive itself stands here: a person decides about them."""
+        return {letter.batch for letter in self.read() if letter.of_archive and letter.batch}
 
     def retry(self, letter: DeadLetter) -> bool:
         """Put the job back, with all its attempts; False when the letter is gone.
 
         A batch that is still under way waits for the clip again; for one that is complete, its counts are corrected
-        when the clip has its results.
+        when the clip has its results. Raises HostGoneError, and changes nothing, when nobody would take the job.
         """
         queue, payload = self._job(letter)
+        host = queue.removeprefix(TRANSCRIBE).removeprefix(":") if queue.startswith(TRANSCRIBE) else ""
         batch_id = letter.batch_id or "-"
         keys = [FAILED, queue, *(batch_key(batch_id, what) for what in ("given_up", "failed", "pending")), FINISHING]
+        keys.append(HOSTS_SEEN)
         with mapped_redis_errors():
-            return bool(self._retry(keys=keys, args=[letter.raw, payload, letter.clip or "", batch_id]))
+            done = int(self._retry(keys=keys, args=[letter.raw, payload, letter.clip or "", batch_id, host]))
+        if done < 0:
+            raise HostGoneError(host)
+        return bool(done)
 
-    def drop(self, letter: DeadLetter) -> bool:
-        """Forget the letter; False when it is gone already. What is parked in S3 stays."""
+    def drop(self, entry: DeadLetter | bytes) -> bool:
+        """Forget an entry; False when it is gone already. What is parked in S3 stays."""
+        raw = entry if isinstance(entry, bytes) else entry.raw
         with mapped_redis_errors():
-            return bool(self._client.lrem(FAILED, 1, cast("str", letter.raw)))
+            return bool(self._client.lrem(FAILED, 1, cast("str", raw)))
 
     def _job(self, letter: DeadLetter) -> tuple[str, bytes]:
         if not (letter.parked_s3_key and letter.clip and letter.batch_id):

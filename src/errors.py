@@ -49,3 +49,11 @@ class PolicyError(OperatorError):
 
 class ServiceUnavailableError(OperatorError):
     """Redis, Postgres, S3 or the ssh host cannot be reached or refuses us."""
+
+
+class HostGoneError(PipelineError):
+    """The job would go to the list of a host that is gone, where nobody would ever take it."""
+
+    def __init__(self, host: str) -> None:
+        super().__init__(f"host {host}, on whose disk its clip lay, is gone")
+        self.host = host

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import cast
 
 import redis
@@ -44,6 +45,7 @@ class LostHosts:
         self._after_s = after_s
         self._ttl_s = ttl_s
         self._batches = Batches(client)
+        self._letters = dead_letters.DeadLetters(client, Path())  # read only; a retry would need the scratch root
         self._bury = script(client, "bury")
         self._suspected: dict[str, float] = {}  # host -> when we first saw that it is overdue
 
@@ -64,11 +66,16 @@ class LostHosts:
         self._suspected = {}
 
     def retire(self, host: str) -> list[UnpackJob]:
-        """Unpack the host's unfinished batches again, bury what else is in its queue -> those batches."""
-        batches = self._db.unfinished_batches(host)
+        """Unpack the host's unfinished batches again, bury what else is in its queue -> those batches.
+
+        The letters of their clips go: each gets a result or a new letter. A batch whose archive stands among the dead
+        letters is left to the person who decides about it.
+        """
+        given_up, letters = self._letters.archives(), self._letters.of_clips()
+        batches = [batch for batch in self._db.unfinished_batches(host) if batch.batch_id not in given_up]
         jobs = standing_jobs(self._client)
         for batch in batches:
-            self._batches.restart(batch)
+            self._batches.restart(batch, letters.get(batch.batch_id, ()))
         gone = {batch.batch_id for batch in batches}
         queue = f"queue:transcribe:{host}"
         self._bury_jobs(host, [job for job in jobs if job.queue == queue and job.batch_id not in gone])

@@ -14,10 +14,12 @@ from collections import Counter, defaultdict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import redis
 
+import shown
 from batches import Batches
 from db_overview import PACE_MINUTES, Activity, DatabaseOverview
 from dead_letters import TRANSCRIBE, DeadLetter, DeadLetters
@@ -29,7 +31,8 @@ if TYPE_CHECKING:
     from s3_utils import ObjectStore
 
 SILENT_S = 90.0  # a host heard of longer ago is shown as silent
-_VARIABLE = re.compile(r"'[^']*'|\"[^\"]*\"|\S*[/\\]\S*|\b[0-9][0-9a-f.,:-]*")
+CAUSE_CHARS = 100
+_VARIABLE = re.compile(r"'[^']*'|\"[^\"]*\"|\S*[/\\]\S*|\b[0-9][0-9a-f.,:-]*|\b[0-9a-f]*[0-9][0-9a-f]{5,}\b")
 
 Found = TypeVar("Found")
 
@@ -312,4 +315,15 @@ def stage(letter: DeadLetter) -> str:
 
 def cause(letter: DeadLetter) -> str:
     """The reason with names and numbers taken out, so that equal failures fall together."""
-    return f"{letter.error_class}: {' '.join(_VARIABLE.sub('…', letter.error).split())[:100]}"
+    text = letter.error
+    for name in _names(letter):
+        text = text.replace(name, "…")
+    text = " ".join(_VARIABLE.sub("…", text).split())
+    return shown.shortened(f"{shown.shortened(letter.error_class, 40)}: {text}", CAUSE_CHARS)
+
+
+def _names(letter: DeadLetter) -> list[str]:
+    """What the letter's job is called, the longest first: a sentence may name it without quotes."""
+    found = {letter.clip, letter.batch, letter.parked_s3_key}
+    found |= {PurePosixPath(name).name for name in found if name}
+    return sorted((name for name in found if name and len(name) > 2), key=lambda name: (-len(name), name))

@@ -13,6 +13,7 @@ import redis
 
 from job_queue import DELAYED, INFLIGHT_KEY, mapped_redis_errors, script
 
+MEMORY = "pipeline:memory"  # set once Redis agrees with Postgres; missing, Redis has lost everything, or is new
 TRANSCRIBE_LISTS = "queue:transcribe*"
 
 

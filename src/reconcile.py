@@ -30,15 +30,14 @@ import redis
 from batches import Batches
 from config import load_settings
 from db import Database
-from dead_letters import DeadLetter, DeadLetters
-from errors import OperatorError, PayloadError
+from dead_letters import DeadLetters
+from errors import OperatorError
 from job_queue import UNPACK, mapped_redis_errors
 from payloads import BATCH_ID, UnpackJob
-from queue_snapshot import standing_jobs
+from queue_snapshot import MEMORY, standing_jobs
 from s3_utils import ObjectStore
 from utils import get_redis_client
 
-MEMORY = "pipeline:memory"  # set once Redis agrees with Postgres; missing, Redis has lost everything, or is new
 LEASE = "lease:reconcile"
 SECOND_LOOK_S = 1.0
 NEVER_HAD_A_JOB = "its archive never got a job"
@@ -70,8 +69,15 @@ class Reconciler:
         return [restart for restart in self._look(archives=archives) if restart.job.batch_id in first]
 
     def apply(self, restarts: Iterable[Restart]) -> None:
+        """Unpack these again. The letters of their clips go: each clip gets a result or a new letter."""
+        letters = self._letters.of_clips()
         for restart in restarts:
-            self._batches.restart(restart.job)
+            self._batches.restart(restart.job, letters.get(restart.job.batch_id, ()))
+
+    def remember(self) -> None:
+        """Note in Redis that it agrees with Postgres. While the note is missing, `status` says that it may not."""
+        with mapped_redis_errors():
+            self._client.set(MEMORY, int(time.time()), nx=True)
 
     def archives_without_batch(self) -> list[UnpackJob]:
         """Archives in S3 that Postgres has never heard of and that wait in no queue."""
@@ -86,8 +92,7 @@ class Reconciler:
         try:
             restarts = self.plan(archives=empty)
             self.apply(restarts)
-            with mapped_redis_errors():
-                self._client.set(MEMORY, int(time.time()), nx=True)
+            self.remember()
         except OperatorError:
             with contextlib.suppress(redis.RedisError):
                 self._client.delete(LEASE)  # it has not been done: whoever asks next is to do it
@@ -99,7 +104,7 @@ class Reconciler:
         known = self._db.known_batches() if archives else set()
         stored = [batch for batch in self._archives() if batch.batch_id not in known] if archives else []
         jobs = standing_jobs(self._client)
-        awaited = {job.batch_id for job in jobs if job.queue == UNPACK} | self._given_up()
+        awaited = {job.batch_id for job in jobs if job.queue == UNPACK} | self._letters.archives()
         clips: dict[str, set[str]] = defaultdict(set)
         for job in jobs:
             if job.queue != UNPACK and job.batch_id and job.clip:
@@ -119,18 +124,6 @@ class Reconciler:
             return "Redis knows nothing of it"
         lost = self._batches.pending(batch_id) - clips_with_jobs
         return f"{len(lost)} of its clips have no job" if lost else None
-
-    def _given_up(self) -> set[str | None]:
-        """Batches whose archive stands among the dead letters: a person decides about them."""
-        found: set[str | None] = set()
-        for raw in self._letters:
-            try:
-                letter = DeadLetter.parse(raw)
-            except PayloadError:
-                continue
-            if letter.queue == UNPACK and letter.clip is None:
-                found.add(letter.batch)
-        return found
 
     def _archives(self) -> Iterable[UnpackJob]:
         for key in self._s3.keys("archives/"):
@@ -156,6 +149,7 @@ def main() -> None:
             sys.stdout.write(f"{restart.job.batch_id}: {restart.reason}; its archive {will} unpacked again\n")
         if not dry_run:
             reconciler.apply(restarts)
+            reconciler.remember()
     except OperatorError as error:
         sys.exit(f"{error}")
     sys.stdout.write(f"{len(restarts)} batches {'would be' if dry_run else 'were'} brought back\n")

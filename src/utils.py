@@ -12,6 +12,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+import shown
 from config import Settings
 
 SOCKET_TIMEOUT_S = 10.0  # a Redis that does not answer for so long counts as down
@@ -27,9 +28,12 @@ class _LineFormatter(logging.Formatter):
         self._to_journal = "JOURNAL_STREAM" in os.environ
 
     def format(self, record: logging.LogRecord) -> str:
-        line = f"{record.levelname} {self._worker} {record.getMessage()}"
+        # Whatever the message is made of: it stays one line, and commands no terminal.
+        line = shown.one_line(f"{record.levelname} {self._worker} {record.getMessage()}")
         if record.exc_info:
-            line += "\n" + self.formatException(record.exc_info)
+            # Indented, so that no line of an exception's text can be taken for a line of the log.
+            trace = shown.lines(self.formatException(record.exc_info))
+            line += "".join(f"\n    {part}" for part in trace.split("\n"))
         if self._to_journal:
             return _JOURNAL_PRIORITY.get(record.levelname, "<6>") + line
         return f"{self.formatTime(record, '%Y-%m-%dT%H:%M:%S')} {line}"
@@ -49,8 +53,8 @@ def event(log: logging.Logger, level: int, what: str, **facts: object) -> None:
 
     Facts that are None are left out. Text from outside is quoted, so that a file name cannot forge a log line.
     """
-    shown = " ".join(f"{key}={_fact(value)}" for key, value in facts.items() if value is not None)
-    log.log(level, "%s", f"{what} {shown}".rstrip())
+    told = " ".join(f"{key}={_fact(value)}" for key, value in facts.items() if value is not None)
+    log.log(level, "%s", f"{what} {told}".rstrip())
 
 
 def _fact(value: object) -> str:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import functools
 import io
-import json
 import os
 import re
 import shlex
 import sys
+from collections.abc import Iterable
 from contextlib import AbstractContextManager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import redis
 import rich.markup
 import typer
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 
+import shown
 from audit import AuditLog, Change
 from config import Settings, load_settings
 from db_overview import DatabaseOverview
@@ -91,11 +93,11 @@ class Context:
     def console(self) -> Console:
         # Emoji: ":100:" of a worker's name is none. Width: what is read by a program is not folded.
         terminal = sys.stdout.isatty()
-        return Console(soft_wrap=not terminal, width=None if terminal else 1000, highlight=False, emoji=False)
+        return SafeConsole(soft_wrap=not terminal, width=None if terminal else 1000, highlight=False, emoji=False)
 
     @functools.cached_property
     def errors(self) -> Console:
-        return Console(stderr=True, soft_wrap=True, highlight=False, emoji=False)
+        return SafeConsole(stderr=True, soft_wrap=True, highlight=False, emoji=False)
 
     def change(
         self, action: str, subject: str, planned: int, details: dict[str, Any] | None = None
@@ -105,15 +107,16 @@ class Context:
 
     def say(self, sentence: str) -> None:
         """A sentence on standard output, as it is: names of clips may hold brackets."""
-        self.console.print(visible(sentence), markup=False)
+        self.console.print(shown.one_line(sentence), markup=False)
 
     def json(self, value: object) -> None:
-        sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, default=_plain) + "\n")
+        sys.stdout.write(shown.as_json(value, indent=2, default=_plain) + "\n")
 
     def confirm(self, question: str, *, yes: bool) -> None:
         """Ask before a change; without a terminal `--yes` must answer."""
         if yes:
             return
+        question = shown.one_line(question)
         if not sys.stdin.isatty():
             self.fail(f"{question} Nothing is changed: there is no terminal to ask on; say --yes")
         if not typer.confirm(question):
@@ -123,6 +126,15 @@ class Context:
         """One sentence on standard error, and the end."""
         self.errors.print(f"[red]{escape(sentence)}[/red]")
         raise typer.Exit(code)
+
+
+class SafeConsole(Console):
+    """The last line of defence: whatever text reaches it, and from wherever, commands no terminal."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        for segment in super().render(renderable, options):
+            # Rich's own commands (colours, the cursor) are styles and control segments, not text.
+            yield segment if segment.control else Segment(shown.lines(segment.text), segment.style)
 
 
 def read_env_file(path: Path) -> dict[str, str]:
@@ -153,14 +165,14 @@ def _words(line: str) -> list[str]:
     return shlex.split(line)
 
 
-def visible(text: str) -> str:
-    """Foreign text with its control characters as escapes: they are no commands to the terminal."""
-    return re.sub(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", lambda match: ascii(match[0])[1:-1], text)
-
-
 def escape(text: str) -> str:
-    """Foreign text for a table's cell: nor are brackets markup."""
-    return rich.markup.escape(visible(text))
+    """Foreign text for a table's cell: on one line, and its brackets are no markup."""
+    return rich.markup.escape(shown.one_line(text))
+
+
+def cell(text: str, width: int = 60) -> str:
+    """The same, cut to so many characters: one long name must not make a table unreadable."""
+    return rich.markup.escape(shown.shortened(text, width))
 
 
 def _plain(value: object) -> object:

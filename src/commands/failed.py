@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Literal
@@ -14,11 +13,15 @@ import typer
 from rich.progress import track
 from rich.table import Table
 
-from commands.context import Context, counted, escape
+import shown
+from batches import Batches
+from commands.context import NEEDS_A_PERSON, Context, cell, counted
 from commands.options import AsJson, DryRun, Yes
-from dead_letters import DeadLetter
-from errors import PayloadError
+from dead_letters import DeadLetter, id_of
+from errors import HostGoneError, PayloadError
 from overview import cause, stage
+from payloads import UnpackJob, parse_unpack_job
+from queue_snapshot import standing_jobs
 
 app = typer.Typer(no_args_is_help=True, help="Dead letters: list, retry or drop them.")
 
@@ -28,6 +31,10 @@ Stage = Annotated[Literal["unpack", "gpu"] | None, typer.Option("--stage", help=
 Batch = Annotated[str | None, typer.Option("--batch", metavar="BATCH", help="Of this batch.")]
 Older = Annotated[str | None, typer.Option("--older", metavar="AGE", help="Older than `30m`, `12h` or `7d`.")]
 Everything = Annotated[bool, typer.Option("--all", help="Every letter.")]
+
+
+CLIP_CHARS, WHY_CHARS = 60, 160  # of a table's cells; `failed show` has the whole
+NAMED = 5  # S3 keys that are named one by one
 
 
 @dataclass(frozen=True)
@@ -84,24 +91,7 @@ def _older(text: str | None) -> timedelta | None:
 
 
 def _select(context: Context, wanted: Filter) -> Iterator[DeadLetter]:
-    for raw in context.letters:
-        try:
-            letter = DeadLetter.parse(raw)
-        except PayloadError:
-            continue  # no letter of ours; `_strangers` counts it
-        if wanted.takes(letter):
-            yield letter
-
-
-def _strangers(context: Context) -> int:
-    """Entries that the pipeline did not write, or that somebody has changed; no command here touches them."""
-    count = 0
-    for raw in context.letters:
-        try:
-            DeadLetter.parse(raw)
-        except PayloadError:
-            count += 1
-    return count
+    return (letter for letter in context.letters.read() if wanted.takes(letter))
 
 
 @app.command("list")
@@ -118,24 +108,26 @@ def list_(
     - `audio-pipeline failed list --cause "holds no audio" --json | jq -r .[].clip`
     """
     context: Context = ctx.obj
-    letters = list(_select(context, Filter(tuple(ids or ()), cause_, stage_, batch, _older(older), everything=False)))
+    wanted = Filter(tuple(ids or ()), cause_, stage_, batch, _older(older), everything=False)
+    letters = list(_select(context, wanted))
     if as_json:
         context.json([{"id": letter.id, **letter.fields} for letter in letters])
         return
+    foreign = [] if wanted.given else context.letters.foreign()
     table = Table(box=None, pad_edge=False)
     for column in ("ID", "FAILED AT", "IN", "BATCH", "CLIP", "WHY"):
         table.add_column(column, no_wrap=column == "ID", overflow="fold")
     for letter in letters:
         at = str(letter.fields.get("failed_at", ""))[:19].replace("T", " ")
         table.add_row(
-            letter.id, escape(at), stage(letter), escape(letter.batch or ""), escape(letter.clip or ""),
-            escape(letter.error),
+            letter.id, cell(at), stage(letter), cell(letter.batch or "", 40), cell(letter.clip or "", CLIP_CHARS),
+            cell(letter.error, WHY_CHARS),
         )  # fmt: skip
-    context.console.print(table if letters else "No dead letters.")
-    if strangers := _strangers(context):
-        context.say(
-            f"{counted(strangers, 'entry is', 'entries are')} none of ours; look: redis-cli LRANGE queue:failed 0 -1"
-        )
+    for raw in foreign:
+        table.add_row(id_of(raw), "", "?", "", "", cell(f"no dead letter: {_text(raw)}", WHY_CHARS))
+    context.console.print(table if letters or foreign else "No dead letters.")
+    if foreign:
+        context.say(_of_foreign(len(foreign)))
 
 
 @app.command()
@@ -145,11 +137,17 @@ def show(
     """Tell the whole story of a dead letter."""
     context: Context = ctx.obj
     found = list(_select(context, Filter((id_,), None, None, None, None, everything=False)))
+    strange = [raw for raw in context.letters.foreign() if id_of(raw) == id_]
+    if strange and not found:
+        context.say(f"{'id':15} {id_}")
+        context.say(f"{'entry':15} {_text(strange[0])}")
+        context.say("It is no dead letter of ours, so it cannot be retried; audio-pipeline failed drop removes it")
+        return
     if not found:
         context.fail(f"no dead letter has the id {id_}; audio-pipeline failed list shows them")
     letter = found[0]
     for name, value in {"id": letter.id, "stage": stage(letter), "cause": cause(letter), **letter.fields}.items():
-        context.say(f"{name:15} {value if isinstance(value, str) else json.dumps(value)}")
+        context.say(f"{name:15} {value if isinstance(value, str) else shown.as_json(value)}")
 
 
 @app.command()
@@ -172,18 +170,41 @@ def retry(
 
     - `audio-pipeline failed retry --all --yes`
     """
+    context: Context = ctx.obj
     wanted = Filter(tuple(ids or ()), cause_, stage_, batch, _older(older), everything)
-    _change(ctx.obj, wanted, "retry", "brought back", dry_run=dry_run, yes=yes)
+    letters = _chosen(context, wanted, "brought back")
+    if not letters or dry_run:
+        context.say(_would(letters, wanted, "brought back"))
+        return
+    context.confirm(f"Retry {counted(len(letters), 'dead letter')} ({wanted})?", yes=yes)
+    stuck: list[tuple[DeadLetter, HostGoneError]] = []
+    with context.change("failed retry", str(wanted), len(letters)) as change:
+        for letter in track(letters, description="retry", console=context.errors, transient=True):
+            try:
+                change.affected += context.letters.retry(letter)
+            except HostGoneError as error:
+                stuck.append((letter, error))
+    context.say(_done(change.affected, len(letters) - len(stuck), "brought back"))
+    for letter, error in stuck:
+        context.say(f"{letter.id} stays: {error}; {_instead(context, letter)}")
+    if stuck:
+        raise typer.Exit(NEEDS_A_PERSON)
 
 
 @app.command()
 def drop(
     ctx: typer.Context, ids: Ids = None, cause_: Cause = None, stage_: Stage = None, batch: Batch = None,
-    older: Older = None, *, everything: Everything = False, dry_run: DryRun = False, yes: Yes = False,
+    older: Older = None, *, everything: Everything = False,
+    foreign: Annotated[bool, typer.Option("--foreign", help="The entries that are no dead letters of ours.")] = False,
+    dry_run: DryRun = False, yes: Yes = False,
 ) -> None:  # fmt: skip
     """Forget dead letters.
 
-    Their clips stay parked in S3, and failed in Postgres; `failed export` keeps a copy.
+    A batch whose archive is dropped is given up, as by `batch cancel`: nothing brings it back but `batch requeue`.
+    Archives stay in S3, clips stay parked there, and failed in Postgres; what stays is said. `failed export` keeps a
+    copy of the letters.
+
+    Entries of `queue:failed` that are no dead letters go by their id, or all of them by `--foreign`.
 
     For example:
 
@@ -191,8 +212,25 @@ def drop(
 
     - `audio-pipeline failed drop --cause "holds no audio" --older 7d`
     """
+    context: Context = ctx.obj
     wanted = Filter(tuple(ids or ()), cause_, stage_, batch, _older(older), everything)
-    _change(ctx.obj, wanted, "drop", "dropped", dry_run=dry_run, yes=yes)
+    strange = context.letters.foreign()
+    entries = strange if foreign else [raw for raw in strange if id_of(raw) in wanted.ids]
+    if foreign and not wanted.given:
+        letters = []
+    else:
+        letters = _chosen(context, wanted, "dropped", also=[id_of(raw) for raw in entries])
+    dropping = _Dropping.of(context, letters, entries)
+    if not letters and not entries:
+        context.say("No entry is foreign." if foreign and not wanted.given else f"No dead letters are {wanted}.")
+    elif dry_run:
+        context.say(f"{dropping.what} would be dropped")
+        dropping.tell(context, "would be")
+    else:
+        context.confirm(f"Drop {dropping.what} ({'foreign' if not wanted.given else wanted})?", yes=yes)
+        dropping.do(context, "foreign" if not wanted.given else str(wanted))
+    if left := len(strange) - len(entries):
+        context.say(_of_foreign(left))
 
 
 @app.command()
@@ -208,7 +246,7 @@ def export(
     """
     context: Context = ctx.obj
     letters = list(_select(context, Filter(tuple(ids or ()), cause_, stage_, batch, _older(older), everything=False)))
-    lines = [json.dumps({"id": letter.id, **letter.fields}, ensure_ascii=False) + "\n" for letter in letters]
+    lines = [shown.as_json({"id": letter.id, **letter.fields}) + "\n" for letter in letters]
     try:
         target.write_bytes("".join(lines).encode(errors="backslashreplace"))
     except OSError as error:
@@ -216,22 +254,117 @@ def export(
     context.say(f"{len(letters)} dead letters written to {target}")
 
 
-def _change(context: Context, wanted: Filter, verb: str, past: str, *, dry_run: bool, yes: bool) -> None:
+@dataclass(frozen=True)
+class _Dropping:
+    """Entries that are to go, and what that means for their batches."""
+
+    letters: Sequence[DeadLetter]
+    entries: Sequence[bytes]  # that are no letters
+    archives: Sequence[UnpackJob] = field(default=())  # of the letters that are a whole archive's
+    given_up: Sequence[UnpackJob] = field(default=())  # those of them that nothing else brings to an end
+
+    @classmethod
+    def of(cls, context: Context, letters: Sequence[DeadLetter], entries: Sequence[bytes]) -> _Dropping:
+        going = {letter.raw for letter in letters}
+        jobs = {job.batch_id: job for letter in letters if (job := _archive_of(letter))}
+        if not jobs:
+            return cls(letters, entries)
+        staying = {one.batch for one in context.letters.read() if one.of_archive and one.raw not in going}
+        on_its_way = {job.batch_id for job in standing_jobs(context.redis)} | staying
+        batches = Batches(context.redis)
+        given_up = [
+            job
+            for batch_id, job in jobs.items()
+            if batch_id not in on_its_way
+            and not batches.under_way(batch_id)
+            and not ((known := context.db.batch(batch_id)) and known.completed_at)
+        ]
+        return cls(letters, entries, list(jobs.values()), given_up)
+
+    @property
+    def what(self) -> str:
+        parts = [counted(len(self.letters), "dead letter")] if self.letters else []
+        parts += [counted(len(self.entries), "foreign entry", "foreign entries")] if self.entries else []
+        return " and ".join(parts)
+
+    def do(self, context: Context, subject: str) -> None:
+        names = [job.batch_id for job in self.given_up]
+        planned = len(self.letters) + len(self.entries)
+        with context.change("failed drop", subject, planned, {"given_up": names} if names else None) as change:
+            # First in Postgres: without its letter, an archive that is neither complete nor cancelled is brought back.
+            for job in self.given_up:
+                context.db.note_batch(job)
+                with context.db.cancelled_batch(job.batch_id):
+                    pass
+            for entry in track(
+                [*self.letters, *self.entries], description="drop", console=context.errors, transient=True
+            ):
+                change.affected += context.letters.drop(entry)
+        gone = planned - change.affected
+        context.say(f"{self.what} dropped" + (f"; {gone} of them were gone already" if gone else ""))
+        self.tell(context, "is")
+
+    def tell(self, context: Context, verb: str) -> None:
+        """What the drop changes beside the letters, and what it leaves."""
+        for job in self.given_up:
+            context.say(
+                f"batch {job.batch_id} {verb} given up; audio-pipeline batch requeue {job.batch_id} takes it up again"
+            )
+        keys = [job.s3_key for job in self.archives]
+        keys += [letter.parked_s3_key for letter in self.letters if letter.parked_s3_key]
+        if keys:
+            more = f" and {len(keys) - NAMED:,} more" if len(keys) > NAMED else ""
+            context.say(f"left in S3: {', '.join(keys[:NAMED])}{more}")
+        if clips := sum(letter.clip is not None for letter in self.letters):
+            context.say(f"left in Postgres: {counted(clips, 'failed clip')}")
+
+
+def _archive_of(letter: DeadLetter) -> UnpackJob | None:
+    if not letter.of_archive:
+        return None
+    try:
+        return parse_unpack_job(letter.payload)
+    except PayloadError:  # it names no archive that anything could bring back
+        return None
+
+
+def _chosen(context: Context, wanted: Filter, past: str, also: Sequence[str] = ()) -> list[DeadLetter]:
+    """The letters that are meant; ends the command when an id is no letter's. `also` are ids that are known anyway."""
     if not wanted.given:
         raise typer.BadParameter("say which: ids, --cause, --stage, --batch, --older, or --all")
     letters = list(_select(context, wanted))
-    unknown = set(wanted.ids) - {letter.id for letter in letters}
+    unknown = set(wanted.ids) - {letter.id for letter in letters} - set(also)
+    if unknown & {id_of(raw) for raw in context.letters.foreign()}:
+        context.fail(
+            f"{', '.join(sorted(unknown))}: no dead letter of ours, so it can only be dropped; nothing was {past}"
+        )
     if unknown:
         context.fail(f"no dead letter has the id {', '.join(sorted(unknown))}; nothing was {past}")
-    if not letters or dry_run:
-        context.say(
-            f"{counted(len(letters), 'dead letter')} would be {past}" if letters else f"No dead letters are {wanted}."
-        )
-        return
-    context.confirm(f"{verb.capitalize()} {len(letters)} dead letters ({wanted})?", yes=yes)
-    act = context.letters.retry if verb == "retry" else context.letters.drop
-    with context.change(f"failed {verb}", str(wanted), len(letters)) as change:
-        for letter in track(letters, description=verb, console=context.errors, transient=True):
-            change.affected += act(letter)
-    gone = len(letters) - change.affected
-    context.say(f"{counted(change.affected, 'dead letter')} {past}" + (f"; {gone} were gone already" if gone else ""))
+    return letters
+
+
+def _would(letters: Sequence[DeadLetter], wanted: Filter, past: str) -> str:
+    return f"{counted(len(letters), 'dead letter')} would be {past}" if letters else f"No dead letters are {wanted}."
+
+
+def _done(count: int, of: int, past: str) -> str:
+    return f"{counted(count, 'dead letter')} {past}" + (f"; {of - count} were gone already" if of > count else "")
+
+
+def _instead(context: Context, letter: DeadLetter) -> str:
+    """What helps when a clip's host is gone and nothing of the clip is parked."""
+    known = context.db.batch(letter.batch) if letter.batch else None
+    if known and known.s3_key:
+        return f"its archive has it: audio-pipeline batch requeue {known.batch_id}"
+    return f"no archive has it: inject the clip again, then audio-pipeline failed drop {letter.id}"
+
+
+def _of_foreign(count: int) -> str:
+    return (
+        f"{counted(count, 'entry is', 'entries are')} no dead letter of ours; audio-pipeline failed show ID shows one, "
+        "audio-pipeline failed drop --foreign removes all"
+    )
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode("utf-8", "backslashreplace")

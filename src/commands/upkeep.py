@@ -27,6 +27,8 @@ def reconcile(ctx: typer.Context, *, dry_run: DryRun = False, yes: Yes = False) 
     for restart in restarts:
         context.say(f"{restart.job.batch_id}: {restart.reason}")
     if not restarts or dry_run:
+        if not dry_run:
+            context.reconciler.remember()
         context.say(
             f"{counted(len(restarts), 'batch', 'batches')} would be brought back"
             if restarts
@@ -42,6 +44,7 @@ def reconcile(ctx: typer.Context, *, dry_run: DryRun = False, yes: Yes = False) 
         for restart in restarts:
             context.reconciler.apply([restart])
             change.affected += 1
+        context.reconciler.remember()
     context.say(f"{counted(len(restarts), 'batch', 'batches')} brought back")
 
 
@@ -97,10 +100,9 @@ def _expire_scratch(context: Context, *, dry_run: bool, yes: bool) -> None:
 
     over = scratch.leftovers(root, in_use)
     if not over or dry_run:
-        context.say(
-            f"{counted(len(over), 'finished directory', 'finished directories')} on scratch ({root})"
-            + "".join(f"\n  {name}" for name in over)
-        )
+        context.say(f"{counted(len(over), 'finished directory', 'finished directories')} on scratch ({root})")
+        for name in over:
+            context.say(f"  {name}")
         return
     context.confirm(
         f"Remove {counted(len(over), 'finished directory', 'finished directories')} from scratch ({root})?", yes=yes

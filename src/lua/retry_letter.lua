@@ -1,8 +1,13 @@
 -- Bring a dead letter's job back. A batch that is still under way waits for the clip again.
 -- KEYS: 1 queue:failed (list)  2 queue list  3 batch:{id}:given_up (set)  4 batch:{id}:failed
---       5 batch:{id}:pending (set)  6 batches:finishing (set)
--- ARGV: 1 dead letter  2 payload  3 clip, or ''  4 batch id
--- Returns 1, or 0 when the letter is not there any more: somebody else brought it back, or dropped it.
+--       5 batch:{id}:pending (set)  6 batches:finishing (set)  7 hosts:seen (zset)
+-- ARGV: 1 dead letter  2 payload  3 clip, or ''  4 batch id  5 host whose own list KEYS 2 is, or ''
+-- Returns 1, or 0 when the letter is not there any more: somebody else brought it back, or dropped it; or -1 when the
+-- host is gone. A host that is silent but not given up is still in hosts:seen; when it is given up, what stands in its
+-- list becomes dead letters again.
+if ARGV[5] ~= '' and not redis.call('ZSCORE', KEYS[7], ARGV[5]) then
+    return redis.call('LPOS', KEYS[1], ARGV[1]) and -1 or 0
+end
 if redis.call('LREM', KEYS[1], 1, ARGV[1]) == 0 then return 0 end
 -- Only a clip that this run of the batch has counted as failed is taken back: the letter may be of an earlier run, in
 -- which the clip failed, or of a job that was delivered twice.

@@ -9,7 +9,7 @@ import signal
 
 import pytest
 
-from tests.cli.conftest import FAILED, clip_letter, jobs, kept, letter
+from tests.cli.conftest import FAILED, ago, clip_letter, jobs, kept, letter
 from tests.workers.conftest import tar, tone
 from tests.workers.processes import wait_until
 
@@ -40,7 +40,9 @@ def test_letters_are_listed_oldest_first_as_sentences(cli, redis_db, four):
     assert lines[1].split()[1:5] == ["2026-01-01", "00:00:00", "unpack", "b1"]
     assert lines[1].rstrip().endswith("  archives/b1.tar is damaged at member 1")
     assert lines[3].split()[3:] == ["gpu", "b1", "clip", "3.mp3", "clip", "3.mp3", "holds", "no", "audio"]
-    assert lines[5:] == ["1 entry is none of ours; look: redis-cli LRANGE queue:failed 0 -1"]
+    assert lines[5].split() == [id_of(STRANGE), "?", "no", "dead", "letter:", "[/b]", "no", "letter", r"\xff"]
+    assert lines[6].startswith("1 entry is no dead letter of ours; audio-pipeline failed show ID")
+    assert len(lines) == 7
     found = json.loads(cli("failed", "list", "--json").stdout)
     assert found == [{"id": id_of(raw), **json.loads(raw)} for raw in four]
 
@@ -132,15 +134,103 @@ def test_one_letter_is_brought_back_as_it_was(cli, redis_db, four):
 
 def test_letters_are_dropped_and_entries_that_are_none_stay(cli, redis_db, four, actions):
     redis_db.lpush(FAILED, STRANGE)
-    assert cli("failed", "drop", "--cause", "DIED", "--dry-run").stdout == "1 dead letter would be dropped\n"
+    assert cli("failed", "drop", "--cause", "DIED", "--dry-run").stdout.startswith("1 dead letter would be dropped\n")
     assert cli("failed", "drop", "--cause", "DIED", answer="n").returncode == 1
     assert redis_db.lrange(FAILED, 0, -1) == [STRANGE, *four]
-    assert cli("failed", "drop", "--cause", "DIED", "--yes").stdout == "1 dead letter dropped\n"
-    assert cli("failed", "drop", "--all", "--yes").stdout == "3 dead letters dropped\n"
+    assert cli("failed", "drop", "--cause", "DIED", "--yes").stdout.startswith("1 dead letter dropped\n")
+    said = cli("failed", "drop", "--all", "--yes").stdout.splitlines()
+    assert said[0] == "3 dead letters dropped"
+    assert said[-1].startswith("1 entry is no dead letter of ours; "), "what stays is said"
     assert redis_db.lrange(FAILED, 0, -1) == [STRANGE]
     assert actions() == [("failed drop", "cause=DIED", 1), ("failed drop", "all", 3)]
     assert "0 dead letters" not in cli("failed", "retry", "--all", "--yes").stdout
     assert redis_db.lrange(FAILED, 0, -1) == [STRANGE]
+
+
+def test_a_dropped_archive_is_given_up_and_nothing_brings_it_back(cli, redis_db, add, put, query, actions):
+    for number, facts in ((1, {}), (2, {}), (3, {"unpacked_at": ago(9)})):
+        add("batches", batch_id=f"b{number}", s3_key=put(f"archives/b{number}.tar"), **facts)
+    put("archives/b4.tar")  # no worker began with it
+    redis_db.set("batch:b3:total", 1)  # begun again by hand: it comes to its end without the letter
+    redis_db.sadd("batch:b3:pending", "c")
+    redis_db.rpush("queue:transcribe", json.dumps({"batch_id": "b3", "original_filename": "c", "opus_path": "/x"}))
+    redis_db.rpush(FAILED, letter(1), letter(2), letter(3), letter(4), clip_letter(5, "b2"))
+    dry = cli("failed", "drop", "--all", "--dry-run").stdout
+    assert "batch b1 would be given up; audio-pipeline batch requeue b1 takes it up again" in dry.splitlines()
+    assert query("SELECT count(*) FROM batches WHERE cancelled_at IS NOT NULL") == [(0,)]
+    done = cli(
+        "failed", "drop", id_of(letter(1)), id_of(letter(3)), id_of(letter(4)), id_of(clip_letter(5, "b2")), "-y"
+    )
+    assert done.stdout.splitlines() == [
+        "4 dead letters dropped",
+        "batch b1 is given up; audio-pipeline batch requeue b1 takes it up again",
+        "batch b4 is given up; audio-pipeline batch requeue b4 takes it up again",
+        "left in S3: archives/b1.tar, archives/b3.tar, archives/b4.tar, failed/b2/00005.opus",
+        "left in Postgres: 1 failed clip",
+    ]
+    assert query("SELECT batch_id FROM batches WHERE cancelled_at IS NOT NULL ORDER BY 1") == [("b1",), ("b4",)]
+    assert cli("reconcile", "--yes").stdout == "Redis agrees with Postgres\n"
+    assert redis_db.lrange(FAILED, 0, -1) == [letter(2)]
+    assert query("SELECT details->'given_up' FROM operator_actions WHERE affected IS NULL") == [(["b1", "b4"],)]
+    assert cli("batch", "requeue", "b1", "--yes").returncode == 0
+    assert [job["batch_id"] for job in jobs(redis_db)] == ["b1"]
+
+
+def test_foreign_entries_are_seen_and_dropped_by_id_or_all(cli, redis_db, four, actions):
+    other = b'{"queue": "queue:elsewhere"}'
+    redis_db.rpush(FAILED, STRANGE, other, b"third")
+    shown = cli("failed", "show", id_of(STRANGE)).stdout.splitlines()
+    assert shown[1] == rf"{'entry':15} [/b] no letter \xff"
+    retry = cli("failed", "retry", id_of(STRANGE), "--yes")
+    assert retry.returncode == 1
+    assert "can only be dropped" in retry.stderr
+    said = cli("failed", "drop", id_of(other), "--yes").stdout.splitlines()
+    assert said[0] == "1 foreign entry dropped"
+    assert said[1].startswith("2 entries are no dead letter of ours")
+    assert cli("failed", "drop", "--foreign", "--dry-run").stdout == "2 foreign entries would be dropped\n"
+    assert cli("failed", "drop", "--foreign", "--yes").stdout == "2 foreign entries dropped\n"
+    assert redis_db.lrange(FAILED, 0, -1) == four
+    assert actions() == [("failed drop", id_of(other), 1), ("failed drop", "foreign", 2)]
+    assert cli("failed", "drop", "--foreign", "--yes").stdout == "No entry is foreign.\n"
+
+
+def test_a_long_reason_or_name_widens_no_table_and_stays_one_line(cli, redis_db):
+    long = "x y " * 200
+    redis_db.rpush(FAILED, letter(1, error=long, error_class="E" * 300), clip_letter(2, clip=long), b"z" * 500)
+    lines = cli("failed", "list").stdout.splitlines()
+    assert len(lines) == 5
+    assert max(len(line.rstrip()) for line in lines) < 320
+    assert all(len(line.rstrip()) < 200 for line in cli("status").stdout.splitlines())
+
+
+def test_failures_whose_names_stand_without_quotes_fall_together(cli, redis_db):
+    names = ["my summer song.mp3", "b.wav", "n" * 300 + ".ogg"]
+    redis_db.rpush(FAILED, *(clip_letter(n, clip=name, error=f"{name} holds no audio") for n, name in enumerate(names)))
+    redis_db.rpush(FAILED, *(letter(n, error=f"object ab{n}cd{n}ef is gone") for n in range(3)))
+    groups = {(group["cause"], group["count"]) for group in json.loads(cli("status", "--json").stdout)["failures"]}
+    assert groups == {("AudioError: … holds no audio", 3), ("ArchiveError: object … is gone", 3)}
+
+
+def test_a_clip_whose_host_is_gone_stays_and_the_command_that_works_is_said(cli, redis_db, add, put):
+    add("batches", batch_id="b1", s3_key=put("archives/b1.tar"), unpacked_at=ago(9), total=1)
+    stuck, injected = (clip_letter(n, batch, parked_s3_key=None) for n, batch in ((1, "b1"), (2, "manual")))
+    redis_db.rpush(FAILED, stuck, injected, clip_letter(3))
+    done = cli("failed", "retry", "--all", "--yes")
+    assert done.returncode == 1
+    assert done.stdout.splitlines() == [
+        "1 dead letter brought back",
+        f"{id_of(stuck)} stays: host lost-host, on whose disk its clip lay, is gone; its archive has it: "
+        "audio-pipeline batch requeue b1",
+        f"{id_of(injected)} stays: host lost-host, on whose disk its clip lay, is gone; no archive has it: inject the "
+        f"clip again, then audio-pipeline failed drop {id_of(injected)}",
+    ]
+    assert redis_db.lrange(FAILED, 0, -1) == [stuck, injected]
+    assert redis_db.llen("queue:transcribe:lost-host") == 0
+    assert cli("batch", "requeue", "b1", "--yes").returncode == 0
+    assert redis_db.lrange(FAILED, 0, -1) == [injected]
+    redis_db.zadd("hosts:seen", {"lost-host": 1})  # silent, but not given up
+    assert cli("failed", "retry", "--all", "--yes").returncode == 0
+    assert redis_db.llen("queue:transcribe:lost-host") == 1
 
 
 def test_letters_are_exported_whole_and_stay(cli, redis_db, four, tmp_path):

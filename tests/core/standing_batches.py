@@ -86,6 +86,15 @@ class Site:
                 assert self.db.finish_batch(job.batch_id)
                 assert self.batches.clear(job.batch_id)
 
+    def give_up_clip(self, clip: str, host: str = "host-1") -> bytes:
+        """The next clip of the host, which must be this one, becomes a dead letter."""
+        queue, claim = self.claim_clip(clip, host)
+        ref = ClipRef(parse_transcribe_job(claim.payload, SCRATCH).batch_id, clip)
+        letter = dead_letters.write(claim, PermanentError("broken"), worker=queue.worker, clip=ref)
+        self.db.mark_failed(ref.batch_id, clip, "broken")
+        queue.settle(claim, clip=ref, dead_letter=letter)
+        return letter
+
     def give_up_archive(self, batch_id: str) -> None:
         """The next archive, which must be this one, becomes a dead letter."""
         queue, claim = self.claim_archive(batch_id)

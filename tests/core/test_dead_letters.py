@@ -12,8 +12,8 @@ import redis
 import dead_letters
 from batches import Batches, BatchStart
 from dead_letters import DeadLetter, DeadLetters
-from errors import AudioError, PayloadError, PermanentError
-from job_queue import FAILED, UNPACK, Claim, ClipRef, JobQueue, WorkerName
+from errors import AudioError, HostGoneError, PayloadError, PermanentError
+from job_queue import FAILED, HOSTS_SEEN, UNPACK, Claim, ClipRef, JobQueue, WorkerName
 from payloads import TranscribeJob, UnpackJob, parse_transcribe_job
 
 SCRATCH = Path("/data/scratch")
@@ -26,6 +26,7 @@ ARCHIVE = UnpackJob(batch_id="b1", s3_key="archives/b1.tar")
 def queue(redis_db: redis.Redis) -> JobQueue:
     worker = WorkerName("host-1", 42, "aa")
     redis_db.set(worker.heartbeat_key, "{}")
+    redis_db.zadd(HOSTS_SEEN, {worker.host: 1})
     return JobQueue(redis_db, worker)
 
 
@@ -205,6 +206,16 @@ def test_a_letter_of_the_second_delivery_of_a_clip_that_went_well_takes_off_noth
     assert give_up(queue, take(queue)) == "ok"
     assert letters.retry(the_letter(letters))
     assert counts(redis_db) == (2, 1, 0, {b"b.mp3"})
+
+
+def test_a_job_of_a_host_that_is_gone_stays_a_letter(redis_db, queue, letters):
+    begin(queue, ["a.mp3", "b.mp3"])
+    give_up(queue, take(queue), parked=None)
+    redis_db.zrem(HOSTS_SEEN, "host-1")
+    before = {key: redis_db.dump(key) for key in redis_db.scan_iter()}
+    with pytest.raises(HostGoneError, match="host host-1, on whose disk"):
+        letters.retry(the_letter(letters))
+    assert {key: redis_db.dump(key) for key in redis_db.scan_iter()} == before
 
 
 def test_a_second_retry_of_the_same_letter_does_nothing(redis_db, queue, letters):

@@ -115,6 +115,33 @@ def test_a_lost_hosts_batches_wait_for_another_host_and_its_own_queue_is_empty(s
     assert site.client.keys("batch*") == []
 
 
+def test_a_broken_clip_of_a_lost_host_has_one_letter_in_the_end(site, watch):
+    for batch_id in ("begun", "elsewhere"):
+        site.transfer(batch_id)
+    site.unpack("begun", ["a.mp3", "b.mp3"])
+    site.unpack("elsewhere", ["c.mp3", "d.mp3"], host="host-3")
+    site.give_up_clip("a.mp3")
+    other = site.give_up_clip("c.mp3", host="host-3")
+    watch.retire("host-1")
+    assert [letter.raw for letter in letters(site.client)] == [other], "the clip is tried again"
+    site.unpack("begun", ["a.mp3", "b.mp3"], host="host-3")
+    site.transcribe("d.mp3", host="host-3")
+    site.give_up_clip("a.mp3", host="host-3")
+    assert [letter.clip for letter in letters(site.client)] == ["c.mp3", "a.mp3"]
+
+
+def test_an_archive_that_was_given_up_is_left_to_a_person_when_its_host_is_lost(site, watch):
+    site.transfer("begun")
+    site.unpack("begun", ["a.mp3"])
+    site.batches.cancel("begun")
+    site.transfer("begun")  # once more, by `batch requeue`, and now it is broken
+    site.give_up_archive("begun")
+    [before] = letters(site.client)
+    assert watch.retire("host-1") == []
+    assert letters(site.client) == [before]
+    assert site.client.llen(UNPACK) == 0
+
+
 def test_a_host_that_comes_back_finds_nothing_to_do_and_its_late_acknowledgement_counts_once(site, watch):
     site.transfer("begun")
     site.unpack("begun", ["a.mp3", "b.mp3"])

@@ -15,7 +15,8 @@ from config import Settings
 from dead_letters import DeadLetter, DeadLetters
 from job_queue import UNPACK, ClipRef
 from payloads import parse_unpack_job
-from reconcile import MEMORY, Reconciler
+from queue_snapshot import MEMORY
+from reconcile import Reconciler
 from tests.core.standing_batches import Site
 
 SRC = Path(__file__).resolve().parents[2] / "src"
@@ -159,6 +160,19 @@ def test_an_archive_that_was_given_up_is_left_to_a_person_and_is_no_less_so_afte
     letters.retry(DeadLetter.parse(raw))
     assert planned(reconciler) == {}, "its job waits"
     assert waiting(site.client) == ["untouched", "given-up"]
+
+
+def test_a_broken_clip_of_a_batch_that_is_brought_back_has_no_second_letter(site, reconciler):
+    site.transfer("begun")
+    site.unpack("begun", ["a.mp3", "b.mp3"])
+    site.give_up_clip("a.mp3")
+    site.client.delete("queue:transcribe:host-1")
+    reconciler.apply(reconciler.plan(archives=True))
+    assert waiting(site.client) == ["begun"]
+    assert site.client.llen("queue:failed") == 0
+    site.unpack("begun", ["a.mp3", "b.mp3"])
+    site.give_up_clip("a.mp3")
+    assert site.client.llen("queue:failed") == 1
 
 
 def test_payloads_and_letters_that_nobody_can_read_are_in_nobodys_way(site, reconciler):
