@@ -168,6 +168,11 @@ class Database:
             )
             return True
 
+    def find_clip(self, job: TranscribeJob) -> ClipRow | None:
+        """The clip's row, if there is one."""
+        with self._transaction() as cursor:
+            return _find_clip(cursor, job)
+
     def ensure_clip(self, job: TranscribeJob) -> ClipRow:
         """The clip's row, made when there is none.
 

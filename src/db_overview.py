@@ -14,6 +14,11 @@ from db_values import time_or_none
 from payloads import UnpackJob
 
 PACE_MINUTES = 15  # the pace is that of so many whole minutes
+# A batch is open while something of it is still to come: until its archive's clips all have an outcome, or it is
+# cancelled. Clips that were injected one by one make a batch without an archive, open while one of them has no outcome.
+# The one definition, for `status` and for `batch list --open`.
+_OPEN = """(b.completed_at IS NULL AND b.cancelled_at IS NULL AND (b.s3_key IS NOT NULL OR EXISTS (
+    SELECT 1 FROM audio_files a WHERE a.batch_id = b.batch_id AND a.status = 'pending')))"""
 SURE = 0.25  # share of the minutes that may have been slower, or faster, than the estimate's two ends
 
 
@@ -25,7 +30,8 @@ class Activity:
     clips_per_minute_by_host: dict[str, float] = field(default_factory=dict)  # means over the same time
     archives_per_minute: float = 0.0
     audio_hours_per_hour: float = 0.0
-    batches_open: int = 0  # neither complete nor cancelled
+    batches_open: int = 0  # see _OPEN
+    archives_known: int = 0  # that a worker has ever begun with
 
     def eta_s(self, clips: int) -> tuple[float, float] | None:
         """Soonest and latest end for so many clips; None while nothing has been done lately.
@@ -75,6 +81,8 @@ class BatchState:
             return "complete"
         if self.cancelled_at:
             return "cancelled"
+        if self.s3_key is None:
+            return "injected"  # clip by clip: it has no archive, and no end
         return "under way" if self.unpacked_at else "not unpacked"
 
 
@@ -84,7 +92,7 @@ class DatabaseOverview(Database):
             cursor.execute(_PACE, {"minutes": PACE_MINUTES})
             rows = [(int(ago), host, int(count), float(seconds)) for ago, host, count, seconds in cursor.fetchall()]
             cursor.execute(_ARCHIVES, {"minutes": PACE_MINUTES})
-            unpacked, open_ = one_row(cursor)
+            unpacked, open_, archives = one_row(cursor)
         counts = dict.fromkeys(range(PACE_MINUTES, 0, -1), 0)
         by_host: dict[str, float] = {}
         for ago, host, count, _ in rows:
@@ -99,6 +107,7 @@ class DatabaseOverview(Database):
             archives_per_minute=unpacked / PACE_MINUTES,
             audio_hours_per_hour=seconds / 60 / worked if worked else 0.0,
             batches_open=open_,
+            archives_known=archives,
         )
 
     def age_of_batch(self, batch_id: str, transferred_at: str | None) -> float | None:
@@ -113,8 +122,7 @@ class DatabaseOverview(Database):
         """The newest batches first."""
         with self._transaction() as cursor:
             cursor.execute(
-                f"SELECT {_BATCH} WHERE %s OR (b.completed_at IS NULL AND b.cancelled_at IS NULL) "
-                "ORDER BY b.created_at DESC, b.batch_id LIMIT %s",
+                f"SELECT {_BATCH} WHERE %s OR {_OPEN} ORDER BY b.created_at DESC, b.batch_id LIMIT %s",
                 (not unfinished, limit),
             )
             return [BatchState(*row) for row in cursor.fetchall()]
@@ -192,11 +200,11 @@ _PACE = """
       AND a.processed_at < date_trunc('minute', now()) AND a.status IN ('done', 'no_speech')
     GROUP BY 1, 2
 """
-_ARCHIVES = """
-    SELECT count(*) FILTER (WHERE unpacked_at >= now() - make_interval(mins => %(minutes)s)),
-           count(*) FILTER (WHERE completed_at IS NULL AND cancelled_at IS NULL AND s3_key IS NOT NULL)
-    FROM batches
-"""
+_ARCHIVES = f"""
+    SELECT count(*) FILTER (WHERE b.unpacked_at >= now() - make_interval(mins => %(minutes)s)),
+           count(*) FILTER (WHERE {_OPEN}), count(b.s3_key)
+    FROM batches b
+"""  # noqa: S608 -- a constant
 _BATCH = """
     b.batch_id, b.s3_key, b.original_filename, b.transferred_at, b.unpack_began_at,
     b.unpacked_at, b.unpack_host, b.completed_at,

@@ -25,7 +25,7 @@ from db_overview import PACE_MINUTES, Activity, DatabaseOverview
 from dead_letters import TRANSCRIBE, DeadLetter, DeadLetters
 from errors import OperatorError, PayloadError
 from job_queue import DELAYED, FAILED, HOSTS_SEEN, INFLIGHT_KEY, UNPACK, mapped_redis_errors
-from queue_snapshot import TRANSCRIBE_LISTS, read_batch_and_clip
+from queue_snapshot import MEMORY, TRANSCRIBE_LISTS, read_batch_and_clip
 
 if TYPE_CHECKING:
     from s3_utils import ObjectStore
@@ -106,12 +106,20 @@ class Overview:
     hosts: list[Host] = field(default_factory=list)
     failures: list[FailureGroup] = field(default_factory=list)
     activity: Activity | None = None
+    emptied: bool = (
+        False  # Redis has lost what it knew: Postgres knows archives, and the note of their agreement is gone
+    )
 
     @property
     def needs_a_person(self) -> list[str]:
         """Why somebody should look; empty when all is well."""
         reasons = [f"{service} is down: {why}" for service, why in self.down.items()]
         reasons += [f"{worker.kind} worker {worker.worker} is held: {worker.detail}" for worker in self.held]
+        if self.emptied and self.activity:
+            reasons.append(
+                f"Redis was emptied, or is new, and {self.activity.batches_open:,} batches are not complete: "
+                "audio-pipeline reconcile shows what would be brought back, and asks"
+            )
         failed = sum(group.count for group in self.failures)
         if failed:
             reasons.append(f"{failed:,} dead letters wait for a decision: audio-pipeline failed list")
@@ -159,6 +167,7 @@ class Gatherer:
         found.down = {service: str(outcome) for service, outcome in outcomes.items() if isinstance(outcome, Exception)}
         if isinstance(activity := outcomes["Postgres"], Activity):
             found.activity = activity
+            found.emptied = "Redis" not in found.down and not self._remembers and activity.archives_known > 0
             self._add_pace(found, activity)
         return found
 
@@ -170,7 +179,15 @@ class Gatherer:
             found.delayed = self._client.zcard(DELAYED)
             found.batches = self._under_way(found)
             found.hosts = self._hosts(found.workers)
+            self._remembers = self._note_stands()
         found.failures = self._failures()
+
+    def _note_stands(self) -> bool:
+        """Whether Redis still has the note that it agrees with Postgres (see `reconcile.py`)."""
+        try:
+            return bool(self._client.exists(MEMORY))
+        except redis.exceptions.NoPermissionError:  # not for this user to know
+            return True
 
     def _queues(self) -> tuple[list[Queue], dict[str, bytes]]:
         names = [UNPACK, *_keys(self._client, TRANSCRIBE_LISTS), FAILED]
@@ -227,7 +244,7 @@ class Gatherer:
         alive = Counter(worker.host for worker in workers)
         free = {worker.host: worker.scratch_free_bytes for worker in workers}
         seen = cast("list[tuple[bytes, float]]", self._client.zrange(HOSTS_SEEN, 0, -1, withscores=True))
-        hosts = {name.decode(): max(0.0, time.time() - at) for name, at in sorted(seen)}
+        hosts = {name.decode("utf-8", "backslashreplace"): max(0.0, time.time() - at) for name, at in sorted(seen)}
         return [Host(host, heard_s, alive[host], free.get(host)) for host, heard_s in hosts.items()]
 
     def _failures(self) -> list[FailureGroup]:
@@ -250,7 +267,16 @@ def _outcome(ask: Callable[[], Found]) -> Found | OperatorError:
 
 
 def _keys(client: redis.Redis, pattern: str) -> list[str]:
-    return sorted(key.decode() for key in cast("list[bytes]", list(client.scan_iter(match=pattern, count=1000))))
+    found = cast("list[bytes]", list(client.scan_iter(match=pattern, count=1000)))
+    return sorted(key.decode() for key in found if _is_text(key))  # one that is not, somebody made by hand
+
+
+def _is_text(key: bytes) -> bool:
+    try:
+        key.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def living_workers(client: redis.Redis) -> list[WorkerState]:

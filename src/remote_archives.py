@@ -29,6 +29,7 @@ from typing import Any, Self, TypeVar
 
 import asyncssh
 
+import shown
 from config import Settings, require
 from errors import ConfigError, OperatorError, PipelineError, RetryableError, ServiceUnavailableError
 
@@ -134,9 +135,8 @@ class ArchiveHost:
             name, attrs = str(entry.filename), entry.attrs
             if not stat.S_ISREG(attrs.permissions or 0) or not _wanted(name, pattern):
                 continue
-            shown, path = name.encode(errors="surrogateescape"), f"{directory.rstrip('/')}/{name}"
-            size, mtime = attrs.size or 0, int(attrs.mtime or 0)
-            found.append(RemoteArchive(shown.decode(errors="backslashreplace"), path, size, mtime))
+            path, size, mtime = f"{directory.rstrip('/')}/{name}", attrs.size or 0, int(attrs.mtime or 0)
+            found.append(RemoteArchive(_shown(name), path, size, mtime))
         return sorted(found, key=lambda archive: (archive.mtime, archive.path))
 
     def fetch(
@@ -366,6 +366,11 @@ def _check_key(key: Path) -> None:
         raise ConfigError(f"TRANSFER_SSH_KEY={key} cannot be read: {error.strerror}") from error
     if mode & 0o077:
         raise ConfigError(f"TRANSFER_SSH_KEY={key} can be read by others: run `chmod 600 {key}`")
+
+
+def _shown(name: str) -> str:
+    """A file's name for people: bytes that are no text and characters that command a terminal stand as escapes."""
+    return shown.one_line(name.encode(errors="surrogateescape").decode(errors="backslashreplace"))
 
 
 def _wanted(name: str, pattern: str) -> bool:

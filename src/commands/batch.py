@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from batches import Batches
-from commands.context import Context, ago, counted, escape
+from commands.context import Context, ago, cell, counted, escape
 from commands.options import AsJson, Yes
 from db_overview import BatchState, ClipState
 from errors import PermanentError
@@ -27,7 +27,7 @@ def list_(
     ctx: typer.Context,
     *,
     limit: Annotated[int, typer.Option(min=1, help="How many.")] = 30,
-    unfinished: Annotated[bool, typer.Option("--open", help="Only those neither complete nor cancelled.")] = False,
+    unfinished: Annotated[bool, typer.Option("--open", help="Only those of which something is still to come.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """List batches, the newest first.
@@ -44,7 +44,7 @@ def list_(
         table.add_column(column, justify="right" if column in {"CLIPS", "DONE", "FAILED", "TOOK"} else "left")
     for batch in found:
         table.add_row(
-            batch.batch_id, escape(batch.original_filename or ""), batch.state, str(batch.total), str(batch.done),
+            batch.batch_id, cell(batch.original_filename or ""), batch.state, str(batch.total), str(batch.done),
             str(batch.failed), _between(batch.transferred_at or batch.unpack_began_at, batch.completed_at),
         )  # fmt: skip
     context.console.print(table if found else "No batches.")
@@ -80,9 +80,9 @@ def show(ctx: typer.Context, batch_id: BatchId, *, as_json: AsJson = False) -> N
         table.add_column(column, justify="right" if right else "left", overflow="fold")
     for clip in clips:
         table.add_row(
-            str(clip.audio_id), escape(clip.clip), where.get(clip.clip) or clip.status, _seconds(clip.duration_s),
+            str(clip.audio_id), cell(clip.clip), escape(where.get(clip.clip) or clip.status), _seconds(clip.duration_s),
             _waited(batch, clip), _seconds(clip.transcribe_s), _seconds(clip.classify_s),
-            escape(clip.error or ", ".join(clip.flagged)),
+            cell(clip.error or ", ".join(clip.flagged), 160),
         )  # fmt: skip
     context.console.print(table)
 

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+import clip_files
 from batches import Batches
 from commands.context import Context, counted
 from commands.options import DryRun, Yes
@@ -143,8 +144,8 @@ def _check_transcribe(waiting: set[tuple[str | None, str | None]], context: Cont
         raise PayloadError(f"{job.original_filename} of batch {job.batch_id} has a job already")
     if job.opus_s3_key:
         context.s3.size(job.opus_s3_key)
-    elif not job.opus_path.is_file():
-        raise PayloadError(f"there is no file {job.opus_path} on this host ({context.settings.host})")
+    elif problem := clip_files.problem(job.opus_path, context.settings.host):
+        raise PayloadError(problem)
     waiting.add(clip)
     return f"{job.opus_path} of batch {job.batch_id}"
 

@@ -13,8 +13,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+import shown
 from commands.batch import known_batch
-from commands.context import NEEDS_A_PERSON, Context, ago, clock, escape, size
+from commands.context import NEEDS_A_PERSON, Context, ago, cell, clock, escape, size
 from commands.options import AsJson
 from commands.worker import what
 from overview import BatchUnderWay, Gatherer, Overview
@@ -106,7 +107,7 @@ def _queues(overview: Overview) -> Table:
         in_hand = sum(job.queue == queue.name for job in overview.in_flight)
         age = "" if queue.oldest_s is None else f"{ago(queue.oldest_s)} old"
         pace = "" if queue.done_per_min is None else f"{queue.done_per_min:.1f}/min"
-        table.add_row(queue.name, f"{queue.depth:,}", age, pace, str(in_hand) if in_hand else "")
+        table.add_row(escape(queue.name), f"{queue.depth:,}", age, pace, str(in_hand) if in_hand else "")
     table.add_row("queue:delayed", f"{overview.delayed:,}", "", "", "")
     return table
 
@@ -119,7 +120,9 @@ def _batches(batches: list[BatchUnderWay]) -> Table:
         bar = ProgressBar(total=max(1, batch.total), completed=batch.done + batch.failed, width=24)
         eta = "–" if batch.eta_s is None else f"{ago(batch.eta_s[0])} to {ago(batch.eta_s[1])}"
         done = f"{batch.done} of {batch.total}"
-        table.add_row(batch.batch_id, bar, done, str(batch.failed), str(batch.in_flight), str(batch.waiting), eta)
+        table.add_row(
+            escape(batch.batch_id), bar, done, str(batch.failed), str(batch.in_flight), str(batch.waiting), eta
+        )
     return table
 
 
@@ -130,21 +133,24 @@ def _workers(overview: Overview) -> Table:
     for worker in overview.workers:
         pid = worker.worker.split(":")[-2]
         table.add_row(
-            f"{worker.kind} {pid}", worker.host, Text(worker.state, colours.get(worker.state, "")),
+            escape(f"{worker.kind} {pid}"), escape(worker.host),
+            Text(shown.one_line(worker.state), colours.get(worker.state, "")),
             clock(worker.since), f"{worker.heartbeat_s:.0f} s", size(worker.memory_bytes),
-            escape(what(worker, in_hand.get(worker.worker))),
+            cell(what(worker, in_hand.get(worker.worker)), 160),
         )  # fmt: skip
     for job in overview.in_flight:
         if job.since is None:
-            what_ = escape(f"{job.batch_id or ''} {job.clip or ''}".strip())
-            table.add_row(job.worker, job.host, Text("dead", "red"), "", "", "", f"{what_}: runs again soon")
+            what_ = cell(f"{job.batch_id or ''} {job.clip or ''}".strip(), 160)
+            table.add_row(
+                escape(job.worker), escape(job.host), Text("dead", "red"), "", "", "", f"{what_}: runs again soon"
+            )
     return table
 
 
 def _hosts(overview: Overview) -> Table:
     table = _table("HOST", "WORKERS", "HEARD OF", "SCRATCH FREE", right=("WORKERS", "HEARD OF", "SCRATCH FREE"))
     for host in overview.hosts:
-        table.add_row(host.host, str(host.workers), f"{ago(host.heard_s)} ago", size(host.scratch_free_bytes))
+        table.add_row(escape(host.host), str(host.workers), f"{ago(host.heard_s)} ago", size(host.scratch_free_bytes))
     return table
 
 
@@ -161,7 +167,7 @@ def _verdict(overview: Overview) -> list[RenderableType]:
         pace, batches = overview.activity.audio_hours_per_hour, overview.activity.batches_open
         open_ = "1 batch is" if batches == 1 else f"{batches:,} batches are"
         lines.append(Text(f"{pace:.1f} hours of audio per hour lately; {open_} not complete"))
-    lines += [Text(f"! {reason}", "red") for reason in overview.needs_a_person]
+    lines += [Text(shown.one_line(f"! {reason}"), "red") for reason in overview.needs_a_person]
     if not overview.needs_a_person:
         lines.append(Text("Nothing needs a person.", "green"))
     return lines

@@ -12,7 +12,7 @@ from rich.table import Table
 
 import draining
 from audit import who
-from commands.context import Context, ago, clock, escape, size
+from commands.context import Context, ago, cell, clock, escape, size
 from commands.options import AsJson
 from commands.retire import retire
 from dead_letters import TRANSCRIBE
@@ -52,8 +52,9 @@ def list_(ctx: typer.Context, *, as_json: AsJson = False) -> None:
         table.add_column(column, no_wrap=column == "WORKER", overflow="fold")
     for worker in workers:
         table.add_row(
-            worker.worker, worker.kind, worker.state, clock(worker.since), f"{worker.heartbeat_s:.0f} s left",
-            size(worker.memory_bytes), escape(what(worker, in_hand.get(worker.worker))),
+            escape(worker.worker), escape(worker.kind), escape(worker.state), clock(worker.since),
+            f"{worker.heartbeat_s:.0f} s left",
+            size(worker.memory_bytes), cell(what(worker, in_hand.get(worker.worker)), 160),
         )  # fmt: skip
     context.console.print(table if workers else "No worker is alive.")
     for key, asked in drains.items():

@@ -21,6 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import clip_files
 import parked_clips
 import scratch
 from audio import SAMPLE_RATE, decode
@@ -123,26 +124,28 @@ class GpuWorker(JobWorker):
             event(log, logging.INFO, "probe answered", probe=nonce)
             return
         job = parse_transcribe_job(claim.payload, self.settings.scratch_root)
+        known = self.db.find_clip(job)
+        if known and known.s3_opus_path and self._has_results(job, known):
+            event(log, logging.INFO, "clip has its results already", batch=job.batch_id, clip=job.original_filename)
+        elif job.opus_s3_key:  # before the file on scratch: somebody may have mended the parked one
+            with parked_clips.fetched(self.s3, job.opus_s3_key, self.settings) as opus_path:
+                self._transcribe_and_judge(job, opus_path, self._row(job))
+        elif (problem := clip_files.problem(job.opus_path, self.name.host)) is None:
+            self._transcribe_and_judge(job, job.opus_path, self._row(job))
+        else:
+            raise PermanentError(problem)
+        if self.done(claim, ClipRef(job.batch_id, job.original_filename)) == "complete":
+            self._finish(job.batch_id)
+
+    def _row(self, job: TranscribeJob) -> ClipRow:
+        """The clip's row, made when there is none: only for a job whose file is there, else it stayed open for ever."""
         row = self.db.ensure_clip(job)
         if job.audio_id not in {None, row.audio_id}:
             event(
                 log, logging.WARNING, "audio_id of the job is another clip's; this clip has its own",
                 asked=job.audio_id, audio_id=row.audio_id, batch=job.batch_id, clip=job.original_filename,
             )  # fmt: skip
-        if row.s3_opus_path and self._has_results(job, row):
-            event(log, logging.INFO, "clip has its results already", batch=job.batch_id, clip=job.original_filename)
-        elif job.opus_s3_key:  # before the file on scratch: somebody may have mended the parked one
-            with parked_clips.fetched(self.s3, job.opus_s3_key, self.settings) as opus_path:
-                self._transcribe_and_judge(job, opus_path, row)
-        elif job.opus_path.is_file():
-            self._transcribe_and_judge(job, job.opus_path, row)
-        else:
-            raise PermanentError(
-                f"{job.opus_path} is not on this host; if its scratch is gone, put the batch's archive into "
-                "queue:unpack again"
-            )
-        if self.done(claim, ClipRef(job.batch_id, job.original_filename)) == "complete":
-            self._finish(job.batch_id)
+        return row
 
     def _try_chain(self, speech: Path) -> dict[str, Any]:
         """Everything that a clip needs, without storing anything."""
@@ -156,7 +159,7 @@ class GpuWorker(JobWorker):
             return None
         self.db.mark_failed(clip.batch_id, clip.clip, str(error))
         job = parse_transcribe_job(claim.payload, self.settings.scratch_root)
-        if not job.opus_path.is_file():
+        if clip_files.problem(job.opus_path, self.name.host):
             return None
         key = f"failed/{job.batch_id}/{job.opus_path.name}"
         self.s3.upload(job.opus_path, key, "audio/ogg")

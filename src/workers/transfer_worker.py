@@ -22,17 +22,17 @@ from pathlib import Path
 from typing import cast
 
 from config import Settings, require
-from errors import OperatorError, RetryableError
+from errors import OperatorError, RetryableError, ServiceUnavailableError
 from job_queue import UNPACK, mapped_redis_errors, script
 from payloads import UnpackJob
 from remote_archives import ArchiveHost, RemoteArchive, batch_id
 from s3_utils import ObjectStore
+from taken_archives import EVERY_S, TAKEN, forget_gone
 from utils import event
 from workers.base import StopRequestedError, Worker, main
 
 log = logging.getLogger(__name__)
 
-TAKEN = "transfer:taken"
 PROGRESS_S = 10.0  # between progress lines of one archive
 
 
@@ -47,6 +47,7 @@ class TransferWorker(Worker):
         self._enqueue = script(self.redis, "enqueue_archive")
         self._seen: dict[str, float] = {}  # archive's identity -> when it was first seen so (monotonic seconds)
         self._next_look = 0.0
+        self._next_forgetting = 0.0
 
     def run(self) -> None:
         with self.source:
@@ -90,11 +91,33 @@ class TransferWorker(Worker):
         """Archives that nobody took yet and that have stopped growing."""
         listed = self.source.list(self.settings.transfer_remote_dir, self.settings.transfer_glob)
         with mapped_redis_errors():
-            fresh = [archive for archive in listed if not self.redis.hexists(TAKEN, self._identity(archive))]
+            fresh = [
+                archive for archive in listed if not self.redis.hexists(TAKEN, cast("str", self._identity(archive)))
+            ]
+        self._forget_gone(listed)
         now = time.monotonic()
         self._seen = {archive.identity: self._seen.get(archive.identity, now) for archive in fresh}
         settled = now - self.settings.transfer_settle_s
         return [archive for archive in fresh if archive.size and self._seen[archive.identity] <= settled]
+
+    def _forget_gone(self, listed: list[RemoteArchive]) -> None:
+        """Now and then, after a look that went well: `transfer:taken` must not grow for ever."""
+        if time.monotonic() < self._next_forgetting:
+            return
+        self._next_forgetting = time.monotonic() + EVERY_S
+        folder = f"{self.settings.transfer_ssh_host}:{self.settings.transfer_remote_dir.rstrip('/')}/"
+        try:
+            forgotten = forget_gone(
+                self.redis,
+                [self._identity(archive) for archive in listed],
+                folder.encode(errors="surrogateescape"),
+                self.settings.transfer_glob,
+            )
+        except ServiceUnavailableError as error:  # it can wait; Redis users from before this release may not do it
+            event(log, logging.WARNING, "old entries of transfer:taken are kept", reason=error)
+            return
+        if forgotten:
+            event(log, logging.INFO, "forgot archives that are long gone from the host", archives=forgotten)
 
     def _carry(self, archive: RemoteArchive) -> None:
         began = time.monotonic()
@@ -153,8 +176,9 @@ class TransferWorker(Worker):
 
         return report
 
-    def _identity(self, archive: RemoteArchive) -> str:
-        return f"{self.settings.transfer_ssh_host}:{archive.identity}"
+    def _identity(self, archive: RemoteArchive) -> bytes:
+        """The archive's name in `transfer:taken`; a file name there may have any bytes."""
+        return f"{self.settings.transfer_ssh_host}:{archive.identity}".encode(errors="surrogateescape")
 
     def _staged(self, name: str) -> Path:
         return self.settings.transfer_staging / f"{name}.tar"

@@ -147,7 +147,7 @@ def test_letters_are_dropped_and_entries_that_are_none_stay(cli, redis_db, four,
     assert redis_db.lrange(FAILED, 0, -1) == [STRANGE]
 
 
-def test_a_dropped_archive_is_given_up_and_nothing_brings_it_back(cli, redis_db, add, put, query, actions):
+def test_a_dropped_archive_is_given_up_and_nothing_brings_it_back(cli, redis_db, add, put, query):
     for number, facts in ((1, {}), (2, {}), (3, {"unpacked_at": ago(9)})):
         add("batches", batch_id=f"b{number}", s3_key=put(f"archives/b{number}.tar"), **facts)
     put("archives/b4.tar")  # no worker began with it
@@ -219,10 +219,14 @@ def test_a_clip_whose_host_is_gone_stays_and_the_command_that_works_is_said(cli,
     assert done.returncode == 1
     assert done.stdout.splitlines() == [
         "1 dead letter brought back",
-        f"{id_of(stuck)} stays: host lost-host, on whose disk its clip lay, is gone; its archive has it: "
-        "audio-pipeline batch requeue b1",
-        f"{id_of(injected)} stays: host lost-host, on whose disk its clip lay, is gone; no archive has it: inject the "
-        f"clip again, then audio-pipeline failed drop {id_of(injected)}",
+        (
+            f"{id_of(stuck)} stays: host lost-host, on whose disk its clip lay, is gone; its archive has it: "
+            "audio-pipeline batch requeue b1"
+        ),
+        (
+            f"{id_of(injected)} stays: host lost-host, on whose disk its clip lay, is gone; no archive has it: "
+            f"inject the clip again, then audio-pipeline failed drop {id_of(injected)}"
+        ),
     ]
     assert redis_db.lrange(FAILED, 0, -1) == [stuck, injected]
     assert redis_db.llen("queue:transcribe:lost-host") == 0

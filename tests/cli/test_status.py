@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import redis
 
+from queue_snapshot import MEMORY
 from tests.cli.conftest import FAILED, Cli, ago, clip_letter, letter
 from tests.workers.processes import wait_until
 from tests.workers.programs import PATIENT, Program, heartbeat_state
@@ -46,6 +47,7 @@ def busy(redis_db, add, put):
     redis_db.zadd("queue:delayed", {b"queue:transcribe\nn\n{}": 9e9})
     heartbeat(redis_db, "gpu-01:100:n", state="working", memory_bytes=3_000_000_000, scratch_free_bytes=5_000_000)
     heartbeat(redis_db, "up-01:7:n", kind="unpack")
+    redis_db.set(MEMORY, 1)
 
 
 def test_an_empty_pipeline_needs_nobody(cli):
@@ -133,6 +135,45 @@ def test_everything_that_needs_a_person_is_said_and_nothing_else(cli, redis_db, 
     [dead_line] = [line.split() for line in lines if line.startswith("gpu-01:100:n")]
     assert dead_line == ["gpu-01:100:n", "gpu-01", "dead", "b1", "d", "[1]:", "runs", "again", "soon"]
     assert not any("Nothing needs a person" in line for line in lines)
+
+
+@pytest.mark.usefixtures("busy")
+def test_a_redis_that_was_emptied_needs_a_person_until_it_is_reconciled(cli, redis_db):
+    assert read(cli)["needs_a_person"] == []
+    redis_db.flushdb()
+    reason = (
+        "Redis was emptied, or is new, and 1 batches are not complete: audio-pipeline reconcile shows what would be "
+        "brought back, and asks"
+    )
+    assert read(cli)["needs_a_person"] == [reason]
+    assert f"! {reason}" in cli("status").stdout.splitlines()
+    assert cli("reconcile", "--dry-run").returncode == 0
+    assert read(cli)["needs_a_person"] == [reason], "nothing was brought back yet"
+    assert cli("reconcile", "--yes").returncode == 0
+    assert read(cli)["needs_a_person"] == ["archives wait, but no unpack worker is alive"]
+
+
+def test_status_and_the_list_of_open_batches_count_alike(cli, add, redis_db):
+    redis_db.set(MEMORY, 1)
+    add("batches", batch_id="under-way", s3_key="k", unpacked_at=ago(9))
+    add("batches", batch_id="waits", s3_key="k")
+    add("batches", batch_id="over", s3_key="k", completed_at=ago(5))
+    add("batches", batch_id="cancelled", s3_key="k", cancelled_at=ago(5))
+    for batch, status in (("by-hand", "pending"), ("by-hand-done", "done"), ("by-hand-failed", "failed")):
+        add("batches", batch_id=batch)
+        add("audio_files", batch_id=batch, original_filename="a", status=status)
+    opened = json.loads(cli("batch", "list", "--open", "--json").stdout)
+    assert {batch["batch_id"]: batch["state"] for batch in opened} == {
+        "under-way": "under way", "waits": "not unpacked", "by-hand": "injected",
+    }  # fmt: skip
+    assert read(cli)["activity"]["batches_open"] == 3
+
+
+def test_a_key_that_is_no_text_is_in_nobodys_way(cli, redis_db):
+    redis_db.rpush(b"queue:transcribe:\xff", b"{}")
+    redis_db.zadd("hosts:seen", {b"\x1b[2J\xff": ago(0).timestamp()})
+    assert [host["host"] for host in read(cli)["hosts"]] == ["\x1b[2J\\xff"]
+    assert "\x1b" not in cli("status").stdout
 
 
 @pytest.mark.usefixtures("busy")

@@ -97,9 +97,9 @@ def bad_transcribe_jobs(siege: Siege) -> Cases:
         job(opus_path=f"{scratch}/by-hand/out.opus"): outside,  # itself a link
         job(opus_path=f"{scratch}/by-hand/loop.opus"): "must lie under SCRATCH_ROOT|is not on this host",
         job(opus_path="by-hand/00001.opus"): outside,
-        job(opus_path=str(scratch)): "is not on this host",
-        job(opus_path=f"{scratch}/by-hand"): "is not on this host",
-        job(opus_path=f"{scratch}/by-hand/pipe.opus"): "is not on this host",
+        job(opus_path=str(scratch)): "is a directory, not a file",
+        job(opus_path=f"{scratch}/by-hand"): "is a directory, not a file",
+        job(opus_path=f"{scratch}/by-hand/pipe.opus"): "is a FIFO, not a file",
         job(opus_path=f"{scratch}/by-hand/{'n' * 256}.opus"): "longer than any file's path",
         job(opus_path=f"{scratch}/{'d/' * 400}a.opus"): "is not on this host",
         job(opus_path=f"{scratch}/{wide[:300]}.opus"): "longer than any file's path",

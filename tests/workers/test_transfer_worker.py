@@ -71,6 +71,31 @@ def test_an_archive_is_not_taken_twice_by_a_restarted_worker(worker, remote, red
     assert [job["original_filename"] for job in jobs(redis_db)] == ["2025-06-22_14-30.tar.xz", "later.tar"]
 
 
+def test_archives_that_are_long_gone_from_the_host_are_forgotten(worker, remote, redis_db):
+    place(remote)
+    name = f"{remote}/gone.tar:5:1"
+    first = worker("transfer")
+    first.wait_for("archive enqueued")
+    first.send(signal.SIGTERM)
+    assert first.exit_code() == 0
+    [entry] = redis_db.hkeys("transfer:taken")
+    gone = entry.split(b":")[0] + b":" + name.encode()
+    redis_db.hset("transfer:taken", gone, "b1")
+    redis_db.zadd("transfer:gone", {gone: 1})
+    second = worker("transfer")
+    second.wait_for("long gone from the host archives=1")
+    assert redis_db.hkeys("transfer:taken") == [entry]
+    assert len(jobs(redis_db)) == 1
+
+
+def test_a_name_of_any_bytes_is_taken_and_commands_no_terminal(worker, remote, redis_db):
+    (remote / os.fsdecode(b"caf\xe9\x1b[2J\xe2\x80\xae.tar")).write_bytes(ARCHIVE)
+    process = worker("transfer")
+    process.wait_for("archive enqueued")
+    assert [job["original_filename"] for job in jobs(redis_db)] == [r"caf\xe9\x1b[2J\u202e.tar"]
+    assert not {"\x1b", "\u202e"} & set(process.text)
+
+
 def test_an_archive_that_grows_is_left_until_it_has_stopped(worker, remote, redis_db, store):
     growing = remote / "growing.tar"
     process = worker("transfer", TRANSFER_SETTLE_S="1")
