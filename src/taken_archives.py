@@ -4,8 +4,9 @@
     transfer:gone    zset   the same names, scored by the second at which the host no longer listed them
 
 An entry goes when its archive has not been listed for `KEPT_S`. Whatever leaves a doubt keeps it, because an archive
-without its entry is enqueued again: a look that failed, or that found nothing at all (a mount that is missing looks so),
-counts for nothing; so do entries of other hosts, of other directories and of names that TRANSFER_GLOB does not match.
+without its entry is enqueued again. A look that failed, or that found nothing at all (a mount that is missing looks
+so), counts for nothing. Entries of other hosts, of other directories and of names that TRANSFER_GLOB does not match
+stay.
 """
 
 from __future__ import annotations
