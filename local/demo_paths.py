@@ -41,6 +41,7 @@ def pipeline_environ(services: Services) -> dict[str, str]:
         "MODEL_SET": "demo",
         "WORKER_HOST": "demo",
         "STOP_TIMEOUT_S": str(STOP_TIMEOUT_S),
+        "LOG_DIR": str(LOGS),
         "TRANSFER_STAGING": str(STAGING),
         "TRANSFER_POLL_S": "1",
         "TRANSFER_SETTLE_S": "2",
@@ -53,11 +54,12 @@ def ra_app_environ(services: Services) -> dict[str, str]:
 
 
 def write_env_file(services: Services) -> None:
-    """`.demo/env` (0600): source it, and redis-cli, psql, aws and python talk to the demo."""
-    settings = pipeline_environ(services)
+    """`.demo/env` (0600): source it, and redis-cli, psql, aws, flask and python talk to the demo, in any directory."""
+    settings, ra_app = pipeline_environ(services), ra_app_environ(services)
     shell = {
         **settings,
-        "DATABASE_URL": services.database_url(),
+        **{name: ra_app[name] for name in ("DATABASE_URL", "SECRET_KEY", "FLASK_ENV")},
+        "FLASK_APP": str(ROOT / "ra_app" / "app"),
         "REDISCLI_AUTH": services.redis_password,
         "PGHOST": settings["POSTGRES_HOST"],
         "PGPORT": settings["POSTGRES_PORT"],

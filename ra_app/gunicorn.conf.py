@@ -7,6 +7,8 @@ Errors go to stderr (the journal) and, where a `logs` directory exists, to `logs
 
 from __future__ import annotations
 
+import logging
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,18 @@ control_socket_disable = True  # the unit's home directory is read-only
 if Path("/dev/shm").is_dir():  # noqa: S108 - heartbeats in memory: a slow disk must not look like a dead worker
     worker_tmp_dir = "/dev/shm"  # noqa: S108
 
+# The same characters as in the pipeline's src/shown.py, which is not deployed with this app; a test compares them.
+_FORBIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+class _LineFormatter(logging.Formatter):
+    """One line for each message; no character from a request or a file's name commands a terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        first, *more = super().format(record).split("\n") if record.exc_info else [super().format(record)]
+        return "\n    ".join(_FORBIDDEN.sub(lambda match: ascii(match[0])[1:-1], part) for part in (first, *more))
+
+
 _handlers: dict[str, dict[str, Any]] = {
     "stderr": {"class": "logging.StreamHandler", "formatter": "line", "stream": "ext://sys.stderr"}
 }
@@ -38,7 +52,9 @@ if _LOGS.is_dir():
 logconfig_dict = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(process)d %(name)s: %(message)s"}},
+    "formatters": {
+        "line": {"()": _LineFormatter, "fmt": "%(asctime)s %(levelname)s %(process)d %(name)s: %(message)s"}
+    },
     "handlers": _handlers,
     "root": {"level": "INFO", "handlers": list(_handlers)},
     "loggers": {

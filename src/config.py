@@ -148,6 +148,13 @@ class Settings:
         "A stopping worker hands its job back after so long (seconds)", "60", "60", _seconds
     )
 
+    log_dir: Path | None = setting(
+        "Where `audio-pipeline logs` reads the workers' log files (*-worker.log). Empty: the journal",
+        "/var/log/audio-pipeline",
+        "",
+        _optional_directory,
+    )
+
     convert_processes: int = setting("Clips that unpack converts at the same time; 0: one per core", "4", "0", _natural)
     clip_timeout_s: float = setting(
         "A clip whose conversion takes longer is given up (seconds)", "120", "120", _seconds

@@ -1,10 +1,14 @@
-"""`audio-pipeline logs`: what this host's journal says of a batch."""
+"""`audio-pipeline logs`: what this host's journal, or its log files, say of a batch."""
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shutil
 import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,6 +16,9 @@ import typer
 from commands.context import UNAVAILABLE, Context
 
 UNITS = ("transfer-worker", "unpack-worker", "gpu-worker")
+LOOK_S = 0.5  # between looks for new lines in files
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d ")
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\d([ T]\d\d:\d\d(:\d\d)?)?")
 
 
 def logs(
@@ -26,12 +33,20 @@ def logs(
     Those of all three workers of this host, in order; a batch's other hosts have journals of their own.
     Who may read the journal is up to the host: members of the group `systemd-journal` may.
 
+    Where `LOG_DIR` is set, as in the demo, the log files there are read instead; `--since` is a date then, with or
+    without a time.
+
     Example: `audio-pipeline logs 20250622-143052-a1b2c3 --since yesterday`
     """
     context: Context = ctx.obj
+    if folder := context.settings.log_dir:
+        _from_files(context, folder, batch_id, since, follow=follow)
+        return
     journalctl = shutil.which("journalctl")
     if journalctl is None:
-        context.fail("there is no journalctl on this host; ask on a host that runs a worker", UNAVAILABLE)
+        context.fail(
+            "there is no journalctl on this host; ask on a host that runs a worker, or set LOG_DIR", UNAVAILABLE
+        )
     command = [journalctl, "--no-pager", "--quiet", "--output=short-iso"]
     command += [f"--unit={unit}" for unit in UNITS]
     command += [f"--grep=batch={re.escape(batch_id)}( |$)", "--case-sensitive=yes"]
@@ -43,3 +58,37 @@ def logs(
         return
     if found:
         context.fail(f"the journal of this host has no line of batch {batch_id}")
+
+
+def _from_files(context: Context, folder: Path, batch_id: str, since: str | None, *, follow: bool) -> None:
+    """The batch's lines in the workers' files, in the order of their times."""
+    if since and not _MOMENT.fullmatch(since):
+        raise typer.BadParameter("for log files it is a date like 2026-01-31 or 2026-01-31T14:30", param_hint="--since")
+    files = {folder / f"{unit}.log": 0 for unit in UNITS}
+    after = (since or "").replace(" ", "T")
+    found = False
+    with contextlib.suppress(KeyboardInterrupt):
+        while True:
+            fresh = [line for path in files for line in _fresh(path, files)]
+            wanted = [line for line in fresh if line >= after and re.search(rf"batch={re.escape(batch_id)}( |$)", line)]
+            for line in sorted(wanted, key=lambda line: line[:19]):
+                found = True
+                context.say(line)
+            if not follow:
+                break
+            time.sleep(LOOK_S)
+    if not found and not follow:
+        context.fail(f"the log files in {folder} have no line of batch {batch_id}")
+
+
+def _fresh(path: Path, read: dict[Path, int]) -> Iterator[str]:
+    """Whole lines that stand behind what was read before; a file that is shorter now has begun anew."""
+    with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
+        start = read[path] if path.stat().st_size >= read[path] else 0
+        file.seek(start)
+        data = file.read()
+        read[path] = start + data.rfind(b"\n") + 1
+        for raw in data[: data.rfind(b"\n") + 1].split(b"\n"):
+            line = raw.decode("utf-8", "backslashreplace")
+            if _TIME.match(line):
+                yield line

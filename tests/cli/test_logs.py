@@ -39,3 +39,21 @@ def test_a_host_without_a_journal_says_so(cli, tmp_path):
     shown = cli("logs", "b-1", PATH=str(tmp_path))
     assert shown.returncode == 69
     assert "there is no journalctl on this host" in shown.stderr
+
+
+def test_where_log_dir_is_set_the_files_there_are_read(cli, tmp_path):
+    (tmp_path / "unpack-worker.log").write_text(
+        "2026-01-31T10:00:02 INFO unpack batch unpacked batch=b-1 clips=1\n2026-01-31T10:00:03 INFO other batch=b-10\n"
+    )
+    (tmp_path / "transfer-worker.log").write_text("2026-01-30T10:00:01 INFO transfer archive found batch=b-1\nno line")
+    (tmp_path / "ra-app.log").write_text("2026-01-31T10:00:01 INFO another program's batch=b-1\n")
+    shown = cli("logs", "b-1", LOG_DIR=str(tmp_path))
+    assert shown.stdout.splitlines() == [
+        "2026-01-30T10:00:01 INFO transfer archive found batch=b-1",
+        "2026-01-31T10:00:02 INFO unpack batch unpacked batch=b-1 clips=1",
+    ]
+    assert len(cli("logs", "b-1", "--since", "2026-01-31", LOG_DIR=str(tmp_path)).stdout.splitlines()) == 1
+    assert cli("logs", "b-1", "--since", "soon", LOG_DIR=str(tmp_path)).returncode == 2
+    none = cli("logs", "b-2", LOG_DIR=str(tmp_path))
+    assert none.returncode == 1
+    assert none.stderr.strip().endswith("have no line of batch b-2")

@@ -274,3 +274,22 @@ def test_the_pace_of_the_last_minutes_tells_when_a_batch_will_be_done(cli, add, 
     [batch] = found["batches"]
     assert batch["eta_s"] == [pytest.approx(60 * 3 / 6), pytest.approx(60 * 3 / 2)]
     assert "30 s to 90 s" in cli("status").stdout
+
+
+def test_nothing_that_stands_in_redis_or_postgres_commands_the_terminal(cli, redis_db, add):
+    evil = "a\x1b[2J\x9b\u202e\u2066\u061c\u200e\u2028\r\nb"
+    add("batches", batch_id="b1", s3_key="k", original_filename=evil, unpacked_at=ago(9))
+    add("audio_files", batch_id="b1", original_filename=evil, status="failed", error=evil)
+    redis_db.rpush(FAILED, letter(1, error=evil, error_class=evil, clip=evil, payload=evil), evil.encode())
+    redis_db.rpush(f"queue:transcribe:{evil}", b"{}")
+    redis_db.set(f"batch:{evil}:total", 1)
+    heartbeat(redis_db, f"{evil}:1:n", state=evil, detail=evil)
+    [entry] = json.loads(cli("failed", "list", "--json").stdout)
+    for words in (
+        ["status"], ["batch", "list"], ["batch", "show", "b1"], ["failed", "list"], ["failed", "show", entry["id"]],
+        ["worker", "list"], ["batch", "show", evil],
+    ):  # fmt: skip
+        for option in ([], ["--json"]) if words[0] != "failed" or words[1] == "list" else ([],):
+            done = cli(*words, *option)
+            assert not set("\x1b\x9b\u202e\u2066\u061c\u200e\u2028\r") & set(done.stdout + done.stderr), words
+    assert entry["error"] == evil, "programs read what there was"

@@ -104,6 +104,48 @@ def test_a_signal_at_any_moment_ends_all_that_was_started(tmp_path: Path, moment
     assert not list((tmp_path / "demo/run").glob("*.pid"))
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_demo_that_a_shell_put_into_the_background(tmp_path: Path, number: signal.Signals) -> None:
+    """Without job control the shell lets what it puts there ignore SIGINT; the demo and all it starts must not."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        running_demo = demo(tmp_path / "demo", "run")
+        running = running_demo.__enter__()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    try:
+        running.read_until("RA app ...")
+        running.process.send_signal(number)
+        said = running.rest()
+        running.process.wait(STOPPED_WITHIN_S)
+    finally:
+        running_demo.__exit__(None, None, None)
+    assert "Stopping what was started here." in said
+    assert running.left_behind() == []
+
+
+def test_the_settings_file_serves_flask_and_the_logs_command(tmp_path: Path) -> None:
+    root = tmp_path / "demo"
+    with demo(root, "run") as running:
+        running.read_until("Clips (")
+        (root / "logs/gpu-worker.log").open("a").write("2026-01-31T10:00:00 INFO gpu clip done batch=b-1\n")
+        script = f". {root}/env; flask db history && cd / && flask db current && audio-pipeline logs b-1"
+        done = subprocess.run(
+            ["sh", "-ec", script],
+            cwd=ROOT,
+            env={"PATH": os.environ["PATH"]},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        running.process.send_signal(signal.SIGTERM)
+        running.rest()
+    assert done.returncode == 0, done.stderr
+    assert "-> " in done.stdout, "the history of the migrations"
+    assert "(head)" in done.stdout
+    assert "clip done batch=b-1" in done.stdout
+
+
 def test_a_worker_that_dies_ends_the_demo_with_the_tail_of_its_log(tmp_path: Path) -> None:
     with demo(tmp_path / "demo", "check") as running:
         running.read_until("Clips (")

@@ -16,6 +16,7 @@ import argparse
 import http.client
 import json
 import os
+import re
 import shutil
 import signal
 import smtplib
@@ -39,6 +40,8 @@ COMMAND_S = 30  # for each command that is asked
 BROKEN = "could not be checked"
 ORCHESTRATOR = "ansible-playbook playbooks/site.yml --limit orchestrator"
 GIB = 2**30
+# Findings quote names of files and other programs: the same characters as in src/shown.py; a test compares them.
+_FORBIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 Config = dict[str, Any]
 Findings = Iterator["Finding"]
@@ -98,7 +101,7 @@ def screen(host: str, findings: list[Finding]) -> str:
         lines.append(f"  {'ok ' if finding.ok else 'BAD'} {finding.check:<22} {finding.value}")
         if not finding.ok and finding.next_step:
             lines.append(f"      -> {finding.next_step}")
-    return "\n".join(lines)
+    return "\n".join(_FORBIDDEN.sub(lambda match: ascii(match[0])[1:-1], line) for line in lines)
 
 
 def run(*command: str) -> subprocess.CompletedProcess[str]:
