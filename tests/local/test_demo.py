@@ -128,8 +128,9 @@ def test_the_settings_file_serves_flask_and_the_logs_command(tmp_path: Path) -> 
     root = tmp_path / "demo"
     with demo(root, "run") as running:
         running.read_until("Clips (")
-        (root / "logs/gpu-worker.log").open("a").write("2026-01-31T10:00:00 INFO gpu clip done batch=b-1\n")
-        script = f". {root}/env; flask db history && cd / && flask db current && audio-pipeline logs b-1"
+        with (root / "logs/gpu-worker.log").open("a") as log:
+            log.write("2026-01-31T10:00:00 INFO gpu clip done batch=b-1\n")
+        script = f". {root}/env; flask db history && cd / && flask db current && python {ROOT}/src/cli.py logs b-1"
         done = subprocess.run(
             ["sh", "-ec", script],
             cwd=ROOT,
