@@ -185,8 +185,8 @@ def retry(
             except HostGoneError as error:
                 stuck.append((letter, error))
     context.say(_done(change.affected, len(letters) - len(stuck), "brought back"))
-    for letter, error in stuck:
-        context.say(f"{letter.id} stays: {error}; {_instead(context, letter)}")
+    for letter, why in stuck:
+        context.say(f"{letter.id} stays: {why}; {_instead(context, letter)}")
     if stuck:
         raise typer.Exit(NEEDS_A_PERSON)
 
@@ -289,16 +289,15 @@ class _Dropping:
 
     def do(self, context: Context, subject: str) -> None:
         names = [job.batch_id for job in self.given_up]
-        planned = len(self.letters) + len(self.entries)
+        entries: list[DeadLetter | bytes] = [*self.letters, *self.entries]
+        planned = len(entries)
         with context.change("failed drop", subject, planned, {"given_up": names} if names else None) as change:
             # First in Postgres: without its letter, an archive that is neither complete nor cancelled is brought back.
             for job in self.given_up:
                 context.db.note_batch(job)
                 with context.db.cancelled_batch(job.batch_id):
                     pass
-            for entry in track(
-                [*self.letters, *self.entries], description="drop", console=context.errors, transient=True
-            ):
+            for entry in track(entries, description="drop", console=context.errors, transient=True):
                 change.affected += context.letters.drop(entry)
         gone = planned - change.affected
         context.say(f"{self.what} dropped" + (f"; {gone} of them were gone already" if gone else ""))
