@@ -15,23 +15,25 @@ import hashlib
 import io
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, BinaryIO, Never
+from typing import Any, BinaryIO, Generic, Never, TypeVar
 
 import av
 import numpy as np
 import numpy.typing as npt
 from av.audio.frame import AudioFrame
-from av.audio.resampler import AudioResampler
 from av.error import FFmpegError
 
+from audio_problems import ffmpeg_reason, why_unreadable
+from audio_salvage import MIN_SOUND_S, Sound, find_sound
+from downmix import SAMPLE_RATE, Balance, Downmix, Mono, Plan
 from errors import AudioError, OperatorError
 
-SAMPLE_RATE = 16_000  # Hz, mono: what Whisper hears, so nothing above it is worth keeping
+MIN_CLIP_S = 0.1  # below it, nothing can be said, and some encoders and players make nothing of it
 OPUS_BIT_RATE = 32_000  # bit/s: transparent for speech at 16 kHz mono, about 4 kB per second
 OPUS_COMPLEXITY = "5"  # of 10: conversion takes 44 % of the CPU time of 10, and speech loses nothing one can hear
 
@@ -58,6 +60,12 @@ _FEW_BAD_PACKETS = 2  # any clip may have so many
 _BAD_SHARE = 0.2  # above this share of undecodable packets, what is left is not what was said
 _HOPELESS_PACKETS = 200  # so many bad packets and fewer good ones: stop reading, however long the file
 _MAX_READ_FAILURES = 20  # in a row: the container itself is lost
+_MAX_TRACKS = 8  # of one file that are looked at
+_SOUND_RMS = 33.0  # of 32768, -60 dB of full scale: a piece of a track below it is silence
+_MISSING_S, _MISSING_SHARE = 1.0, 0.05  # a header may claim so much more than is there before it is worth a note
+_TOO_LOUD = 2.0  # float samples beyond it are not meant to be of full scale 1
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -72,13 +80,32 @@ class AudioInfo:
 
 @dataclass(frozen=True)
 class ConvertedClip:
-    """A conversion that went well. `damaged_packets` were skipped, as players skip them."""
+    """A conversion that went well. `damaged_packets` were skipped, as players skip them.
+
+    `notes` say in one sentence each what of the upload the clip does not hold, or holds differently.
+    """
 
     duration_s: float  # of the audio as decoded
     source_format: str  # container/codec
     source_bytes: int
     source_sha256: str
     damaged_packets: int = 0
+    notes: tuple[str, ...] = ()
+
+
+class _TooLongError(AudioError):
+    pass
+
+
+@dataclass(frozen=True)
+class _How:
+    """In which way a file is read; the first way that is tried is the plain one."""
+
+    track: int = 0  # among the audio tracks that can be decoded
+    plans: tuple[Plan, ...] | None = None  # mix with the channels aligned
+    gain: float = 1.0
+    rows_only: bool = False  # keep only what decodes for a second without a fault
+    sound: Sound | None = None  # read this instead of the file
 
 
 @dataclass
@@ -88,6 +115,12 @@ class _Tally:
     good: int = 0
     bad: int = 0
     samples: int = 0  # at 16 kHz
+    sounding: int = 0  # samples of pieces that are not silent
+    first_bad_s: float | None = None
+    unfit: int = 0  # float samples that are no numbers
+    peak: float = 0.0  # of float samples
+    claimed_s: float | None = None  # by the container
+    balances: list[Balance] = field(default_factory=list)
 
     @property
     def damaged_throughout(self) -> bool:
@@ -102,7 +135,7 @@ def probe(path: Path) -> AudioInfo:
     AudioError
         The file is no audio that is accepted here; the message says why.
     """
-    with _open_audio(path) as (container, stream):
+    with _open_audio(path, _How()) as (container, stream):
         claimed = container.duration
         return AudioInfo(
             duration_s=claimed / av.time_base if claimed and claimed > 0 else None,
@@ -115,18 +148,16 @@ def probe(path: Path) -> AudioInfo:
 def decode(path: Path, *, max_clip_s: float | None = None) -> npt.NDArray[np.float32]:
     """Decode a file to what Whisper hears: float32 mono at 16 kHz in [-1, 1), shape (samples,).
 
-    The samples equal those of `whisperx.load_audio` bit for bit: the same resampler, and 16-bit steps in between.
+    The samples equal those of `whisperx.load_audio` bit for bit (the same resampler, and 16-bit steps in between),
+    unless its plain mix of the channels would lose what they hold (`downmix.py`).
 
     Raises
     ------
     AudioError
         The file cannot be decoded, is damaged throughout, or is longer than `max_clip_s`.
     """
-    tally = _Tally()
-    with _open_audio(path) as (container, stream):
-        chunks = list(_samples(path, container, stream, tally, max_clip_s))
-    _check_outcome(path, tally)
-    return np.concatenate(chunks).astype(np.float32) / np.float32(32768)
+    take, _ = _best(path, max_clip_s, list)
+    return np.concatenate(take.result).astype(np.float32) / np.float32(32768)
 
 
 def convert_to_opus(source: Path, target: Path, *, max_clip_s: float) -> ConvertedClip:
@@ -138,23 +169,145 @@ def convert_to_opus(source: Path, target: Path, *, max_clip_s: float) -> Convert
     Raises
     ------
     AudioError
-        The source is not audio, is damaged throughout, or is longer than `max_clip_s` seconds; nothing is written.
+        The source is not audio, is damaged throughout, is shorter than `MIN_CLIP_S` or longer than `max_clip_s`
+        seconds; nothing is written.
     OperatorError
         The source cannot be read or the target cannot be written (disk full, permissions).
     """
-    tally = _Tally()
     # The encoded clip is collected in memory (4 kB per second, bounded by max_clip_s) and written by Python, because
     # FFmpeg does not report a full disk reliably.
-    encoded = io.BytesIO()
-    with _open_audio(source) as (container, stream):
-        _encode_opus(_samples(source, container, stream, tally, max_clip_s), encoded)
-        source_format = _source_format(container, stream)
-    _check_outcome(source, tally)
+    take, notes = _best(source, max_clip_s, _encoded)
+    tally = take.tally
+    if tally.samples < MIN_CLIP_S * SAMPLE_RATE:
+        raise AudioError(
+            f"{source.name!r} is too short: {tally.samples / SAMPLE_RATE:.4f} s of audio, at least {MIN_CLIP_S:g} s "
+            "are needed"
+        )
     with _reading(source) as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
         size = file.tell()
-    _write_atomically(target, encoded.getbuffer())
-    return ConvertedClip(tally.samples / SAMPLE_RATE, source_format, size, digest, tally.bad)
+    _write_atomically(target, take.result.getbuffer())
+    return ConvertedClip(
+        tally.samples / SAMPLE_RATE, take.source_format, size, digest, tally.bad, tuple(_damage(tally) + notes)
+    )
+
+
+@dataclass(frozen=True)
+class _Take(Generic[_T]):
+    """What one reading of a file gave."""
+
+    result: _T
+    tally: _Tally
+    source_format: str
+
+
+def _best(path: Path, max_clip_s: float | None, collect: Callable[[Iterator[Mono]], _T]) -> tuple[_Take[_T], list[str]]:
+    """Read a file in the plain way, or, when that fails, what of it is sound -> also notes on what was left out."""
+    try:
+        return _best_track(path, _How(), max_clip_s, collect)
+    except _TooLongError as error:
+        raise AudioError(str(error)) from None
+    except AudioError as error:
+        try:
+            return _salvaged(path, max_clip_s, collect)
+        except AudioError as again:
+            raise (AudioError(str(again)) if isinstance(again, _TooLongError) else error) from None
+
+
+def _salvaged(
+    path: Path, max_clip_s: float | None, collect: Callable[[Iterator[Mono]], _T]
+) -> tuple[_Take[_T], list[str]]:
+    with _reading(path) as file:
+        sound = find_sound(file)
+    if sound is None:
+        take, notes = _best_track(path, _How(rows_only=True), max_clip_s, collect)
+        if take.source_format.startswith(("mp3/", "aac/")):  # looked through already; what is left is chance
+            raise AudioError(_damaged(path, take.tally))
+        return take, [*notes, f"only stretches of at least {MIN_SOUND_S:g} s that decode without a fault are kept"]
+    take, notes = _best_track(path, _How(sound=sound), max_clip_s, collect)
+    note = f"{sound.skipped} bytes are no audio and are left out; the first audio begins at byte {sound.first}"
+    return take, [*notes, note]
+
+
+def _best_track(
+    path: Path, how: _How, max_clip_s: float | None, collect: Callable[[Iterator[Mono]], _T]
+) -> tuple[_Take[_T], list[str]]:
+    """The first audio track that holds sound for at least half as long as the track with the most."""
+    with _open_audio(path, how) as (container, _):
+        total = len(container.streams.audio)
+        usable = _usable(container)
+    takes: list[tuple[int, _Take[_T], list[str]]] = []
+    failure: AudioError | None = None
+    for track in range(min(len(usable), _MAX_TRACKS)):
+        try:
+            takes.append((usable[track], *_balanced(path, replace(how, track=track), max_clip_s, collect)))
+        except _TooLongError:
+            raise
+        except AudioError as error:
+            failure = failure or error
+    if not takes:
+        raise failure or AudioError(f"{path.name!r} has no audio track that can be decoded")
+    most = max(take.tally.sounding for _, take, _ in takes)
+    index, take, notes = next(item for item in takes if item[1].tally.sounding * 2 >= most)
+    if total > 1:
+        sounding = [str(n + 1) for n, other, _ in takes if other.tally.sounding and n != index]
+        also = f"; track {', '.join(sounding)} holds sound, too, and is not kept" if sounding else ""
+        notes = [*notes, f"of {total} audio tracks, track {index + 1} is used{also}"]
+    return take, notes
+
+
+def _balanced(
+    path: Path, how: _How, max_clip_s: float | None, collect: Callable[[Iterator[Mono]], _T]
+) -> tuple[_Take[_T], list[str]]:
+    """Read one track; a second time when the plain mix or the plain level lost what it holds."""
+    take, notes = _take(path, how, max_clip_s, collect), []
+    tally = take.tally
+    if tally.unfit:
+        notes.append(f"{tally.unfit} samples are no numbers and are taken as silence")
+    if tally.peak > _TOO_LOUD:
+        how = replace(how, gain=1 / tally.peak)
+        notes.append(f"samples reach {tally.peak:.4g} times full scale and are scaled down")
+    cancelled = sum(balance.cancelled_s for balance in tally.balances)
+    if cancelled:
+        how = replace(how, plans=tuple(balance.plan for balance in tally.balances))
+        notes.append(f"channels cancel each other for {cancelled:.1f} s; they are aligned before they are mixed")
+    return (take if not cancelled and tally.peak <= _TOO_LOUD else _take(path, how, max_clip_s, collect)), notes
+
+
+def _take(path: Path, how: _How, max_clip_s: float | None, collect: Callable[[Iterator[Mono]], _T]) -> _Take[_T]:
+    tally = _Tally()
+    with _open_audio(path, how) as (container, stream):
+        if container.duration and container.duration > 0 and how.sound is None and _measured(path, container):
+            tally.claimed_s = container.duration / av.time_base
+        result = collect(_samples(path, container, stream, tally, max_clip_s, how))
+        source_format = _source_format(container, stream)
+    if tally.samples == 0:
+        raise AudioError(f"{path.name!r} holds no audio samples: nothing in it could be decoded")
+    if tally.damaged_throughout and not how.rows_only:
+        raise AudioError(_damaged(path, tally))
+    return _Take(result, tally, source_format)
+
+
+def _measured(path: Path, container: Any) -> bool:
+    """Whether a duration comes from a header; that of an MP3 without one is FFmpeg's guess from the bit rate."""
+    if container.format.name not in {"mp3", "aac", "amr", "mpeg", "mpegts"}:
+        return True
+    with _reading(path) as file:
+        head = file.read(65_536)
+    return container.format.name == "mp3" and (b"Xing" in head or b"Info" in head)
+
+
+def _damage(tally: _Tally) -> list[str]:
+    notes = []
+    if tally.bad:
+        where = "" if tally.first_bad_s is None else f", the first at {tally.first_bad_s:.1f} s"
+        notes.append(
+            f"{tally.bad} of {tally.good + tally.bad} audio packets cannot be decoded{where}; they are left out"
+        )
+    have = tally.samples / SAMPLE_RATE
+    if tally.claimed_s is not None and tally.claimed_s - have > max(_MISSING_S, _MISSING_SHARE * tally.claimed_s):
+        notes.append(f"the header says {tally.claimed_s:.1f} s, but only {have:.1f} s could be decoded")
+    return notes
 
 
 @contextmanager
@@ -171,22 +324,24 @@ def _reading(path: Path) -> Iterator[io.BufferedReader]:
 
 
 @contextmanager
-def _open_audio(path: Path) -> Iterator[tuple[Any, Any]]:
-    """Open container and first audio stream; every FFmpeg error inside the block becomes an AudioError."""
+def _open_audio(path: Path, how: _How) -> Iterator[tuple[Any, Any]]:
+    """Open container and audio track; every FFmpeg error inside the block becomes an AudioError."""
     with _reading(path) as file:
         if os.fstat(file.fileno()).st_size == 0:
             raise AudioError(f"{path.name!r} is empty (0 bytes)")
         try:
             container = av.open(
-                file, "r", container_options=_OPEN_OPTIONS, metadata_errors="ignore", io_open=_refuse_further_files
-            )
+                file if how.sound is None else io.BytesIO(how.sound.content), "r",
+                format=None if how.sound is None else how.sound.format, container_options=_OPEN_OPTIONS,
+                metadata_errors="ignore", io_open=_refuse_further_files,
+            )  # fmt: skip
         except (FFmpegError, OSError, ValueError) as error:
-            raise AudioError(f"{path.name!r} cannot be read as audio: {_why_unreadable(file)}") from error
+            raise AudioError(f"{path.name!r} cannot be read as audio: {why_unreadable(file)}") from error
         try:
             with container:
-                yield container, _audio_stream(path, container)
+                yield container, _audio_stream(path, container, how.track)
         except (FFmpegError, ValueError) as error:
-            raise AudioError(f"{path.name!r} cannot be decoded: {_ffmpeg_reason(error)}") from error
+            raise AudioError(f"{path.name!r} cannot be decoded: {ffmpeg_reason(error)}") from error
         except OSError as error:  # Python's own, from reading the file: the disk's fault, not the clip's
             raise OperatorError(f"{path} cannot be read: {error.strerror}; check the disk") from error
 
@@ -195,16 +350,25 @@ def _refuse_further_files(url: str, _flags: int, _options: dict[str, str]) -> Ne
     raise PermissionError(f"a clip may not open {url!r}")
 
 
-def _audio_stream(path: Path, container: Any) -> Any:
+def _audio_stream(path: Path, container: Any, track: int) -> Any:
     streams = container.streams.audio
     if not streams:
         kinds = sorted({stream.type for stream in container.streams}) or ["nothing"]
         raise AudioError(f"{path.name!r} has no audio stream; it holds {' and '.join(kinds)} only")
-    stream = streams[0]
-    codec = None if stream.codec_context is None else stream.codec_context.name
-    if codec not in _CODECS:
-        raise AudioError(f"{path.name!r} is coded with {codec or 'an unknown codec'}, which is not supported")
-    return stream
+    usable = _usable(container)
+    if not usable:
+        codec = _codec(streams[0]) or "an unknown codec"
+        raise AudioError(f"{path.name!r} is coded with {codec}, which is not supported")
+    return streams[usable[track]]
+
+
+def _usable(container: Any) -> list[int]:
+    """The audio tracks that can be decoded, by their place among all audio tracks."""
+    return [place for place, stream in enumerate(container.streams.audio) if _codec(stream) in _CODECS]
+
+
+def _codec(stream: Any) -> str | None:
+    return None if stream.codec_context is None else stream.codec_context.name
 
 
 def _source_format(container: Any, stream: Any) -> str:
@@ -212,34 +376,81 @@ def _source_format(container: Any, stream: Any) -> str:
 
 
 def _samples(
-    path: Path, container: Any, stream: Any, tally: _Tally, max_clip_s: float | None
-) -> Iterator[npt.NDArray[np.int16]]:
+    path: Path, container: Any, stream: Any, tally: _Tally, max_clip_s: float | None, how: _How
+) -> Iterator[Mono]:
     """Yield the clip as int16 mono at 16 kHz in pieces of shape (samples,), skipping what cannot be decoded."""
     limit = float("inf") if max_clip_s is None else max_clip_s * SAMPLE_RATE
-    resampler = _Resampler()
-    for frame in _frames(path, container, stream, tally):
-        for piece in resampler.feed(frame):
+    downmix = Downmix(how.plans)
+    tally.balances = downmix.balances
+    frames = _frames(path, container, stream, tally, how)
+    for frame in _fit(_rows(frames) if how.rows_only else frames, stream, tally, how.gain):
+        for piece in downmix.feed(frame):
             tally.samples += len(piece)
+            if np.square(piece, dtype=np.float64).mean() > _SOUND_RMS**2:
+                tally.sounding += len(piece)
             if tally.samples > limit:
-                raise AudioError(f"{path.name!r} is longer than the {max_clip_s:g} s that are accepted (MAX_CLIP_S)")
+                raise _TooLongError(f"{path.name!r} is longer than the {max_clip_s:g} s that are accepted (MAX_CLIP_S)")
             yield piece
-    for piece in resampler.feed(None):
-        tally.samples += len(piece)
-        yield piece
 
 
-def _frames(path: Path, container: Any, stream: Any, tally: _Tally) -> Iterator[AudioFrame]:
+def _frames(path: Path, container: Any, stream: Any, tally: _Tally, how: _How) -> Iterator[AudioFrame | None]:
+    """Yield what decodes; None for what does not, and at the end."""
     for packet in _packets(path, container, stream, tally):
         try:
             frames = packet.decode()
         except FFmpegError:
             # Players skip a damaged packet and go on; so do we, and count it.
             tally.bad += 1
-            if tally.bad > _HOPELESS_PACKETS and tally.bad > tally.good:
+            if tally.first_bad_s is None:
+                tally.first_bad_s = tally.samples / SAMPLE_RATE
+            if tally.bad > _HOPELESS_PACKETS and tally.bad > tally.good and not how.rows_only:
                 raise AudioError(_damaged(path, tally)) from None
+            if how.rows_only:
+                yield None
             continue
         tally.good += bool(packet.size)  # the empty packet that flushes the decoder is none of the file's
         yield from frames
+    yield None
+
+
+def _rows(frames: Iterator[AudioFrame | None]) -> Iterator[AudioFrame | None]:
+    """Yield only the frames that stand in a row of at least `MIN_SOUND_S`."""
+    row: list[AudioFrame] = []
+    seconds = 0.0
+    for frame in frames:
+        if frame is not None:
+            seconds += frame.samples / (frame.sample_rate or SAMPLE_RATE)
+            if seconds < MIN_SOUND_S:
+                row.append(frame)
+            else:
+                yield from row
+                row.clear()
+                yield frame
+        else:
+            row.clear()
+            seconds = 0.0
+    yield None
+
+
+def _fit(frames: Iterator[AudioFrame | None], stream: Any, tally: _Tally, gain: float) -> Iterator[AudioFrame | None]:
+    """Replace float samples that are no numbers, and scale those that are not of full scale 1."""
+    raw_floats = stream.codec_context.name.startswith(("pcm_f32", "pcm_f64"))
+    for frame in frames:
+        if frame is None or not raw_floats:
+            yield frame
+            continue
+        samples = frame.to_ndarray()
+        fit = np.isfinite(samples)
+        tally.unfit += int(samples.size - np.count_nonzero(fit))
+        tally.peak = max(tally.peak, float(np.abs(samples, where=fit, out=np.zeros_like(samples)).max(initial=0.0)))
+        if gain == 1.0 and fit.all():
+            yield frame
+            continue
+        mended = AudioFrame.from_ndarray(
+            np.where(fit, samples, 0).astype(samples.dtype) * samples.dtype.type(gain), frame.format.name, frame.layout
+        )
+        mended.sample_rate = frame.sample_rate
+        yield mended
 
 
 def _packets(path: Path, container: Any, stream: Any, tally: _Tally) -> Iterator[Any]:
@@ -254,37 +465,18 @@ def _packets(path: Path, container: Any, stream: Any, tally: _Tally) -> Iterator
             failures += 1
             tally.bad += 1
             if failures > _MAX_READ_FAILURES:
-                raise AudioError(f"{path.name!r} cannot be read on: {_ffmpeg_reason(error)}") from error
+                raise AudioError(f"{path.name!r} cannot be read on: {ffmpeg_reason(error)}") from error
         else:
             return
 
 
-class _Resampler:
-    """To int16 mono at 16 kHz; starts anew when the stream changes its rate or layout midway (chained Ogg, MP3)."""
-
-    def __init__(self) -> None:
-        self._resampler: AudioResampler | None = None
-        self._shape: tuple[object, ...] | None = None
-
-    def feed(self, frame: AudioFrame | None) -> Iterator[npt.NDArray[np.int16]]:
-        """Resample one frame; None flushes."""
-        shape = None if frame is None else (frame.format.name, frame.layout.name, frame.sample_rate)
-        if shape != self._shape:
-            if self._resampler is not None:
-                yield from self._run(None)
-            self._resampler = AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE) if frame else None
-            self._shape = shape
-        if frame is not None:
-            frame.pts = None  # a jump in time stamps is a fault of the file, not a reason to fail
-            yield from self._run(frame)
-
-    def _run(self, frame: AudioFrame | None) -> Iterator[npt.NDArray[np.int16]]:
-        assert self._resampler is not None  # noqa: S101  set by feed
-        for out in self._resampler.resample(frame):
-            yield out.to_ndarray().reshape(-1).astype(np.int16, copy=False)
+def _encoded(pieces: Iterator[Mono]) -> io.BytesIO:
+    target = io.BytesIO()
+    _encode_opus(pieces, target)
+    return target
 
 
-def _encode_opus(pieces: Iterator[npt.NDArray[np.int16]], target: BinaryIO) -> None:
+def _encode_opus(pieces: Iterator[Mono], target: BinaryIO) -> None:
     # Without "bitexact" the Ogg serial number is random, and equal clips would not give equal files.
     with av.open(target, "w", format="ogg", container_options={"fflags": "+bitexact"}) as container:
         options = {"application": "audio", "compression_level": OPUS_COMPLEXITY}
@@ -300,13 +492,6 @@ def _encode_opus(pieces: Iterator[npt.NDArray[np.int16]], target: BinaryIO) -> N
             container.mux(stream.encode(frame))
         if position:  # the encoder of a stream without samples was never opened
             container.mux(stream.encode(None))
-
-
-def _check_outcome(path: Path, tally: _Tally) -> None:
-    if tally.samples == 0:
-        raise AudioError(f"{path.name!r} holds no audio samples: nothing in it could be decoded")
-    if tally.damaged_throughout:
-        raise AudioError(_damaged(path, tally))
 
 
 def _damaged(path: Path, tally: _Tally) -> str:
@@ -328,38 +513,3 @@ def _write_atomically(target: Path, content: memoryview) -> None:
             raise
     except OSError as error:
         raise OperatorError(f"{target} cannot be written: {error.strerror}; check space and permissions") from error
-
-
-def _why_unreadable(file: BinaryIO) -> str:
-    """Say what is wrong with a file whose container FFmpeg does not open."""
-    file.seek(0)
-    head = file.read(16)
-    if head[4:8] == b"ftyp" and not _has_box(file, b"moov"):
-        return "the file ends early, the index (moov) of this MP4 never arrived"
-    if head[:4] in {b"RIFF", b"fLaC", b"OggS", b"\x1a\x45\xdf\xa3", b"FORM", b"caff"} or head[4:8] == b"ftyp":
-        return "its header is damaged or the file ends early"
-    return "it is in none of the audio formats that are accepted"
-
-
-def _has_box(file: BinaryIO, wanted: bytes) -> bool:
-    """Walk the top-level boxes of an MP4 (ISO/IEC 14496-12, 4.2)."""
-    size = file.seek(0, os.SEEK_END)
-    position = 0
-    while position + 8 <= size:
-        file.seek(position)
-        header = file.read(16)
-        length, kind = int.from_bytes(header[:4]), header[4:8]
-        if length == 1:
-            length = int.from_bytes(header[8:16])
-        elif length == 0:
-            length = size - position
-        if kind == wanted:
-            return position + length <= size
-        position += max(length, 8)  # a length below its own header is nonsense; move on all the same
-    return False
-
-
-def _ffmpeg_reason(error: Exception) -> str:
-    """FFmpeg's own words, without the number in front and the call behind."""
-    text = getattr(error, "strerror", None) or str(error)
-    return text[:1].lower() + text[1:]
