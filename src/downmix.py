@@ -2,7 +2,7 @@
 
 The plain mix is FFmpeg's, as Whisper's own loader makes it. It silences what the channels hold in opposite phase: a
 clip whose right channel is the left one turned over would be stored as silence, and moderation would hear nothing. So
-the plain mix is compared with the channels while it is made, and a clip in which it loses much is mixed a second time with
+the plain mix is compared with the channels while it is made, and a clip in which it loses much is mixed once more, with
 its channels aligned: in each band of each 32 ms a channel that works against the others is turned over before it is
 added. That keeps at least the channels' summed power, also when the polarity changes in time or only in some bands.
 """
@@ -158,8 +158,8 @@ class _AlignedMix:
         self._owed -= samples.size
         return np.clip(np.rint(samples * 32768), -32768, 32767).astype(np.int16)
 
-    def _mix(self, spectra: npt.NDArray[np.complexfloating]) -> npt.NDArray[np.complexfloating]:
-        mixed = spectra[self._order[0]]
+    def _mix(self, spectra: npt.NDArray[np.complex128]) -> npt.NDArray[np.complex128]:
+        mixed: npt.NDArray[np.complex128] = spectra[self._order[0]]
         for channel in self._order[1:]:
             other = spectra[channel]
             against = (mixed * other.conj()).real < 0
@@ -230,5 +230,4 @@ class Downmix:
 
 
 def _split(frame: AudioFrame) -> Channels:
-    channels: Channels = frame.to_ndarray().reshape(-1, frame.layout.nb_channels).T.copy()
-    return channels
+    return frame.to_ndarray().reshape(-1, frame.layout.nb_channels).T.astype(np.float32)
