@@ -161,8 +161,6 @@ def test_channels_that_do_not_cancel_are_mixed_as_ever(
 
 def test_the_sample_clips_are_mixed_as_ever_and_get_no_notes(tmp_path: Path) -> None:
     for path in sorted(SPOKEN.parent.glob("*.mp3"))[:8]:
-        if path.name == "cut.mp3":
-            continue
         try:
             samples = decode(path)
         except AudioError:
@@ -295,7 +293,7 @@ def test_clips_of_any_few_samples_end_alike(tmp_path: Path, speech: Samples) -> 
         for count in [*range(1, 40), *range(40, int(0.15 * rate), 97)]:
             path = wav(tmp_path / "a.wav", [speech[RATE : RATE + count]], rate=rate)
             if count < MIN_CLIP_S * rate - 2:
-                with pytest.raises(AudioError, match="too short|no audio samples"):
+                with pytest.raises(AudioError, match=r"too short|no audio samples"):
                     converted(path)
             elif count > MIN_CLIP_S * rate + 2:
                 clip, heard = converted(path)
