@@ -68,6 +68,9 @@ CREATE INDEX IF NOT EXISTS audio_files_processed_at_idx ON audio_files (processe
 ALTER TABLE audio_files ADD COLUMN IF NOT EXISTS transcribe_s double precision;
 ALTER TABLE audio_files ADD COLUMN IF NOT EXISTS classify_s double precision;
 
+-- What of the upload the clip does not hold, or holds differently: one sentence each.
+ALTER TABLE audio_files ADD COLUMN IF NOT EXISTS audio_notes jsonb NOT NULL DEFAULT '[]';
+
 -- What was said. One transcript per clip and speech model.
 CREATE TABLE IF NOT EXISTS transcripts (
     transcript_id        bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

@@ -7,7 +7,9 @@ interpreter per process would import everything again. What holds for each of th
   control group reaches the parent only, which then decides;
 - it dies with its parent: the fork server ends when the parent's end of its pipe closes, and the kernel kills the
   fork server's children with it, even one that hangs inside a decoder;
-- it has a memory limit, and is replaced after a number of clips, which bounds leaks of the libraries.
+- it has a memory limit, and is replaced after a number of clips, which bounds leaks of the libraries;
+- it finds the locks of its pool also when it starts while the pool ends, so that no traceback about a missing one gets
+  into the log.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
-import multiprocessing
+import multiprocessing.context
 import os
 import resource
 import signal
@@ -92,9 +94,8 @@ def _in_processes(
     if not jobs:
         return
     workers = min(processes or len(os.sched_getaffinity(0)), len(jobs))
-    pool = ProcessPool(
-        max_workers=workers, max_tasks=CLIPS_PER_PROCESS, initializer=_settle_in_child, context=_fork_server()
-    )
+    context = _fork_server()
+    pool = ProcessPool(max_workers=workers, max_tasks=CLIPS_PER_PROCESS, initializer=_settle_in_child, context=context)
     waiting = iter(enumerate(jobs))
     running: dict[Any, int] = {}
 
@@ -113,6 +114,7 @@ def _in_processes(
     finally:
         pool.stop()
         pool.join()
+        context.locks.clear()
 
 
 def _outcome(task: Any, source: Path, clip_timeout_s: float) -> Any:
@@ -142,9 +144,25 @@ def _expired(name: str, code: int) -> PipelineError:
     return AudioError(f"{name} makes the decoder end {how}")
 
 
-def _fork_server() -> Any:
+class _PoolContext(multiprocessing.context.ForkServerContext):
+    """Keeps the locks of a pool until its processes are gone.
+
+    Pebble lets go of them before it ends the processes. A lock is a named semaphore whose name goes with the last
+    reference to it here; a process that is just starting would look for the name in vain and print a traceback.
+    """
+
+    def __init__(self) -> None:
+        self.locks: list[Any] = []
+
+    def RLock(self) -> Any:  # noqa: N802  multiprocessing's name
+        lock = super().RLock()
+        self.locks.append(lock)
+        return lock
+
+
+def _fork_server() -> _PoolContext:
     """The context whose processes come from the fork server, which is started here the first time."""
-    context = multiprocessing.get_context("forkserver")
+    context = _PoolContext()
     context.set_forkserver_preload(["__main__", "conversion"])
     # The server inherits the mask across exec, and its children inherit it from the server. The resource tracker that
     # the server starts first would unblock these signals again, so it comes before.

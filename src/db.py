@@ -40,6 +40,7 @@ class NewClip:
     source_bytes: int | None = None
     source_sha256: str | None = None
     platform_metadata: Mapping[str, Any] | None = None
+    audio_notes: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -156,12 +157,13 @@ class Database:
                 cursor,
                 """
                 INSERT INTO audio_files (batch_id, original_filename, status, error, duration_s, source_format,
-                                         source_bytes, source_sha256, platform_metadata)
+                                         source_bytes, source_sha256, platform_metadata, audio_notes)
                 VALUES %s
                 ON CONFLICT (batch_id, original_filename) DO UPDATE SET
                     status = EXCLUDED.status, error = EXCLUDED.error, duration_s = EXCLUDED.duration_s,
                     source_format = EXCLUDED.source_format, source_bytes = EXCLUDED.source_bytes,
-                    source_sha256 = EXCLUDED.source_sha256, platform_metadata = EXCLUDED.platform_metadata
+                    source_sha256 = EXCLUDED.source_sha256, platform_metadata = EXCLUDED.platform_metadata,
+                    audio_notes = EXCLUDED.audio_notes
                 WHERE audio_files.status NOT IN ('done', 'no_speech')
                 """,
                 [_clip_row(job.batch_id, clip) for clip in clips],
@@ -396,6 +398,7 @@ def _clip_row(batch_id: str, clip: NewClip) -> tuple[Any, ...]:
         clip.source_bytes,
         clip.source_sha256,
         None if clip.platform_metadata is None else json_text(clip.platform_metadata),
+        json_text(list(clip.audio_notes)),
     )
 
 

@@ -286,6 +286,8 @@ class UnpackWorker(JobWorker):
                     TranscribeJob(opus_path=paths[index][1], batch_id=job.batch_id, original_filename=member.name)
                 )
                 converted.rows.append(_row(member, result, facts))
+                for note in result.notes:
+                    event(log, logging.WARNING, "clip not kept whole", batch=job.batch_id, clip=member.name, note=note)
             elif isinstance(result, AudioError):
                 # On disk the clip has a number for a name; people know it by the one in the archive.
                 error = AudioError(str(result).replace(member.path.name, member.name))
@@ -349,6 +351,7 @@ def _row(member: Member, clip: ConvertedClip, metadata: Mapping[str, Any] | None
         source_bytes=clip.source_bytes,
         source_sha256=clip.source_sha256,
         platform_metadata=metadata,
+        audio_notes=clip.notes,
     )
 
 

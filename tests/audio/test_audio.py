@@ -13,7 +13,7 @@ import av
 import numpy as np
 import pytest
 
-import audio
+import audio_source
 from audio import convert_to_opus, decode, probe
 from errors import AudioError, OperatorError
 
@@ -241,7 +241,7 @@ def test_a_header_without_a_sample_is_refused(make_audio: MakeAudio, tmp_path: P
 def test_a_codec_that_is_not_listed_is_named(
     make_audio: MakeAudio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(audio, "_CODECS", frozenset({"aac"}))
+    monkeypatch.setattr(audio_source, "_CODECS", frozenset({"aac"}))
     assert "is coded with mp3float, which is not supported" in refused(make_audio("clip.mp3"), tmp_path)
 
 
@@ -312,7 +312,7 @@ def test_ffmpeg_would_follow_such_a_file_if_it_were_let(make_audio: MakeAudio, t
 
 def test_even_an_accepted_container_may_open_no_second_file() -> None:
     with pytest.raises(PermissionError):
-        audio._refuse_further_files("/etc/passwd", 1, {})
+        audio_source._refuse_further_files("/etc/passwd", 1, {})
 
 
 # --- the target ------------------------------------------------------------------------------------------------------

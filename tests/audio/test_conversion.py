@@ -163,3 +163,26 @@ def _busy(pid: int) -> bool:
 
 def _children_named(_: str) -> list[int]:
     return [pid for pid in _session(os.getsid(0)) if _stat(pid)[1:2] == [str(os.getpid())] and _busy(pid)]
+
+
+def test_processes_that_start_while_their_pool_ends_print_nothing(make_audio: MakeAudio, tmp_path: Path) -> None:
+    """Few and short clips: most processes are still on their way when the last clip is done."""
+    jobs = [(str(make_audio(f"{n}.wav", seconds=0.3)), str(tmp_path / f"{n}.opus")) for n in range(6)]
+    program = textwrap.dedent(f"""
+        import sys
+        sys.path[:0] = [{str(SRC)!r}]
+        from pathlib import Path
+        from conversion import convert_all
+        if __name__ == "__main__":
+            jobs = [(Path(a), Path(b)) for a, b in {jobs!r}]
+            for count in [1, 2, 6] * 5:
+                done = list(convert_all(jobs[:count], processes=6, clip_timeout_s=60, max_clip_s=60))
+                assert len(done) == count
+            for _ in convert_all(jobs, processes=6, clip_timeout_s=60, max_clip_s=60):
+                break
+            list(convert_all(jobs, processes=6, clip_timeout_s=60, max_clip_s=60, should_stop=lambda: True))
+    """)
+    script = tmp_path / "parent.py"
+    script.write_text(program)
+    ended = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")
