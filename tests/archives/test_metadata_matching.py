@@ -9,6 +9,8 @@ import pytest
 
 from metadata_matching import Table, match_clips
 
+Rows = list[dict[str, Any]]
+
 ID = "7301234567890123456"
 OTHER = "7309876543210987654"
 
@@ -98,7 +100,7 @@ def test_an_equal_extension_comes_before_a_changed_one() -> None:
 )
 @pytest.mark.parametrize("column", ["id", "video_id", "Video ID", "videoId", "video.id", "aweme_id"])
 def test_names_that_downloaders_write_are_found_by_id(clip: str, column: str) -> None:
-    rows = [{column: OTHER, "filename": None}, {column: ID, "author.id": OTHER, "title": "Title of it"}]
+    rows: Rows = [{column: OTHER, "filename": None}, {column: ID, "author.id": OTHER, "title": "Title of it"}]
     assert matched(rows, clip, "other.wav") == {clip: 1}
 
 
@@ -122,7 +124,7 @@ def test_a_short_id_as_a_part_of_a_name_is_chance() -> None:
 
 
 def test_a_short_id_does_not_overrule_a_file_name() -> None:
-    rows = [{"filename": "b.wav", "id": 1}, {"filename": "gone.wav", "id": 2}]
+    rows: Rows = [{"filename": "b.wav", "id": 1}, {"filename": "gone.wav", "id": 2}]
     assert matched(rows, "b.wav", "2.wav") == {"b.wav": 0}
 
 
@@ -177,7 +179,7 @@ def test_words_that_two_titles_share_are_no_ids() -> None:
     ],
 )
 def test_ids_that_lost_digits_are_compared_by_what_is_left(left: object) -> None:
-    rows = [{"video_id": left}, {"video_id": 6.1e18}]
+    rows: Rows = [{"video_id": left}, {"video_id": 6.1e18}]
     assert matched(rows, f"@u_video_{ID}.wav", "7100000000000000000.wav") == {f"@u_video_{ID}.wav": 0}
 
 
