@@ -12,15 +12,21 @@ from __future__ import annotations
 import errno
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path, PurePosixPath
 from typing import Literal, Self
 
+from decompression import CHUNK, DamagedError
 from errors import ArchiveError, OperatorError, RetryableError
 from payloads import MAX_NAME_BYTES
-from tar_stream import CHUNK, DamagedError, Entry, NotTarError, TarStream
+from tar_stream import Entry, NotTarError, TarStream
 
-METADATA_NAME = "metadata.parquet"
+# Files that say something about the clips of their directory, the best kind first.
+METADATA_NAMES = (
+    "metadata.parquet", "metadata.jsonl", "metadata.ndjson", "metadata.json", "metadata.csv", "metadata.tsv",
+)  # fmt: skip
 RATIO_FLOOR = 64 << 20  # bytes that even a tiny archive may unpack to: text compresses well
 
 # Containers that may hold one audio track; whether they do, probing tells.
@@ -36,6 +42,12 @@ SIDECAR_SUFFIXES = frozenset({
 })
 ARCHIVE_SUFFIXES = frozenset({
     ".tar", ".tgz", ".txz", ".tbz2", ".tzst", ".gz", ".bz2", ".xz", ".zst", ".zip", ".7z", ".rar", ".cab", ".iso",
+})
+# What systems leave beside people's files; whatever else begins with a dot may be a clip, or hold some.
+JUNK_NAMES = frozenset({
+    "__macosx", ".ds_store", ".appledouble", ".lsoverride", ".spotlight-v100", ".trashes", ".fseventsd",
+    ".temporaryitems", ".documentrevisions-v100", ".apdisk", "thumbs.db", "ehthumbs.db", "desktop.ini", "$recycle.bin",
+    "system volume information", "@eadir", ".directory", ".nomedia", ".git", ".svn",
 })
 # fmt: on
 
@@ -68,8 +80,8 @@ class Member:
     def kind(self) -> MemberKind:
         """What the name promises; "unknown" (no or a strange extension) is for the caller to probe."""
         base = PurePosixPath(self.name).name.lower()
-        suffix = PurePosixPath(base).suffix
-        if base == METADATA_NAME:
+        suffix = _suffix(base)
+        if base in METADATA_NAMES:
             return "metadata"
         if suffix in AUDIO_SUFFIXES:
             return "clip"
@@ -92,12 +104,15 @@ class Extraction:
 
 def is_audio_name(name: str) -> bool:
     """Whether the name ends like an audio file's (or like a container that may hold audio)."""
-    return PurePosixPath(name.lower()).suffix in AUDIO_SUFFIXES
+    return _suffix(name) in AUDIO_SUFFIXES
 
 
-def extract(archive: Path, target_dir: Path, limits: Limits | None = None) -> Extraction:
+def extract(
+    archive: Path, target_dir: Path, limits: Limits | None = None, on_progress: Callable[[], None] = lambda: None
+) -> Extraction:
     """Take the regular files out of `archive` into `target_dir`, which must be missing or empty.
 
+    `on_progress` is called for every chunk that is read or unpacked and for every member; what it raises passes.
     After an error `target_dir` may hold files already taken out; the caller removes it.
 
     Raises
@@ -110,7 +125,8 @@ def extract(archive: Path, target_dir: Path, limits: Limits | None = None) -> Ex
         `target_dir` holds files of another run.
     """
     limits = limits or Limits()
-    with TarStream(archive, max_unpacked=_max_unpacked(archive, limits)) as stream, _Target(target_dir) as target:
+    most = _max_unpacked(archive, limits)
+    with TarStream(archive, most, on_progress) as stream, _Target(target_dir) as target:
         run = _Run(archive.name, limits, target)
         try:
             for entry in stream.entries():
@@ -195,8 +211,10 @@ class _Run:
             # As it is kept: escapes take up to four times the room of the bytes they stand for.
             (len(name.encode()) > MAX_NAME_BYTES, f"its name is longer than {MAX_NAME_BYTES:,} bytes"),
             (base.startswith("._") or "__MACOSX" in parts, "it is a by-product of macOS"),
-            (any(part.startswith(".") for part in parts), "it is a hidden file"),
-            (PurePosixPath(base).suffix in ARCHIVE_SUFFIXES, "it is an archive within the archive"),
+            (not JUNK_NAMES.isdisjoint(name.lower().split("/")), "it is a by-product of an operating system"),
+            # Half of a file that was being copied looks so, too: `.a.mp3.Xy12Ab`.
+            (base.startswith(".") and not is_audio_name(base), "it is a hidden file"),
+            (_suffix(base) in ARCHIVE_SUFFIXES, "it is an archive within the archive"),
             (
                 entry.size > self._limits.member_bytes,
                 f"its {entry.size:,} bytes are above the limit of {self._limits.member_bytes:,} for one member",
@@ -231,13 +249,20 @@ class _Target:
         """Write the current member of `stream` to a new file (mode 0600)."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
-            with os.fdopen(os.open(name, flags, 0o600, dir_fd=self._fd), "wb", buffering=0) as file:
-                while data := memoryview(stream.read(CHUNK)):
-                    while data:
-                        data = data[file.write(data) :]
+            file = os.fdopen(os.open(name, flags, 0o600, dir_fd=self._fd), "wb", buffering=0)
         except OSError as error:
             raise self._mapped(error) from error
+        with file:
+            while data := memoryview(stream.read(CHUNK)):
+                self._write_all(file, data)
         return self._directory / name
+
+    def _write_all(self, file: FileIO, data: memoryview) -> None:
+        try:
+            while data:
+                data = data[file.write(data) :]
+        except OSError as error:
+            raise self._mapped(error) from error
 
     def _mapped(self, error: OSError) -> OperatorError:
         if error.errno in {errno.ENOSPC, errno.EDQUOT}:
@@ -255,6 +280,12 @@ def _shown(raw: bytes) -> str:
     return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]", lambda match: ascii(match[0])[1:-1], text)
 
 
+def _suffix(name: str) -> str:
+    """The extension in lower case; that of a file named `.mp3`, the title being empty, is `.mp3`."""
+    base = PurePosixPath(name.lower()).name
+    return PurePosixPath(base).suffix or (base if base.startswith(".") else "")
+
+
 def _safe_suffix(name: str) -> str:
-    suffix = PurePosixPath(name.lower()).suffix
+    suffix = _suffix(name)
     return suffix if re.fullmatch(r"\.[a-z0-9]{1,8}", suffix) else ""

@@ -24,7 +24,7 @@ from payloads import TranscribeJob, UnpackJob
 if TYPE_CHECKING:  # with numpy, which the command line can do without
     from transcription import Transcript
 
-SCHEMA_VERSION = 3  # of schema.sql; workers wait for it
+SCHEMA_VERSION = 4  # of schema.sql; workers wait for it
 MIN_SERVER_VERSION = 140000
 CONNECT_TIMEOUT_S = 10
 
@@ -124,6 +124,8 @@ class Database:
         total: int,
         clips: Sequence[NewClip],
         skipped: Sequence[tuple[str, str]],
+        metadata_matched: int | None = None,
+        metadata_problems: Sequence[tuple[str, str]] = (),
     ) -> bool:
         """The batch and its new clips: pending, or failed when a clip has an error.
 
@@ -136,7 +138,8 @@ class Database:
                     s3_key = %s, unpacked_at = now(), unpack_host = %s,
                     original_filename = coalesce(%s, original_filename),
                     transferred_at = coalesce(%s, transferred_at),
-                    total = %s, skipped_members = %s, completed_at = NULL
+                    total = %s, skipped_members = %s, completed_at = NULL,
+                    metadata_matched = %s, metadata_problems = %s
                 WHERE batch_id = %s AND unpack_run = %s AND cancelled_at IS NULL
                 RETURNING 1
                 """,
@@ -147,6 +150,8 @@ class Database:
                     time_or_none(job.transferred_at),
                     total,
                     json_text([{"name": name, "reason": reason} for name, reason in skipped]),
+                    metadata_matched,
+                    json_text([{"of": subject, "reason": reason} for subject, reason in metadata_problems]),
                     job.batch_id,
                     run,
                 ),

@@ -74,6 +74,8 @@ class BatchState:
     done: int
     failed: int
     skipped_members: list[Any]
+    metadata_matched: int | None
+    metadata_problems: list[Any]
 
     @property
     def state(self) -> str:
@@ -208,7 +210,8 @@ _ARCHIVES = f"""
 _BATCH = """
     b.batch_id, b.s3_key, b.original_filename, b.transferred_at, b.unpack_began_at,
     b.unpacked_at, b.unpack_host, b.completed_at,
-    b.cancelled_at, b.total, n.done, n.failed, b.skipped_members
+    b.cancelled_at, b.total, n.done, n.failed, b.skipped_members,
+    b.metadata_matched, b.metadata_problems
     FROM batches b CROSS JOIN LATERAL (
         SELECT count(*) FILTER (WHERE status IN ('done', 'no_speech')) AS done,
                count(*) FILTER (WHERE status = 'failed') AS failed

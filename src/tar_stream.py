@@ -1,4 +1,4 @@
-"""Reading a tar archive as a stream: decompression and headers, each size that the archive claims held against a bound.
+"""Reading a tar archive as a stream: headers and data, each size that the archive claims held against a bound.
 
 `archives.py` is the only caller; it decides what is kept. Python's tarfile is not used, for three reasons: it reads
 whatever length a pax header claims into memory; it takes a damaged header between two members for the end of the
@@ -8,25 +8,18 @@ full of digits (CVE-2024-6232). Names stay bytes here: what they mean is for the
 
 from __future__ import annotations
 
-import bz2
-import gzip
-import lzma
-import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Literal, Protocol, Self
+from typing import Literal, Self
 
-import zstandard
-
+from decompression import CHUNK, DamagedError, Decompressed, Plain, format_of
 from errors import ArchiveError, OperatorError
 
 BLOCK = 512  # bytes; tar's unit
-CHUNK = 1 << 20  # bytes read at a time
 MAX_HEADER_BYTES = 1 << 20  # long name and pax records of one member; names are below 4 KiB, attributes below 64 KiB
 MAX_HEADERS = 8  # headers in front of one member: long name, long link, pax and a few to spare
-MAX_DECODER_BYTES = 1 << 27  # memory for a decompressor's window: 128 MiB; `xz -9` takes 65 MiB
 
 Kind = Literal["file", "directory", "symbolic link", "hard link", "device", "FIFO", "sparse file", "special entry"]
 _KINDS: dict[bytes, Kind] = {
@@ -45,10 +38,6 @@ _WITHOUT_DATA = {"hard link", "symbolic link", "device", "directory", "FIFO"}  #
 _FOREIGN = {b"PK\x03\x04": "a zip", b"7z\xbc\xaf\x27\x1c": "a 7z", b"Rar!": "a rar"}
 
 
-class DamagedError(Exception):
-    """The archive breaks off or contradicts itself; the message says how, the caller knows where."""
-
-
 class NotTarError(DamagedError):
     """What should be the first header is none."""
 
@@ -62,61 +51,13 @@ class Entry:
     size: int
 
 
-class _Readable(Protocol):
-    def read(self, size: int, /) -> bytes: ...
-
-
-class _Xz:
-    """xz with a bound on memory, which lzma.open does not offer; reads across concatenated streams like `xz -d`."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self._decoder = self._fresh()
-
-    @staticmethod
-    def _fresh() -> lzma.LZMADecompressor:
-        return lzma.LZMADecompressor(format=lzma.FORMAT_XZ, memlimit=MAX_DECODER_BYTES)
-
-    def read(self, size: int, /) -> bytes:
-        while True:
-            data = b""
-            if self._decoder.eof:
-                rest = self._decoder.unused_data.lstrip(b"\0")  # streams are padded with zeros
-                while not rest:
-                    rest = self._file.read(CHUNK)
-                    if not rest:
-                        return b""
-                    rest = rest.lstrip(b"\0")
-                self._decoder, data = self._fresh(), rest
-            elif self._decoder.needs_input:
-                data = self._file.read(CHUNK)
-                if not data:
-                    raise EOFError
-            out = self._decoder.decompress(data, size)
-            if out:
-                return out
-
-
-def _decompressed(file: BinaryIO, magic: bytes) -> tuple[_Readable, str]:
-    """The stream of tar blocks, and how it is compressed ("" for not at all), recognised by the file's first bytes."""
-    if magic.startswith(b"\x1f\x8b"):
-        return gzip.GzipFile(fileobj=file, mode="rb"), "gzip"
-    if magic.startswith(b"\xfd7zXZ\0"):
-        return _Xz(file), "xz"
-    if magic.startswith(b"BZh"):
-        return bz2.BZ2File(file), "bzip2"
-    # Parallel compressors begin with a skippable frame, 0x184D2A50 to 0x184D2A5F.
-    if magic.startswith(b"\x28\xb5\x2f\xfd") or (magic[1:4] == b"\x2a\x4d\x18" and magic[0] & 0xF0 == 0x50):
-        decoder = zstandard.ZstdDecompressor(max_window_size=MAX_DECODER_BYTES)
-        return decoder.stream_reader(file, read_size=CHUNK, read_across_frames=True), "zstd"
-    return file, ""
-
-
 class TarStream:
     """An archive being read once, from front to back.
 
     `max_unpacked` bounds all bytes that decompression may yield. `entries()` hands out one member after the other;
-    `read()` gives the data of the current one, and what is not read of it is passed over.
+    `read()` gives the data of the current one, and what is not read of it is passed over. Archives that stand one
+    behind the other (`cat a.tar b.tar`) are read as one. What else stands behind the end marker is counted and left.
+    `on_progress` is called for every chunk that is read or unpacked and for every member; what it raises passes.
 
     Raises
     ------
@@ -128,8 +69,9 @@ class TarStream:
         The disk cannot be read.
     """
 
-    def __init__(self, path: Path, max_unpacked: int) -> None:
+    def __init__(self, path: Path, max_unpacked: int, on_progress: Callable[[], None] = lambda: None) -> None:
         self.name, self._max_unpacked, self._unpacked, self._left = path.name, max_unpacked, 0, 0
+        self._on_progress, self._next_report = on_progress, 0
         self.ignored_tail = 0  # bytes other than zero behind the end marker
         try:
             self._file = path.open("rb")
@@ -138,7 +80,9 @@ class TarStream:
             self._file.seek(0)
         except OSError as error:
             raise OperatorError(f"the archive {path} cannot be read: {error.strerror}") from error
-        self._source, self.compression = _decompressed(self._file, self._magic)
+        kind = format_of(self._magic)
+        self.compression = kind.name if kind else ""
+        self._source = Decompressed(self._file, kind, self.name, on_progress) if kind else Plain(self._file, self.name)
 
     def __enter__(self) -> Self:
         return self
@@ -151,11 +95,11 @@ class TarStream:
     def entries(self) -> Iterator[Entry]:
         first = True
         while True:
-            header = self._next_header(first=first)
+            header = self._next_header(first=first) or self._behind_the_end()
             if header is None:
-                self._drain()
                 return
             first = False
+            self._on_progress()
             entry = self._entry(header)
             padding = -entry.size % BLOCK
             self._left = entry.size
@@ -169,27 +113,21 @@ class TarStream:
         wanted = min(size, self._left)
         data = self._some(wanted) if wanted else b""
         if wanted and not data:
-            raise DamagedError("the data end in the middle of this member (a cut transfer?)")
+            raise DamagedError(self._too_short("in the middle of this member"))
         self._left -= len(data)
         return data
 
     def _some(self, size: int) -> bytes:
-        try:
-            data = self._source.read(size)
-        except EOFError as error:
-            raise DamagedError(f"the {self.compression} data break off (a cut transfer?)") from error
-        except (zlib.error, lzma.LZMAError, zstandard.ZstdError) as error:
-            raise DamagedError(f"the {self.compression} data are corrupt ({error})") from error
-        except OSError as error:
-            if error.errno is None:  # gzip and bz2 report corrupt data so
-                raise DamagedError(f"the {self.compression} data are corrupt ({error})") from error
-            raise OperatorError(f"the archive {self.name} cannot be read: {error.strerror}") from error
+        data = self._source.read(size)
         self._unpacked += len(data)
         if self._unpacked > self._max_unpacked:
             raise ArchiveError(
                 f"{self.name} ({self.size:,} bytes) unpacks to more than the {self._max_unpacked:,} bytes that an "
                 "archive of its size may hold: it looks like a decompression bomb"
             )
+        if self._unpacked >= self._next_report:
+            self._next_report = self._unpacked + CHUNK
+            self._on_progress()
         return data
 
     def _exactly(self, size: int) -> bytes:
@@ -197,7 +135,7 @@ class TarStream:
         while size:
             data = self._some(size)
             if not data:
-                raise DamagedError("the data end before the archive does (a cut transfer?)")
+                raise DamagedError(self._too_short())
             parts.append(data)
             size -= len(data)
         return b"".join(parts)
@@ -212,13 +150,41 @@ class TarStream:
             raise
         if not block.strip(b"\0"):
             return None
-        try:
-            stated = _number(block[148:156])
-        except DamagedError:
-            stated = -1
-        if stated != sum(block[:148]) + sum(block[156:]) + 8 * ord(" "):
+        if not _is_header(block):
             raise self._not_tar() if first else DamagedError("a header's checksum is wrong")
         return block
+
+    def _behind_the_end(self) -> bytes | None:
+        """The first header of another archive behind an end marker; None when there is none, all data being read.
+
+        Only at its end does compressed data prove whole, so the rest is read in any case.
+        """
+        block = self._block()
+        while len(block) == BLOCK and not block.strip(b"\0"):
+            block = self._block()
+        if len(block) == BLOCK and _is_header(block):
+            return block
+        while block:
+            self.ignored_tail += len(block) - block.count(0)
+            block = self._some(CHUNK)
+        self.ignored_tail += self._source.trailing
+        return None
+
+    def _block(self) -> bytes:
+        """One block; less at the end of the data."""
+        block = data = self._some(BLOCK)
+        while data and len(block) < BLOCK:
+            data = self._some(BLOCK - len(block))
+            block += data
+        return block
+
+    def _too_short(self, where: str = "before the archive does") -> str:
+        if self._source.trailing:
+            return (
+                f"the {self.compression} data end {where}, and {self._source.trailing:,} bytes that are no "
+                f"{self.compression} data follow"
+            )
+        return f"the data end {where} (a cut transfer?)"
 
     def _not_tar(self) -> NotTarError:
         foreign = next((name for magic, name in _FOREIGN.items() if self._magic.startswith(magic)), None)
@@ -276,10 +242,15 @@ class TarStream:
             more = self._exactly(BLOCK)[504] != 0
         raise DamagedError("the map of a sparse file does not end")
 
-    def _drain(self) -> None:
-        """Read on behind the end marker: only at its end does compressed data prove whole."""
-        while data := self._some(CHUNK):
-            self.ignored_tail += len(data) - data.count(0)
+
+def _is_header(block: bytes) -> bool:
+    """Whether the block's checksum is right: a sum of unsigned bytes, or of signed ones, as SunOS wrote it."""
+    try:
+        stated = _number(block[148:156])
+    except DamagedError:
+        return False
+    summed = block[:148] + b" " * 8 + block[156:]
+    return stated in {sum(summed), sum(summed) - 256 * sum(byte > 127 for byte in summed)}
 
 
 def _number(field: bytes) -> int:

@@ -192,6 +192,9 @@ def _story(batch: BatchState) -> list[str]:
     ]
     if batch.cancelled_at:
         lines.append(f"cancelled    {_at(batch.cancelled_at)}")
+    if batch.metadata_matched is not None:
+        lines.append(f"metadata     matched {batch.metadata_matched} of {batch.total} clips")
+    lines += [f"metadata     {problem['of']}: {problem['reason']}" for problem in batch.metadata_problems]
     lines += [f"skipped      {member['name']}: {member['reason']}" for member in batch.skipped_members]
     return lines
 

@@ -29,7 +29,7 @@ import scratch
 from archives import Extraction, Limits, Member, extract
 from audio import AudioInfo, ConvertedClip
 from batches import Batches, BatchStart
-from clip_metadata import MetadataProblemError, match, read_metadata
+from clip_metadata import ClipMetadata, clip_metadata
 from config import Settings
 from conversion import convert_all, probe_all
 from db import Database, NewClip
@@ -59,7 +59,7 @@ class _Contents:
 
     clips: list[Member] = field(default_factory=list)
     skipped: list[tuple[str, str]] = field(default_factory=list)
-    metadata: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    metadata_files: list[Member] = field(default_factory=list)
 
 
 @dataclass
@@ -164,16 +164,18 @@ class UnpackWorker(JobWorker):
         run = self.db.begin_unpack(job)
         scratch.empty(directory)
         contents = self._sort(job, self._fetch(job, directory))
+        metadata = self._metadata(job, contents)
         done = self.db.done_clips(job.batch_id)
         todo = [member for member in contents.clips if member.name not in done]
-        converted = self._convert(job, todo, directory, contents.metadata)
+        converted = self._convert(job, todo, directory, metadata.rows)
         letters = {member.name: self._park(claim, job, member, error) for member, error in converted.broken}
         shutil.rmtree(directory / "originals")
         done_before = len(contents.clips) - len(todo)
         start = BatchStart(job, converted.jobs, done_before, letters, run=f"{self.name}:{run}")
         if not self.db.record_unpacked(
-            job, run, self.name.host, total=start.total, clips=converted.rows, skipped=contents.skipped
-        ):
+            job, run, self.name.host, total=start.total, clips=converted.rows, skipped=contents.skipped,
+            metadata_matched=len(metadata.rows), metadata_problems=metadata.problems,
+        ):  # fmt: skip
             raise BusyError(f"{job.batch_id} was cancelled, or a newer run of unpack has taken it over")
         answer = self._start(claim, start)
         event(
@@ -185,6 +187,7 @@ class UnpackWorker(JobWorker):
             done_before=start.done_before,
             broken=len(letters),
             skipped=len(contents.skipped),
+            metadata=f"matched {metadata.matched}",
             queue=self.settings.transcribe_queue,
             took_s=time.monotonic() - began,
         )
@@ -223,7 +226,7 @@ class UnpackWorker(JobWorker):
         contents = _Contents(skipped=[(skipped.name, skipped.reason) for skipped in extraction.skipped])
         for member in extraction.members:
             if member.kind == "metadata":
-                contents.metadata = self._metadata(job, member)
+                contents.metadata_files.append(member)
             elif member.kind == "clip":
                 contents.clips.append(member)
             elif member.kind == "sidecar":
@@ -258,12 +261,18 @@ class UnpackWorker(JobWorker):
                 raise result
         self.stop_if_asked()
 
-    def _metadata(self, job: UnpackJob, member: Member) -> Mapping[str, Mapping[str, Any]]:
-        try:
-            return read_metadata(member.path)
-        except MetadataProblemError as error:  # the clips are worth more than the platform's notes on them
-            event(log, logging.WARNING, "metadata not used", batch=job.batch_id, member=member.name, reason=error)
-            return {}
+    def _metadata(self, job: UnpackJob, contents: _Contents) -> ClipMetadata:
+        names = [member.name for member in contents.clips]
+        metadata = clip_metadata(contents.metadata_files, names, self.stop_if_asked)
+        for subject, reason in metadata.problems:
+            event(log, logging.WARNING, "metadata problem", batch=job.batch_id, of=subject, reason=reason)
+        event(
+            log,
+            logging.WARNING if metadata.files and len(metadata.rows) < metadata.clips else logging.INFO,
+            "metadata read" if metadata.files else "the archive holds no metadata file",
+            batch=job.batch_id, matched=metadata.matched, files=metadata.files,
+        )  # fmt: skip
+        return metadata
 
     def _convert(
         self, job: UnpackJob, members: Sequence[Member], directory: Path, metadata: Mapping[str, Mapping[str, Any]]
@@ -280,7 +289,7 @@ class UnpackWorker(JobWorker):
         for index, result in results:
             self.watchdog.feed()
             member = members[index]
-            facts = match(metadata, member.name)
+            facts = metadata.get(member.name)
             if isinstance(result, ConvertedClip):
                 converted.jobs.append(
                     TranscribeJob(opus_path=paths[index][1], batch_id=job.batch_id, original_filename=member.name)

@@ -91,6 +91,7 @@ def test_a_batch_is_shown_with_every_clip_its_place_and_its_times(cli, unpacked,
     lines = cli("batch", "show", "b1").stdout.splitlines()
     assert lines[0] == "b1: under way; 1 of 4 clips done, 1 failed"
     assert "skipped      notes.txt: not audio by its name" in lines
+    assert "metadata     matched 0 of 4 clips" in lines
     assert any(line.startswith("unpacked  ") and " on test-host, after – of waiting and " in line for line in lines)
     rows = {line.split()[1]: " ".join(line.split()[2:]) for line in lines if line.split()[0].isdigit()}
     assert rows["a"].startswith("[1].wav done 9.0 s ")

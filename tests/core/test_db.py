@@ -159,7 +159,7 @@ def test_a_platforms_metadata_survives_what_postgres_cannot_store(db, database):
 
 def test_the_schema_can_be_applied_twice(services, database):
     services.apply_schema(database.name)
-    assert rows(database, "SELECT version FROM schema_version") == [(1,), (2,), (3,)]
+    assert rows(database, "SELECT version FROM schema_version") == [(1,), (2,), (3,), (4,)]
 
 
 def test_a_database_without_our_schema_is_named_with_the_command_to_run(settings_env):

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
+import io
 import json
+import lzma
 import signal
 from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import zstandard
+from pyarrow import parquet
 
 from tests.workers.conftest import dead_letters, tar, tone
 from tests.workers.processes import wait_until
@@ -179,3 +187,132 @@ def test_a_missing_setting_stops_the_worker_with_one_sentence(worker):
     assert process.exit_code() == 78
     [line] = process.text.strip().splitlines()
     assert "S3_SECRET_KEY is not set" in line
+
+
+def metadata_parquet(**columns: Any) -> bytes:
+    file = io.BytesIO()
+    parquet.write_table(pa.table(columns), file)
+    return file.getvalue()
+
+
+def metadata_of(query, batch):
+    return dict(query("SELECT original_filename, platform_metadata FROM audio_files WHERE batch_id = %s", batch))
+
+
+VIDEO = "7301234567890123456"
+
+
+def test_no_clip_gets_the_metadata_of_another_person(worker, put_archive, query):
+    rows = metadata_parquet(filename=["alice/1.wav"], author=["alice"])
+    batch = put_archive(tar({"metadata.parquet": rows, "alice/1.wav": tone(), "bob/1.wav": tone()}))
+    process = worker("unpack")
+    process.wait_for("batch unpacked")
+    found = metadata_of(query, batch)
+    assert found == {"alice/1.wav": {"filename": "alice/1.wav", "author": "alice"}, "bob/1.wav": None}
+    assert query("SELECT metadata_matched, total, metadata_problems FROM batches") == [(1, 2, [])]
+    assert 'metadata="matched 1 of 2"' in process.text
+    [warning] = [line for line in process.text.splitlines() if "metadata read" in line]
+    assert "WARNING" in warning
+    assert 'matched="1 of 2"' in warning
+
+
+def test_each_directory_has_its_own_metadata_and_what_is_broken_is_named(worker, put_archive, query):
+    batch = put_archive(
+        tar(
+            {
+                "alice/metadata.parquet": metadata_parquet(filename=["1.wav"], author=["alice"]),
+                "alice/1.wav": tone(),
+                "bob/metadata.csv": "filename;author\r\n1.wav;böb\r\nx;y;z\r\n".encode("latin-1"),
+                "bob/1.wav": tone(),
+                "carol/metadata.parquet": b"PAR1 broken",
+                "carol/1.wav": tone(),
+            }
+        )
+    )
+    process = worker("unpack")
+    process.wait_for("batch unpacked")
+    found = metadata_of(query, batch)
+    assert {clip: row and row["author"] for clip, row in found.items()} == {
+        "alice/1.wav": "alice",
+        "bob/1.wav": "böb",
+        "carol/1.wav": None,
+    }
+    [(matched, problems)] = query("SELECT metadata_matched, metadata_problems FROM batches")
+    assert matched == 2
+    said = {problem["of"]: problem["reason"] for problem in problems}
+    assert said["bob/metadata.csv"] == "1 of its rows cannot be read; the first is line 3"
+    assert said["carol/metadata.parquet"].startswith("it cannot be read: ")
+    assert "of=carol/metadata.parquet" in process.text
+
+
+def test_ids_that_became_floats_find_the_names_that_downloaders_write(worker, put_archive, query):
+    other = "7409876543210987654"
+    rows = metadata_parquet(video_id=[float(VIDEO), float(other), None], likes=[1, 2, 3])
+    names = [f"@user_video_{VIDEO}.wav", f"A title [{other}].wav"]
+    batch = put_archive(tar({"metadata.parquet": rows, **dict.fromkeys(names, tone())}))
+    worker("unpack").wait_for("batch unpacked")
+    found = metadata_of(query, batch)
+    assert [found[name]["likes"] for name in names] == [1, 2]
+    assert query("SELECT metadata_matched FROM batches") == [(2,)]
+
+
+def test_metadata_that_the_database_would_refuse_are_stored_without_what_it_refuses(worker, put_archive, query):
+    lines = [
+        rb'{"id": "7301", "text": "a\u0000b\ud800", "n": [NaN, 1e999, 18446744073709551616], "deep": '
+        + b"[" * 70 + b"]" * 70 + b"}",
+        b"broken line",
+        rb'{"id": "7302", "k\u0000": {"\udfff": "\ud83c\udfb5"}}',
+    ]  # fmt: skip
+    batch = put_archive(tar({"metadata.jsonl": b"\n".join(lines), "7301.wav": tone(), "7302.wav": tone()}))
+    worker("unpack").wait_for("batch unpacked")
+    assert metadata_of(query, batch) == {
+        "7301.wav": {"id": "7301", "text": "ab\ufffd", "n": [None, None, 2**64], "deep": None},
+        "7302.wav": {"id": "7302", "k": {"\ufffd": "🎵"}},
+    }
+    assert query("SELECT metadata_problems->0->>'reason' FROM batches") == [
+        ("1 of its rows cannot be read; the first is line 2",)
+    ]
+
+
+def test_text_that_is_no_utf8_at_any_depth_costs_nothing_else(worker, put_archive, query):
+    bad = pa.StringArray.from_buffers(1, pa.py_buffer(b"\0\0\0\0\2\0\0\0"), pa.py_buffer(b"\xffa"))
+    nested = pa.ListArray.from_arrays([0, 1], pa.StructArray.from_arrays([bad], ["tag"]))
+    rows = metadata_parquet(filename=pa.array([b"1.wav"]), tags=nested)
+    batch = put_archive(tar({"metadata.parquet": rows, "1.wav": tone()}))
+    worker("unpack").wait_for("batch unpacked")
+    assert metadata_of(query, batch) == {"1.wav": {"filename": "1.wav", "tags": [{"tag": "\ufffda"}]}}
+
+
+def test_bytes_behind_whole_archives_are_a_note_whatever_the_compression(worker, put_archive, query, redis_db):
+    whole = tar({".ohh/1.wav": tone(), "._1.wav": b"junk"})
+    packed = {"gz": gzip.compress(whole), "xz": lzma.compress(whole), "zst": zstandard.compress(whole), "tar": whole}
+    for name, data in packed.items():
+        put_archive(data + b"\r\n", f"tail-{name}")
+    worker("unpack")
+    wait_until(lambda: redis_db.llen(JOBS) == 4, "the clip of each archive")
+    found = query("SELECT total, skipped_members FROM batches")
+    assert found == [
+        (
+            1,
+            [
+                {"name": "._1.wav", "reason": "it is a by-product of macOS"},
+                {"name": "(behind the end)", "reason": "2 bytes of data stand behind the archive's end marker"},
+            ],
+        )
+    ] * len(packed)
+    assert redis_db.llen("queue:failed") == 0
+
+
+def test_archives_behind_one_another_give_all_their_clips(worker, put_archive, query):
+    put_archive(gzip.compress(tar({"a.wav": tone()})) + gzip.compress(tar({"b.wav": tone()})))
+    worker("unpack").wait_for("batch unpacked")
+    assert query("SELECT original_filename FROM audio_files ORDER BY 1") == [("a.wav",), ("b.wav",)]
+
+
+def test_streams_that_hold_nothing_are_a_dead_letter_by_name(worker, put_archive, redis_db):
+    put_archive(lzma.compress(b"") * 200_000)
+    worker("unpack")
+    wait_until(lambda: redis_db.llen("queue:failed") == 1, "the dead letter")
+    [letter] = dead_letters(redis_db)
+    assert letter["error_class"] == "ArchiveError"
+    assert "bytes of xz data hold only 0 bytes" in letter["error"]
