@@ -12,6 +12,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal, Self
@@ -95,8 +96,12 @@ def is_audio_name(name: str) -> bool:
     return PurePosixPath(name.lower()).suffix in AUDIO_SUFFIXES
 
 
-def extract(archive: Path, target_dir: Path, limits: Limits | None = None) -> Extraction:
+def extract(
+    archive: Path, target_dir: Path, limits: Limits | None = None, on_progress: Callable[[], None] = lambda: None
+) -> Extraction:
     """Take the regular files out of `archive` into `target_dir`, which must be missing or empty.
+
+    `on_progress` is called at every piece that is read or unpacked; what it raises comes through.
 
     After an error `target_dir` may hold files already taken out; the caller removes it.
 
@@ -110,7 +115,8 @@ def extract(archive: Path, target_dir: Path, limits: Limits | None = None) -> Ex
         `target_dir` holds files of another run.
     """
     limits = limits or Limits()
-    with TarStream(archive, max_unpacked=_max_unpacked(archive, limits)) as stream, _Target(target_dir) as target:
+    bound = _max_unpacked(archive, limits)
+    with TarStream(archive, max_unpacked=bound, on_progress=on_progress) as stream, _Target(target_dir) as target:
         run = _Run(archive.name, limits, target)
         try:
             for entry in stream.entries():

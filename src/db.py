@@ -123,8 +123,9 @@ class Database:
         total: int,
         clips: Sequence[NewClip],
         skipped: Sequence[tuple[str, str]],
+        on_progress: Callable[[], None] = lambda: None,
     ) -> bool:
-        """The batch and its new clips: pending, or failed when a clip has an error.
+        """The batch and its new clips: pending, or failed when a clip has an error; `on_progress` for every clip.
 
         False, and nothing is written, when a newer run of unpack has begun, or the batch was cancelled.
         """
@@ -164,7 +165,7 @@ class Database:
                     source_sha256 = EXCLUDED.source_sha256, platform_metadata = EXCLUDED.platform_metadata
                 WHERE audio_files.status NOT IN ('done', 'no_speech')
                 """,
-                [_clip_row(job.batch_id, clip) for clip in clips],
+                _told(on_progress, (_clip_row(job.batch_id, clip) for clip in clips)),
             )
             return True
 
@@ -378,6 +379,12 @@ def _insert_clip(cursor: psycopg2.extensions.cursor, job: TranscribeJob) -> None
         "INSERT INTO audio_files (batch_id, original_filename) VALUES (%s, %s) ON CONFLICT DO NOTHING",
         (job.batch_id, job.original_filename),
     )
+
+
+def _told(on_progress: Callable[[], None], rows: Iterator[Any]) -> Iterator[Any]:
+    for row in rows:
+        on_progress()
+        yield row
 
 
 def _clip_row(batch_id: str, clip: NewClip) -> tuple[Any, ...]:

@@ -22,7 +22,7 @@ import re
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import redis
@@ -54,7 +54,16 @@ class Restart:
 
 
 class Reconciler:
-    def __init__(self, client: redis.Redis, db: Database, s3: ObjectStore, letters: DeadLetters) -> None:
+    def __init__(
+        self,
+        client: redis.Redis,
+        db: Database,
+        s3: ObjectStore,
+        letters: DeadLetters,
+        on_progress: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`on_progress` is called for every batch that is looked at or brought back."""
+        self._on_progress = on_progress
         self._client = client
         self._db = db
         self._s3 = s3
@@ -72,6 +81,7 @@ class Reconciler:
     def apply(self, restarts: Iterable[Restart]) -> None:
         for restart in restarts:
             self._batches.restart(restart.job)
+            self._on_progress()
 
     def archives_without_batch(self) -> list[UnpackJob]:
         """Archives in S3 that Postgres has never heard of and that wait in no queue."""
@@ -106,6 +116,7 @@ class Reconciler:
                 clips[job.batch_id].add(job.clip)
         restarts = []
         for batch in unfinished:
+            self._on_progress()
             reason = self._problem(batch.batch_id, clips[batch.batch_id]) if batch.batch_id not in awaited else None
             if reason:
                 restarts.append(Restart(batch, reason))

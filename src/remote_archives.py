@@ -30,7 +30,14 @@ from typing import Any, Self, TypeVar
 import asyncssh
 
 from config import Settings, require
-from errors import ConfigError, OperatorError, PipelineError, RetryableError, ServiceUnavailableError
+from errors import (
+    ConfigError,
+    OneArchiveError,
+    OperatorError,
+    PipelineError,
+    RetryableError,
+    ServiceUnavailableError,
+)
 
 CONNECT_TIMEOUT_S = 20.0  # also for the login that follows
 CALL_TIMEOUT_S = 120.0  # one listing, stat or window of data; a slow line moves 8 MiB in it at 70 kB/s
@@ -134,9 +141,9 @@ class ArchiveHost:
             name, attrs = str(entry.filename), entry.attrs
             if not stat.S_ISREG(attrs.permissions or 0) or not _wanted(name, pattern):
                 continue
-            shown, path = name.encode(errors="surrogateescape"), f"{directory.rstrip('/')}/{name}"
+            path = f"{directory.rstrip('/')}/{name}"
             size, mtime = attrs.size or 0, int(attrs.mtime or 0)
-            found.append(RemoteArchive(shown.decode(errors="backslashreplace"), path, size, mtime))
+            found.append(RemoteArchive(_shown(name), path, size, mtime))
         return sorted(found, key=lambda archive: (archive.mtime, archive.path))
 
     def fetch(
@@ -153,8 +160,10 @@ class ArchiveHost:
             The archive was changed or removed meanwhile.
         ServiceUnavailableError
             The connection cannot be made, or broke; what has arrived is kept.
+        OneArchiveError
+            The host is well, but this archive cannot be read there; or there is no room for it here.
         OperatorError
-            No space for it here.
+            The staging directory cannot be written.
         """
         if _is_whole(target, archive):
             return target
@@ -288,6 +297,7 @@ class ArchiveHost:
                 self._submit(_closed(connection)).result(CONNECT_TIMEOUT_S)
 
     def _mapped(self, error: Exception, doing: str, path: str) -> PipelineError:
+        doing, path = _shown(doing), _shown(path)
         where = f"{self._user}@{self.host}:{self._port}"
         if isinstance(error, asyncssh.HostKeyNotVerifiable):
             return ServiceUnavailableError(self._host_key_sentence())
@@ -316,9 +326,20 @@ class ArchiveHost:
                 )
             return RetryableError(f"{path} is no longer there on {self.host}")
         if isinstance(error, asyncssh.SFTPPermissionDenied):
-            return ServiceUnavailableError(
-                f"{self._user} may not read {path} on {self.host}: give TRANSFER_SSH_USER the right to, or correct "
-                "TRANSFER_REMOTE_DIR"
+            if doing.startswith("list"):
+                return ServiceUnavailableError(
+                    f"{self._user} may not read {path} on {self.host}: give TRANSFER_SSH_USER the right to, or correct "
+                    "TRANSFER_REMOTE_DIR"
+                )
+            return OneArchiveError(
+                f"{self._user} may not read {path} on {self.host}: give TRANSFER_SSH_USER the right to (chmod), or "
+                "move it away"
+            )
+        if not isinstance(error, LOST_CONNECTION) and not doing.startswith("list"):
+            # The host answers, about this file: a read error (EIO) comes as SSH_FX_FAILURE, for example.
+            return OneArchiveError(
+                f"{self.host} cannot read {path} ({error}): look there (ls -l, dmesg), then mend it or move it away; "
+                "what has arrived is kept"
             )
         return None
 
@@ -390,10 +411,15 @@ def _remove_other_parts(target: Path, part: Path) -> None:
             other.unlink(missing_ok=True)
 
 
+def _shown(text: str) -> str:
+    """A name of any bytes as text that can be written everywhere."""
+    return text.encode(errors="surrogateescape").decode(errors="backslashreplace")
+
+
 def _demand_space(directory: Path, archive: RemoteArchive, done: int) -> None:
     free, missing = shutil.disk_usage(directory).free, archive.size - done
     if missing + RESERVE_BYTES > free:
-        raise OperatorError(
+        raise OneArchiveError(
             f"no space in {directory} for {archive.name}: {missing:,} bytes are missing and {RESERVE_BYTES:,} must "
             f"stay free, but only {free:,} are; make room, or point TRANSFER_STAGING at a larger volume"
         )
@@ -401,5 +427,5 @@ def _demand_space(directory: Path, archive: RemoteArchive, done: int) -> None:
 
 def _local_error(error: OSError, directory: Path) -> OperatorError:
     if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-        return OperatorError(f"no space left in {directory}: make room, or point TRANSFER_STAGING at a larger volume")
+        return OneArchiveError(f"no space left in {directory}: make room, or point TRANSFER_STAGING at a larger volume")
     return OperatorError(f"cannot write to {directory} (TRANSFER_STAGING): {error.strerror}")

@@ -12,7 +12,7 @@ import bz2
 import gzip
 import lzma
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -128,7 +128,8 @@ class TarStream:
         The disk cannot be read.
     """
 
-    def __init__(self, path: Path, max_unpacked: int) -> None:
+    def __init__(self, path: Path, max_unpacked: int, on_progress: Callable[[], None] = lambda: None) -> None:
+        self._on_progress = on_progress
         self.name, self._max_unpacked, self._unpacked, self._left = path.name, max_unpacked, 0, 0
         self.ignored_tail = 0  # bytes other than zero behind the end marker
         try:
@@ -174,6 +175,7 @@ class TarStream:
         return data
 
     def _some(self, size: int) -> bytes:
+        self._on_progress()
         try:
             data = self._source.read(size)
         except EOFError as error:
