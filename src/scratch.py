@@ -89,8 +89,8 @@ def lasting_problem(root: Path, archive_bytes: int, what: str) -> PermanentError
         return None
     return PermanentError(
         f"{what} has {archive_bytes:,} bytes and needs {ROOM_FACTOR} x that, {needed:,}, of scratch while unpacking, "
-        f"but an empty {root} would offer {most:,}: the rest of its volume is used beside it, by models for example; split "
-        "the archive, remove what is not needed beside it, or mount a larger volume, and retry"
+        f"but an empty {root} would offer {most:,}: the rest of its volume is used beside it, by models for example; "
+        "split the archive, remove what is not needed beside it, or mount a larger volume, and retry"
     )
 
 

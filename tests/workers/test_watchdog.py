@@ -1,5 +1,5 @@
-"""Long work tells the watchdog that it moves on, and looks for SIGTERM there. The worker runs in the test's process, with
-real services, so that the test can look at the disk and at S3 at the very moment the watchdog is fed.
+"""Long work tells the watchdog that it moves on, and looks for SIGTERM there. The worker runs in the test's process,
+with real services, so that the test can look at the disk and at S3 at the very moment the watchdog is fed.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class ToldWatchdog(Watchdog):
 
 
 @pytest.fixture
-def unpack(settings: Settings, redis_db) -> Iterator[tuple[UnpackWorker, ToldWatchdog]]:
+def unpack(settings: Settings) -> Iterator[tuple[UnpackWorker, ToldWatchdog]]:
     watchdog = ToldWatchdog()
     worker = UnpackWorker(settings)
     worker.watchdog = watchdog
