@@ -103,11 +103,11 @@ class JobWorker(Worker):
 
     def _put_off(self, claim: Claim, error: DeviceMemoryError) -> None:
         """Handed back to the head, the job would be taken again at once, for ever, and no other would have its turn."""
-        self._too_big.add(claim.payload)
+        if len(self._too_big) < MAX_TOO_BIG:
+            self._too_big.add(claim.payload)
         if len(self._too_big) < MAX_TOO_BIG:
             self._retry_or_give_up(claim, error)
             return
-        self._too_big.remove(claim.payload)
         self.queue.retry_later(claim, BUSY_RETRY_S, failed=False)
         raise OperatorError(f"{MAX_TOO_BIG} jobs in a row need more memory than there is: {error}") from error
 
