@@ -143,6 +143,13 @@ class Settings:
     host_lost_after_s: float = setting(
         "The batches of a host silent for so long are unpacked again elsewhere (seconds)", "1800", "1800", _seconds
     )
+    room_wait_s: float = setting(
+        "An archive without room on scratch lets smaller ones by for so long; one that would not fit on an empty "
+        "scratch is given up after it (seconds)",
+        "600",
+        "600",
+        _seconds,
+    )
     backlog_clips: int = setting("unpack waits while so many clips wait for transcription", "2000", "2000", _positive)
     stop_timeout_s: float = setting(
         "A stopping worker hands its job back after so long (seconds)", "60", "60", _seconds

@@ -126,8 +126,9 @@ class Database:
         skipped: Sequence[tuple[str, str]],
         metadata_matched: int | None = None,
         metadata_problems: Sequence[tuple[str, str]] = (),
+        on_progress: Callable[[], None] = lambda: None,
     ) -> bool:
-        """The batch and its new clips: pending, or failed when a clip has an error.
+        """The batch and its new clips: pending, or failed when a clip has an error; `on_progress` for every clip.
 
         False, and nothing is written, when a newer run of unpack has begun, or the batch was cancelled.
         """
@@ -171,7 +172,7 @@ class Database:
                     audio_notes = EXCLUDED.audio_notes
                 WHERE audio_files.status NOT IN ('done', 'no_speech')
                 """,
-                [_clip_row(job.batch_id, clip) for clip in clips],
+                _told(on_progress, (_clip_row(job.batch_id, clip) for clip in clips)),
             )
             return True
 
@@ -390,6 +391,12 @@ def _insert_clip(cursor: psycopg2.extensions.cursor, job: TranscribeJob) -> None
         "INSERT INTO audio_files (batch_id, original_filename) VALUES (%s, %s) ON CONFLICT DO NOTHING",
         (job.batch_id, job.original_filename),
     )
+
+
+def _told(on_progress: Callable[[], None], rows: Iterator[Any]) -> Iterator[Any]:
+    for row in rows:
+        on_progress()
+        yield row
 
 
 def _clip_row(batch_id: str, clip: NewClip) -> tuple[Any, ...]:

@@ -19,6 +19,10 @@ class PermanentError(PipelineError):
     """This input will never do (bad payload, broken audio): straight to `queue:failed`."""
 
 
+class MissingObjectError(PermanentError):
+    """The bucket answers, and has no such key."""
+
+
 class PayloadError(PermanentError):
     """A job's payload cannot be read."""
 
@@ -33,6 +37,14 @@ class AudioError(PermanentError):
 
 class OperatorError(PipelineError):
     """Somebody must act (service down, bad credentials, disk full); no job is to blame and none loses an attempt."""
+
+
+class OneArchiveError(OperatorError):
+    """Somebody must act, but only one archive or object is concerned; whoever has others goes on with those."""
+
+
+class DeviceMemoryError(OperatorError):
+    """The GPU (or the processor) ran out of memory over a job: BATCH_SIZE is too large for it."""
 
 
 class ConfigError(OperatorError):

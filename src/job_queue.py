@@ -118,7 +118,7 @@ class JobQueue:
     def claim(self, queues: Sequence[str], *, only: bytes = b"") -> Claim | None:
         """Take the first job of the first queue that has one; None when all are empty.
 
-        With `only`, the head of the first queue is taken if it still is that payload. A worker without a heartbeat
+        With `only`, that payload is taken from the first queue if it still stands there. A worker without a heartbeat
         (it was stopped for too long, or Redis lost its memory) gets nothing until its next one; a drained worker gets
         nothing until it is resumed.
         """
@@ -142,15 +142,15 @@ class JobQueue:
         self._held.append(claim)
         return claim
 
-    def head(self, queue: str) -> bytes | None:
-        """The job that would be claimed next, untouched.
+    def first(self, queue: str, most: int) -> list[bytes]:
+        """The jobs that would be claimed next, at most so many, untouched.
 
         A worker that looks before it claims may never come to claim again: what Redis holds for it and it does not know
         of is given back here, too.
         """
         self._give_back_unknown([queue])
         with mapped_redis_errors():
-            return cast("bytes | None", self.client.lindex(queue, 0))
+            return cast("list[bytes]", self.client.lrange(queue, 0, most - 1))
 
     def settle(self, claim: Claim, *, clip: ClipRef | None = None, dead_letter: bytes | None = None) -> Settled:
         """Acknowledge: done, or, with a dead letter, given up. Counts `clip` once and tells whether it was the last."""

@@ -77,6 +77,7 @@ class WorkerState:
     heartbeat_s: float  # until it expires
     memory_bytes: int | None
     scratch_free_bytes: int | None  # on its host
+    problems: list[str] = field(default_factory=list)  # what needs a person although it goes on
 
 
 @dataclass
@@ -120,6 +121,9 @@ class Overview:
                 f"Redis was emptied, or is new, and {self.activity.batches_open:,} batches are not complete: "
                 "audio-pipeline reconcile shows what would be brought back, and asks"
             )
+        reasons += [
+            f"{worker.kind} worker {worker.worker}: {problem}" for worker in self.workers for problem in worker.problems
+        ]
         failed = sum(group.count for group in self.failures)
         if failed:
             reasons.append(f"{failed:,} dead letters wait for a decision: audio-pipeline failed list")
@@ -314,6 +318,7 @@ def _described(name: str, status: dict[str, Any], heartbeat_s: float) -> WorkerS
         heartbeat_s=heartbeat_s,
         memory_bytes=status.get("memory_bytes"),
         scratch_free_bytes=status.get("scratch_free_bytes"),
+        problems=[str(problem) for problem in status.get("problems", ())],
     )
 
 

@@ -22,7 +22,7 @@ import re
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import redis
@@ -53,7 +53,16 @@ class Restart:
 
 
 class Reconciler:
-    def __init__(self, client: redis.Redis, db: Database, s3: ObjectStore, letters: DeadLetters) -> None:
+    def __init__(
+        self,
+        client: redis.Redis,
+        db: Database,
+        s3: ObjectStore,
+        letters: DeadLetters,
+        on_progress: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`on_progress` is called for every batch that is looked at or brought back."""
+        self._on_progress = on_progress
         self._client = client
         self._db = db
         self._s3 = s3
@@ -73,6 +82,7 @@ class Reconciler:
         letters = self._letters.of_clips()
         for restart in restarts:
             self._batches.restart(restart.job, letters.get(restart.job.batch_id, ()))
+            self._on_progress()
 
     def remember(self) -> None:
         """Note in Redis that it agrees with Postgres. While the note is missing, `status` says that it may not."""
@@ -111,6 +121,7 @@ class Reconciler:
                 clips[job.batch_id].add(job.clip)
         restarts = []
         for batch in unfinished:
+            self._on_progress()
             reason = self._problem(batch.batch_id, clips[batch.batch_id]) if batch.batch_id not in awaited else None
             if reason:
                 restarts.append(Restart(batch, reason))

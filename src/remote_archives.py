@@ -13,12 +13,9 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
-import errno
 import fnmatch
-import glob
 import hashlib
 import os
-import shutil
 import stat
 import threading
 from collections.abc import Callable, Coroutine
@@ -31,13 +28,19 @@ import asyncssh
 
 import shown
 from config import Settings, require
-from errors import ConfigError, OperatorError, PipelineError, RetryableError, ServiceUnavailableError
+from errors import (
+    ConfigError,
+    OneArchiveError,
+    PipelineError,
+    RetryableError,
+    ServiceUnavailableError,
+)
+from staging import demand_space, is_whole, local_error, remove_other_parts
 
 CONNECT_TIMEOUT_S = 20.0  # also for the login that follows
 CALL_TIMEOUT_S = 120.0  # one listing, stat or window of data; a slow line moves 8 MiB in it at 70 kB/s
 KEEPALIVE_S = 15  # a silent connection counts as lost after three of these
 WINDOW_BYTES = 8 << 20  # asyncssh splits it into parallel requests; two windows are under way at a time
-RESERVE_BYTES = 64 << 20  # stays free on the staging volume
 LOST_CONNECTION = (asyncssh.SFTPConnectionLost, asyncssh.SFTPNoConnection, asyncssh.DisconnectError)
 
 # Names under which programs keep files that are not complete yet.
@@ -135,7 +138,8 @@ class ArchiveHost:
             name, attrs = str(entry.filename), entry.attrs
             if not stat.S_ISREG(attrs.permissions or 0) or not _wanted(name, pattern):
                 continue
-            path, size, mtime = f"{directory.rstrip('/')}/{name}", attrs.size or 0, int(attrs.mtime or 0)
+            path = f"{directory.rstrip('/')}/{name}"
+            size, mtime = attrs.size or 0, int(attrs.mtime or 0)
             found.append(RemoteArchive(_shown(name), path, size, mtime))
         return sorted(found, key=lambda archive: (archive.mtime, archive.path))
 
@@ -153,20 +157,22 @@ class ArchiveHost:
             The archive was changed or removed meanwhile.
         ServiceUnavailableError
             The connection cannot be made, or broke; what has arrived is kept.
+        OneArchiveError
+            The host is well, but this archive cannot be read there; or there is no room for it here.
         OperatorError
-            No space for it here.
+            The staging directory cannot be written.
         """
-        if _is_whole(target, archive):
+        if is_whole(target, archive):
             return target
         part = target.with_name(f"{target.name}.{_digest(f'{self.host}:{archive.identity}')[:12]}.part")
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            _remove_other_parts(target, part)
+            remove_other_parts(target, part)
             self._check_source(archive)
             if part.is_file() and part.stat().st_size > archive.size:
                 part.unlink()
             with part.open("ab") as file:
-                _demand_space(target.parent, archive, file.tell())
+                demand_space(target.parent, archive, file.tell())
                 self._copy(archive, file, on_progress)
                 file.flush()
                 os.fsync(file.fileno())
@@ -182,7 +188,7 @@ class ArchiveHost:
             part.unlink(missing_ok=True)  # of a version that is no more
             raise
         except OSError as error:
-            raise _local_error(error, target.parent) from error
+            raise local_error(error, target.parent) from error
         return target
 
     def _copy(self, archive: RemoteArchive, file: Any, on_progress: Callable[[int, int], None] | None) -> None:
@@ -288,6 +294,7 @@ class ArchiveHost:
                 self._submit(_closed(connection)).result(CONNECT_TIMEOUT_S)
 
     def _mapped(self, error: Exception, doing: str, path: str) -> PipelineError:
+        doing, path = _shown(doing), _shown(path)
         where = f"{self._user}@{self.host}:{self._port}"
         if isinstance(error, asyncssh.HostKeyNotVerifiable):
             return ServiceUnavailableError(self._host_key_sentence())
@@ -316,9 +323,20 @@ class ArchiveHost:
                 )
             return RetryableError(f"{path} is no longer there on {self.host}")
         if isinstance(error, asyncssh.SFTPPermissionDenied):
-            return ServiceUnavailableError(
-                f"{self._user} may not read {path} on {self.host}: give TRANSFER_SSH_USER the right to, or correct "
-                "TRANSFER_REMOTE_DIR"
+            if doing.startswith("list"):
+                return ServiceUnavailableError(
+                    f"{self._user} may not read {path} on {self.host}: give TRANSFER_SSH_USER the right to, or correct "
+                    "TRANSFER_REMOTE_DIR"
+                )
+            return OneArchiveError(
+                f"{self._user} may not read {path} on {self.host}: give TRANSFER_SSH_USER the right to (chmod), or "
+                "move it away"
+            )
+        if not isinstance(error, LOST_CONNECTION) and not doing.startswith("list"):
+            # The host answers, about this file: a read error (EIO) comes as SSH_FX_FAILURE, for example.
+            return OneArchiveError(
+                f"{self.host} cannot read {path} ({error}): look there (ls -l, dmesg), then mend it or move it away; "
+                "what has arrived is kept"
             )
         return None
 
@@ -379,32 +397,6 @@ def _wanted(name: str, pattern: str) -> bool:
     return fnmatch.fnmatchcase(name, pattern)
 
 
-def _is_whole(target: Path, archive: RemoteArchive) -> bool:
-    """A fetched file keeps the source's time, so that another version under the same name is told apart."""
-    try:
-        found = target.stat()
-    except OSError:
-        return False
-    return (found.st_size, int(found.st_mtime)) == (archive.size, archive.mtime)
-
-
-def _remove_other_parts(target: Path, part: Path) -> None:
-    """Forget what was fetched of earlier versions of this archive: they are gone."""
-    for other in target.parent.glob(f"{glob.escape(target.name)}.*.part"):
-        if other != part:
-            other.unlink(missing_ok=True)
-
-
-def _demand_space(directory: Path, archive: RemoteArchive, done: int) -> None:
-    free, missing = shutil.disk_usage(directory).free, archive.size - done
-    if missing + RESERVE_BYTES > free:
-        raise OperatorError(
-            f"no space in {directory} for {archive.name}: {missing:,} bytes are missing and {RESERVE_BYTES:,} must "
-            f"stay free, but only {free:,} are; make room, or point TRANSFER_STAGING at a larger volume"
-        )
-
-
-def _local_error(error: OSError, directory: Path) -> OperatorError:
-    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-        return OperatorError(f"no space left in {directory}: make room, or point TRANSFER_STAGING at a larger volume")
-    return OperatorError(f"cannot write to {directory} (TRANSFER_STAGING): {error.strerror}")
+def _shown(text: str) -> str:
+    """A name of any bytes as text that can be written everywhere."""
+    return text.encode(errors="surrogateescape").decode(errors="backslashreplace")

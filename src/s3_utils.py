@@ -2,6 +2,8 @@
 
 Keys: `archives/{batch_id}.tar`, `processed/{YYYY-MM-DD}/{audio_id}.opus`, `failed/{batch_id}/...`.
 
+An answer about one key is that job's only when the bucket itself answers: it is asked before any job is blamed.
+
 `ObjectStore` does the work for the workers; the functions below it are the ones the group's guide names, for the shell
 (`python -c "from s3_utils import get_s3_client; ..."`), and read their settings from the environment.
 """
@@ -16,16 +18,24 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import boto3
 from boto3.exceptions import Boto3Error
 from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 
 from config import Settings, load_settings
-from errors import OperatorError, PermanentError, RetryableError, ServiceUnavailableError
+from errors import (
+    MissingObjectError,
+    OneArchiveError,
+    OperatorError,
+    PermanentError,
+    PipelineError,
+    RetryableError,
+    ServiceUnavailableError,
+)
 from payloads import BATCH_ID
 
 if TYPE_CHECKING:
@@ -39,17 +49,29 @@ Progress = Callable[[int], None]
 
 _REFUSED = {"403", "401", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "RequestTimeTooSkewed"}
 _MISSING = {"404", "NoSuchKey", "NotFound"}
+_COLD = {"InvalidObjectState"}  # in an archive tier (Glacier): there, but not to be read
+_BUSY = {"RequestTimeout", "SlowDown", "Throttling", "TooManyRequests"}  # with a status of 4xx in some services
+_CHANGING = {"409", "412", "OperationAborted", "ConditionalRequestConflict", "PreconditionFailed"}
+_TOO_LARGE = {"413", "EntityTooLarge"}
+
+Doing = Literal["read", "write", "bucket"]
 
 
 class ObjectStore:
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, on_progress: Callable[[], None] = lambda: None) -> None:
+        """`on_progress` is called at every request that is sent and every piece of a body, in whatever thread.
+
+        Requests have time limits and are repeated a few times only, so each one is a step towards an end.
+        """
         self._settings = settings
+        self._on_progress = on_progress
         self.bucket = settings.s3_bucket
         self.client = _new_client(settings)
+        self.client.meta.events.register("before-send.s3", self._request_sent)
 
     def check(self) -> None:
         """Reach the bucket; raises ServiceUnavailableError with one sentence that says which part is wrong."""
-        with self._mapped(f"the bucket {self.bucket}"):
+        with self._mapped(f"the bucket {self.bucket}", "bucket"):
             try:
                 self.client.head_bucket(Bucket=self.bucket)
             except ClientError as error:
@@ -74,17 +96,25 @@ class ObjectStore:
         self.upload(local_path, key, "audio/ogg")
         return key
 
-    def upload(self, local_path: Path, key: str, content_type: str = "application/octet-stream") -> None:
-        self._upload(local_path, key, content_type, None)
+    def upload(
+        self,
+        local_path: Path,
+        key: str,
+        content_type: str = "application/octet-stream",
+        progress: Progress | None = None,
+    ) -> None:
+        self._upload(local_path, key, content_type, progress)
 
     def download(self, key: str, target: Path, progress: Progress | None = None) -> None:
-        """Fetch an object; PermanentError when the bucket has no such key."""
-        with self._mapped(key):
-            self.client.download_file(self.bucket, key, str(target), Callback=progress, Config=_transfer())
+        """Fetch an object; MissingObjectError when the bucket has no such key."""
+        with self._mapped(key, "read"):
+            self.client.download_file(
+                self.bucket, key, str(target), Callback=progress or self._piece_passed, Config=_transfer()
+            )
 
     def size(self, key: str) -> int:
-        """Bytes of an object; PermanentError when the bucket has no such key."""
-        with self._mapped(key):
+        """Bytes of an object; MissingObjectError when the bucket has no such key."""
+        with self._mapped(key, "read"):
             return self.client.head_object(Bucket=self.bucket, Key=key)["ContentLength"]
 
     def keys(self, prefix: str) -> Iterator[str]:
@@ -93,58 +123,58 @@ class ObjectStore:
 
     def modified(self, prefix: str) -> Iterator[tuple[str, datetime]]:
         """All keys that begin with `prefix`, with the time of their upload."""
-        with self._mapped(f"{prefix}*"):
+        with self._mapped(f"{prefix}*", "bucket"):
             for page in self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix):
                 for entry in page.get("Contents", []):
                     yield entry["Key"], entry["LastModified"]
 
     def delete(self, key: str) -> None:
         """Delete an object; it may be gone already."""
-        with self._mapped(key):
+        with self._mapped(key, "write"):
             self.client.delete_object(Bucket=self.bucket, Key=key)
 
     def stored_size(self, key: str) -> int | None:
         """Bytes of an object, or None when the bucket has no such key."""
         try:
             return self.size(key)
-        except PermanentError:
+        except MissingObjectError:
             return None
 
     def _upload(self, local_path: Path, key: str, content_type: str, progress: Progress | None) -> None:
         if not local_path.is_file():
             raise RetryableError(f"{local_path} is gone; it should be uploaded as {key}")
-        with self._mapped(key):
+        with self._mapped(key, "write", size=local_path.stat().st_size):
             self.client.upload_file(
                 str(local_path),
                 self.bucket,
                 key,
                 ExtraArgs={"ContentType": content_type},
-                Callback=progress,
+                Callback=progress or self._piece_passed,
                 Config=_transfer(),
             )
 
+    def _request_sent(self, **_: object) -> None:
+        self._on_progress()
+
+    def _piece_passed(self, _: int) -> None:
+        self._on_progress()
+
     @contextmanager
-    def _mapped(self, what: str) -> Iterator[None]:
+    def _mapped(self, what: str, doing: Doing, *, size: int = 0) -> Iterator[None]:
         endpoint = self._settings.s3_endpoint
         try:
             yield
         except (ClientError, Boto3Error) as error:
             # boto3's transfer manager hides the service's answer in its own exception's context.
             cause = error if isinstance(error, ClientError) else error.__context__
-            code = _code(cause) if isinstance(cause, ClientError) else ""
-            if code in _MISSING:
-                raise PermanentError(
-                    f"S3 has no object {what} in bucket {self.bucket}; check the key, or put the object there and retry"
-                ) from error
-            if code == "NoSuchBucket":
-                raise ServiceUnavailableError(
-                    f"S3 at {endpoint} has no bucket {self.bucket}; check S3_BUCKET"
-                ) from error
-            if code in _REFUSED:
-                raise ServiceUnavailableError(
-                    f"S3 at {endpoint} refuses us ({code}) for {what}; check S3_ACCESS_KEY, S3_SECRET_KEY and the clock"
-                ) from error
+            if isinstance(cause, ClientError):
+                if doing != "bucket" and _is_about_the_request(cause):
+                    self.check()  # raises when the bucket does not answer either: then no job is to blame
+                    raise self._answer_about_one(what, _code(cause), cause, doing, size) from error
+                raise self._answer_about_all(what, _code(cause), cause) from error
             raise ServiceUnavailableError(f"S3 at {endpoint} failed on {what}: {cause or error}") from error
+        except ParamValidationError as error:
+            raise PermanentError(f"{what!r} can be no key in S3 ({error}); correct the key") from error
         except BotoCoreError as error:
             raise ServiceUnavailableError(
                 f"S3 at {endpoint} cannot be reached for {what}; check S3_ENDPOINT (https? port?), firewall ({error})"
@@ -155,6 +185,53 @@ class ObjectStore:
                     f"the disk is full while fetching {what}; make room on the scratch volume"
                 ) from error
             raise
+
+    def _answer_about_all(self, what: str, code: str, cause: ClientError) -> ServiceUnavailableError:
+        """The service or the whole bucket is in the way."""
+        endpoint = self._settings.s3_endpoint
+        if code == "NoSuchBucket":
+            return ServiceUnavailableError(f"S3 at {endpoint} has no bucket {self.bucket}; check S3_BUCKET")
+        if code in _REFUSED:
+            return ServiceUnavailableError(
+                f"S3 at {endpoint} refuses us ({code}) for {what}; check S3_ACCESS_KEY, S3_SECRET_KEY and the clock"
+            )
+        return ServiceUnavailableError(f"S3 at {endpoint} failed on {what}: {cause}")
+
+    def _answer_about_one(self, what: str, code: str, cause: ClientError, doing: Doing, size: int) -> PipelineError:
+        """The bucket answers; only this key is in the way."""
+        here = f"bucket {self.bucket} of S3 at {self._settings.s3_endpoint}"
+        if code in _CHANGING:
+            return RetryableError(f"{here} answers, but not for {what}, which is being changed ({cause})")
+        # Keys that we write are alike, so a refusal is a right or a quota, and blaming jobs would give up every clip.
+        if doing == "write" and not (code in _TOO_LARGE and size > MULTIPART_THRESHOLD):
+            return OneArchiveError(
+                f"{here} answers, but does not let us write {what} ({cause}); check the access key's right to write, "
+                "and the quota"
+            )
+        if code in _MISSING:
+            return MissingObjectError(
+                f"S3 has no object {what} in bucket {self.bucket}; check the key, or put the object there and retry"
+            )
+        if code in _COLD:
+            return PermanentError(
+                f"{what} lies in an archive tier of {here} and cannot be read ({code}); restore it there, then retry"
+            )
+        if code in _REFUSED:
+            # Tried again: rights that were changed a moment ago take their time in some services.
+            return RetryableError(
+                f"{here} answers, but refuses us {what} ({code}); check the object's own access rights and that it is "
+                "there (without the right to list, a missing object is refused, too), then retry"
+            )
+        return PermanentError(
+            f"{here} answers, but takes no request for {what} ({cause}); check key and object, then retry or drop it"
+        )
+
+
+def _is_about_the_request(error: ClientError) -> bool:
+    """Whether the answer may concern this key alone; a service in trouble or overloaded answers 5xx, 429 or 408."""
+    status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    code = _code(error)
+    return 400 <= status < 500 and status not in {408, 429} and code not in _BUSY | {"NoSuchBucket"}
 
 
 def remove_scratch(scratch_root: Path, batch_id: str) -> None:

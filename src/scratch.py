@@ -10,6 +10,7 @@ import errno
 import fcntl
 import os
 import shutil
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,6 +21,12 @@ from payloads import BATCH_ID
 MARKER = ".unpacked-by-pipeline"
 REMOVED = ".removed-"  # before the batch id: a directory on its way out
 ROOM_FACTOR = 3  # archive, originals and Opus files together, as a multiple of the archive's size
+
+Progress = Callable[[], None]  # called for every file that is removed
+
+
+def _nothing() -> None:
+    pass
 
 
 def check_mounted(root: Path, mount: Path | None) -> None:
@@ -72,10 +79,43 @@ def room_problem(root: Path, archive_bytes: int, what: str) -> OperatorError | P
     return None
 
 
-def capacity(root: Path) -> int:
-    """Bytes that the volume could hold if it were empty, less a reserve for the file system and the Opus files."""
+def lasting_problem(root: Path, archive_bytes: int, what: str) -> PermanentError | None:
+    """Why an archive of so many bytes would not even fit if nothing lay under `root`, as long as its volume is so full.
+
+    For the caller to decide when it has lasted: models that are being exchanged, for example, take twice their room.
+    """
+    needed, most = ROOM_FACTOR * archive_bytes, room_when_empty(root)
+    if needed <= most:
+        return None
+    return PermanentError(
+        f"{what} has {archive_bytes:,} bytes and needs {ROOM_FACTOR} x that, {needed:,}, of scratch while unpacking, "
+        f"but an empty {root} would offer {most:,}: the rest of its volume is used beside it, by models for example; "
+        "split the archive, remove what is not needed beside it, or mount a larger volume, and retry"
+    )
+
+
+def room_when_empty(root: Path) -> int:
+    """Bytes that would be free under `root` if nothing lay there: what its volume holds elsewhere stays."""
     with _disk_errors(root):
-        return shutil.disk_usage(root).total * 9 // 10
+        before = shutil.disk_usage(root).free
+        ours = _bytes_under(root)
+        # Others fill and empty scratch meanwhile: the more generous look counts, since "never" must be right.
+        return max(before, shutil.disk_usage(root).free) + ours
+
+
+def capacity(root: Path) -> int:
+    """Bytes that the volume could hold if scratch were empty, less a reserve for the Opus files."""
+    return room_when_empty(root) * 9 // 10
+
+
+def _bytes_under(root: Path) -> int:
+    """Bytes that the files under `root` take on their volume; those that vanish meanwhile do not count."""
+    total = 0
+    for folder, _, files in os.walk(root):
+        for name in files:
+            with suppress(OSError):
+                total += os.lstat(os.path.join(folder, name)).st_blocks * 512  # noqa: PTH118 -- many files: no objects
+    return total
 
 
 @contextmanager
@@ -95,19 +135,25 @@ def owned_directory(root: Path, batch_id: str) -> Iterator[Path | None]:
         os.close(descriptor)
 
 
-def empty(directory: Path) -> None:
+def empty(directory: Path, on_progress: Progress = _nothing) -> None:
     """Remove what an interrupted run left in a directory that we own, and mark the directory as ours."""
     marker = directory / MARKER
     with _disk_errors(directory):
         marker.touch(mode=0o640)  # first: cut off here, it is still swept
         for child in directory.iterdir():
             if child.is_dir() and not child.is_symlink():
-                shutil.rmtree(child)
+                remove_tree(child, on_progress)
             elif child != marker:
                 child.unlink()
 
 
-def remove(root: Path, batch_id: str, *, unless: Callable[[str], bool] = lambda _: False) -> bool:
+def remove(
+    root: Path,
+    batch_id: str,
+    *,
+    unless: Callable[[str], bool] = lambda _: False,
+    on_progress: Progress = _nothing,
+) -> bool:
     """Remove the batch's directory unless another process owns it, or `unless(batch_id)`; True when it is gone.
 
     `unless` is asked while we own the directory: unpack owns it until its batch is under way, so no batch that began
@@ -116,20 +162,20 @@ def remove(root: Path, batch_id: str, *, unless: Callable[[str], bool] = lambda 
     with owned_directory(root, batch_id) as directory:
         if directory is None or unless(batch_id):
             return False
-        discard(directory)
+        discard(directory, on_progress)
         return True
 
 
-def discard(directory: Path) -> None:
+def discard(directory: Path, on_progress: Progress = _nothing) -> None:
     """Remove a batch's directory, which we own: from its place at once, and then file by file.
 
     A removal that was cut off in its place could have taken the marker and left clips, which nobody would ever sweep.
     """
     removed = directory.with_name(f"{REMOVED}{directory.name}")
     with _disk_errors(directory):
-        _delete(removed)  # of an earlier run of the same batch
+        _delete(removed, on_progress)  # of an earlier run of the same batch
         directory.rename(removed)
-        _delete(removed)
+        _delete(removed, on_progress)
 
 
 def leave(directory: Path) -> None:
@@ -147,21 +193,34 @@ def leftovers(root: Path, in_use: Callable[[str], bool]) -> list[str]:
     return [batch_id for batch_id in found if BATCH_ID.fullmatch(batch_id) and not in_use(batch_id)]
 
 
-def sweep(root: Path, in_use: Callable[[str], bool]) -> list[str]:
+def sweep(root: Path, in_use: Callable[[str], bool], on_progress: Progress = _nothing) -> list[str]:
     """Remove those leftovers, and what was on its way out -> the batches whose directories are gone."""
     with suppress(OSError):  # operators remove what is older than a day (find -mtime +1); the root itself is in use
         os.utime(root)
     for removed in root.glob(f"{REMOVED}*"):
         with _disk_errors(removed):
-            _delete(removed)
-    return [batch_id for batch_id in leftovers(root, in_use) if remove(root, batch_id, unless=in_use)]
+            _delete(removed, on_progress)
+    over = leftovers(root, in_use)
+    return [batch_id for batch_id in over if remove(root, batch_id, unless=in_use, on_progress=on_progress)]
 
 
-def _delete(directory: Path) -> None:
+def remove_tree(directory: Path, on_progress: Progress = _nothing) -> None:
+    """Remove a directory as `shutil.rmtree` does, and tell of every file: there may be tens of thousands."""
+    for _, folders, files, descriptor in os.fwalk(directory, topdown=False):
+        for name in [*files, *folders]:
+            if stat.S_ISDIR(os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_mode):
+                os.rmdir(name, dir_fd=descriptor)
+            else:
+                os.unlink(name, dir_fd=descriptor)
+            on_progress()
+    directory.rmdir()
+
+
+def _delete(directory: Path, on_progress: Progress) -> None:
     """Remove a directory, though another process may be doing the same."""
     while directory.exists():
         with suppress(FileNotFoundError):
-            shutil.rmtree(directory)
+            remove_tree(directory, on_progress)
 
 
 def _locked(descriptor: int, path: Path) -> bool:

@@ -11,6 +11,7 @@ import socket
 import time
 
 FEED_S = 1.0  # at most one datagram a second, however often there is progress
+START_MORE_S = 120  # asked for at each step of a start: longer than any single step takes
 
 
 def notify(message: str) -> None:
@@ -29,9 +30,12 @@ class Watchdog:
 
     def __init__(self) -> None:
         self._fed = 0.0
+        self.starting = True  # until the worker is ready: progress then also puts off the end of TimeoutStartSec=
 
     def feed(self) -> None:
         now = time.monotonic()
         if now - self._fed >= FEED_S:
             self._fed = now
             notify("WATCHDOG=1")
+            if self.starting:
+                notify(f"EXTEND_TIMEOUT_USEC={START_MORE_S * 1_000_000}")

@@ -1,8 +1,8 @@
 #!lua flags=allow-oom
--- Take the first job of the first list that has one, in one move.
+-- Take the first job of the first list that has one, in one move; or a named job of the first list.
 -- KEYS: 1 this worker's heartbeat  2 queue:attempts (hash)  3 queue:interruptions (hash)
 --       then (queue list, this worker's in-flight list for it), once per queue, in order of preference
--- ARGV: 1 '' or the payload that must be at the head of the first queue: a job that was looked at before it is claimed
+-- ARGV: 1 '' or the payload to take from the first queue, wherever it stands: a job that was looked at before
 --       2 how many jobs of these queues the worker knows to be in its hands
 --       3 to 5 drain:all, drain:host:{host}, drain:worker:{worker} (strings). Not among the KEYS, which a user must be
 --       allowed to write: a worker may only read these.
@@ -12,12 +12,18 @@
 if redis.call('EXISTS', KEYS[1]) == 0 then return false end
 -- Asked here although workers ask before: once a drain is set, nothing is claimed, not even by one that asked just before.
 if redis.call('EXISTS', ARGV[3], ARGV[4], ARGV[5]) > 0 then return false end
-if ARGV[1] ~= '' and redis.call('LINDEX', KEYS[4], 0) ~= ARGV[1] then return false end
 local standing = 0
 for i = 5, #KEYS, 2 do standing = standing + redis.call('LLEN', KEYS[i]) end
 if standing > tonumber(ARGV[2]) then return 'unknown' end
+local function take(i)
+    if ARGV[1] == '' then return redis.call('LMOVE', KEYS[i], KEYS[i + 1], 'LEFT', 'RIGHT') end
+    -- Of equal payloads the foremost goes, which is where the search ends, too: the worker looked near the head.
+    if i > 4 or redis.call('LREM', KEYS[i], 1, ARGV[1]) == 0 then return false end
+    redis.call('RPUSH', KEYS[i + 1], ARGV[1])
+    return ARGV[1]
+end
 for i = 4, #KEYS, 2 do
-    local payload = redis.call('LMOVE', KEYS[i], KEYS[i + 1], 'LEFT', 'RIGHT')
+    local payload = take(i)
     if payload then
         local field = KEYS[i] .. ':' .. redis.sha1hex(payload)
         return {(i - 2) / 2, payload,

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from device import Device
-from errors import ModelError, OperatorError
+from errors import DeviceMemoryError, ModelError, OperatorError
 from moderation.policies import Policy
 from moderation.prefix_cache import PrefixCache, shared_start
 from moderation.prompt import PROMPT_VERSION, Prompt, build_prompt, fit_prompt, prompt_head
@@ -299,7 +299,7 @@ def _out_of_memory_explained(prompts: int) -> Iterator[None]:
     except (RuntimeError, MemoryError) as error:
         if not isinstance(error, MemoryError) and "out of memory" not in str(error).lower():
             raise
-        raise OperatorError(
+        raise DeviceMemoryError(
             f"the device ran out of memory while scoring {prompts} texts at once; reduce BATCH_SIZE, which leaves the"
             f" speech model less ({error})"
         ) from error

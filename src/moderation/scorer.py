@@ -36,7 +36,7 @@ class Scorer(Protocol):
 
         Raises
         ------
-        OperatorError
+        DeviceMemoryError
             The device ran out of memory.
         """
         ...

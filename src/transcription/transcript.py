@@ -53,7 +53,7 @@ class Transcriber(Protocol):
 
         Raises
         ------
-        OperatorError
+        DeviceMemoryError
             The device ran out of memory.
         """
         ...

@@ -44,7 +44,7 @@ with warnings.catch_warnings():
     from transcription.vad import SileroVad, Window, speech_windows
 
 from device import Device
-from errors import ModelError, OperatorError
+from errors import DeviceMemoryError, ModelError, OperatorError
 from transcription import gate
 from transcription.sentences import timed_sentences
 from transcription.transcript import Samples, Segment, Transcript
@@ -266,7 +266,7 @@ def _out_of_memory_explained(batch_size: int) -> Iterator[None]:
     except (RuntimeError, MemoryError) as error:
         if not _is_out_of_memory(error):
             raise
-        raise OperatorError(
+        raise DeviceMemoryError(
             f"the device ran out of memory while transcribing {batch_size} windows at once; reduce BATCH_SIZE ({error})"
         ) from error
 

@@ -6,7 +6,9 @@ would not mend it; a service that is down is waited for.
 
 Loop: `step()` does one piece of work, or says that there is none. An OperatorError holds the worker: it stops claiming,
 says why, asks its dependencies again after a growing pause, and goes on by itself. No job loses an attempt by it.
-Under systemd (Type=notify) it says when it is ready, and feeds the watchdog wherever work moves on.
+Under systemd (Type=notify) it says when it is ready, and feeds the watchdog wherever work moves on: at every request to
+S3 and every piece of a body, every piece of an archive, every clip, every file removed. No step that works may be
+silent for as long as WatchdogSec=, or systemd would kill it, and three such ends are a dead letter.
 
 Stop: the first SIGTERM or SIGINT lets the work in hand finish, or reach its next safe point; after STOP_TIMEOUT_S, or
 at the second signal, whatever is in hand goes back to its queue and the process leaves. A kill is made good by the
@@ -118,6 +120,7 @@ class Worker(ABC):
         self.prepare()
         self.heartbeat.start()
         self.heartbeat.set("idle")
+        self.watchdog.starting = False
         notify("READY=1")
         event(log, logging.INFO, "ready")
 

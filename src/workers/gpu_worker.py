@@ -55,7 +55,7 @@ class GpuWorker(JobWorker):
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
         self.db = Database(settings)
-        self.s3 = ObjectStore(settings)
+        self.s3 = ObjectStore(settings, self.watchdog.feed)
         self.batches = Batches(self.redis)
 
     @property
@@ -94,6 +94,7 @@ class GpuWorker(JobWorker):
             thresholds=moderation.thresholds,
             min_mass=moderation.min_mass,
         )
+        self.watchdog.feed()
         self.transcriber = load_transcriber(
             speech.path, name=speech.name, device=device, batch_size=self.settings.batch_size
         )
@@ -107,6 +108,7 @@ class GpuWorker(JobWorker):
 
     def housekeeping(self) -> None:
         for batch_id in self.batches.finishing():
+            self.watchdog.feed()
             self._finish(batch_id)
 
     def clip_of(self, claim: Claim) -> ClipRef | None:
@@ -176,8 +178,10 @@ class GpuWorker(JobWorker):
         audio_id = row.audio_id
         began = time.monotonic()
         samples = decode(opus_path)
+        self.watchdog.feed()
         [transcript] = self.transcriber.transcribe([samples])
         heard = time.monotonic()
+        self.watchdog.feed()
         verdicts = [] if transcript.no_speech else self._judge(transcript)
         judged = time.monotonic()
         day = datetime.now(UTC).date().isoformat()
@@ -205,6 +209,7 @@ class GpuWorker(JobWorker):
 
     def _verdict(self, policy: Policy, text: str) -> Verdict:
         [score] = self.scorer.score(policy, [text])
+        self.watchdog.feed()
         threshold = self.scorer.threshold(policy)
         return Verdict(
             policy=policy.id,
@@ -236,7 +241,9 @@ class GpuWorker(JobWorker):
                 took_s=finished.seconds,
             )  # fmt: skip
         if self.batches.clear(batch_id):
-            scratch.remove(self.settings.scratch_root, batch_id, unless=self.batches.under_way)
+            scratch.remove(
+                self.settings.scratch_root, batch_id, unless=self.batches.under_way, on_progress=self.watchdog.feed
+            )
 
 
 if __name__ == "__main__":

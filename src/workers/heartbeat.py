@@ -21,6 +21,7 @@ import select
 import shutil
 import signal
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -37,6 +38,8 @@ from utils import event, get_redis_client
 log = logging.getLogger(__name__)
 
 State = Literal["starting", "idle", "working", "waiting", "held", "draining"]  # waiting: for room; held: for a person
+MAX_PROBLEMS = 10  # shown; a message has to fit into the pipe
+MAX_PROBLEM = 600  # characters of one
 CHANGED_S = 0.5  # a new state is shown after so long, so that clips that take less than that cost no beats
 MAX_INTERVAL_S = 5.0  # between beats: a worker that was stopped or whose key was lost is back so soon
 LOOK_S = 0.5  # how soon the process sees that the worker has been stopped, or goes on
@@ -56,6 +59,7 @@ class Status:
     since: str = ""  # of this state, UTC
     pid: int = 0
     started: str = ""  # UTC
+    problems: tuple[str, ...] = ()  # what needs a person although the worker goes on
 
 
 def _now() -> str:
@@ -107,6 +111,16 @@ class Heartbeat:
         if (state, detail) != (self._status.state, self._status.detail):
             self._status.state, self._status.detail, self._status.since = state, detail, _now()
             notify(f"STATUS={state} {detail}")
+            if self._started:
+                self._tell()
+
+    def report(self, problems: Sequence[str]) -> None:
+        """What needs a person although the worker goes on, until told otherwise; `audio-pipeline status` shows it."""
+        shown = tuple(problem[:MAX_PROBLEM] for problem in problems[:MAX_PROBLEMS])
+        if len(problems) > MAX_PROBLEMS:
+            shown = (*shown, f"and {len(problems) - MAX_PROBLEMS} more; see the worker's log")
+        if shown != self._status.problems:
+            self._status.problems = shown
             if self._started:
                 self._tell()
 

@@ -1,7 +1,10 @@
 """A worker that takes its work from queues: claim, process, and sort every failure.
 
 Retryable: back-off, MAX_ATTEMPTS, then a dead letter. Permanent: a dead letter at once. Operator: handed back, nobody's
-attempt is spent, the worker is held. A job whose workers died three times is quarantined without being touched again.
+attempt is spent, the worker is held. Out of memory on the device: put off and counted, since the next job may be
+smaller and go well; when three jobs in a row need more than there is, the device or the setting is to blame, no attempt
+is spent any more, and the worker is held. A job whose workers died three times is quarantined without being touched
+again.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from collections.abc import Sequence
 
 import dead_letters
 from config import Settings
-from errors import OperatorError, PermanentError, PipelineError
+from errors import DeviceMemoryError, OperatorError, PermanentError, PipelineError
 from job_queue import Claim, ClipRef, Settled
 from utils import event
 from workers.base import StopRequestedError, Worker
@@ -23,6 +26,7 @@ log = logging.getLogger(__name__)
 
 MAX_INTERRUPTIONS = 3  # a job that killed its worker so often is not given to another
 MAX_RETRY_S = 600.0
+MAX_TOO_BIG = 3  # jobs in a row that ran out of memory, none going well between: then no job is to blame
 BUSY_RETRY_S = 10.0  # until another process of this host has let go of what the job needs
 
 
@@ -34,6 +38,7 @@ class JobWorker(Worker):
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
         self._settled: Settled | None = None
+        self._too_big: set[bytes] = set()  # jobs that ran out of memory since one went well
 
     @property
     @abstractmethod
@@ -77,6 +82,9 @@ class JobWorker(Worker):
         try:
             _refuse_killers(claim)
             self.process(claim)
+            self._too_big.clear()
+        except DeviceMemoryError as error:
+            self._put_off(claim, error)
         except OperatorError:
             raise
         except StopRequestedError:
@@ -92,6 +100,16 @@ class JobWorker(Worker):
         except Exception as error:  # a bug must cost one job three attempts, not the daemon its life
             log.exception("unexpected error; please report it with these lines")
             self._retry_or_give_up(claim, PipelineError(f"{type(error).__name__}: {error}"))
+
+    def _put_off(self, claim: Claim, error: DeviceMemoryError) -> None:
+        """Handed back to the head, the job would be taken again at once, for ever, and no other would have its turn."""
+        if len(self._too_big) < MAX_TOO_BIG:
+            self._too_big.add(claim.payload)
+        if len(self._too_big) < MAX_TOO_BIG:
+            self._retry_or_give_up(claim, error)
+            return
+        self.queue.retry_later(claim, BUSY_RETRY_S, failed=False)
+        raise OperatorError(f"{MAX_TOO_BIG} jobs in a row need more memory than there is: {error}") from error
 
     def _retry_or_give_up(self, claim: Claim, error: PipelineError) -> None:
         attempt = claim.failures + 1

@@ -4,6 +4,10 @@ Looks at TRANSFER_REMOTE_DIR over ssh every TRANSFER_POLL_S and takes each archi
 TRANSFER_SETTLE_S, oldest first: fetch to TRANSFER_STAGING (resuming a part that is there), upload (in parts above
 100 MB), compare the stored size with the source's, enqueue, remove the staged file.
 
+An archive that cannot be had (unreadable there, a read error, no room for it here, refused by S3) costs only itself: it
+is noted, shown by `audio-pipeline status`, and tried again after a growing pause, while the others go on. What concerns
+all of them (the host, its directory, the bucket, the staging directory) holds the worker.
+
 Promises: an archive is enqueued once. Its batch id is made from its host, path, size and time, so every step repeated
 after a crash meets its own traces: a part file is continued, a staged file is not fetched again, an object of the
 right size is not uploaded again, and the entry in `transfer:taken` (hash: archive -> batch id) is made by the same
@@ -17,12 +21,13 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import cast
 
 from config import Settings, require
-from errors import OperatorError, RetryableError, ServiceUnavailableError
+from errors import OneArchiveError, OperatorError, PermanentError, RetryableError, ServiceUnavailableError
 from job_queue import UNPACK, mapped_redis_errors, script
 from payloads import UnpackJob
 from remote_archives import ArchiveHost, RemoteArchive, batch_id
@@ -34,6 +39,20 @@ from workers.base import StopRequestedError, Worker, main
 log = logging.getLogger(__name__)
 
 PROGRESS_S = 10.0  # between progress lines of one archive
+MAX_PAUSE_S = 3600.0  # between tries of an archive that cannot be had; the first pause is twice TRANSFER_POLL_S
+
+
+@dataclass
+class _Trouble:
+    """Why an archive could not be taken, and when it is tried again."""
+
+    archive: str
+    reason: str
+    pause_s: float
+    again: float  # monotonic seconds
+
+    def __str__(self) -> str:
+        return f"archive {self.archive} is not taken: {self.reason} (tried again every {self.pause_s:.0f} s)"
 
 
 class TransferWorker(Worker):
@@ -42,10 +61,11 @@ class TransferWorker(Worker):
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
         require(settings, "transfer_ssh_host")
-        self.s3 = ObjectStore(settings)
+        self.s3 = ObjectStore(settings, self.watchdog.feed)
         self.source = ArchiveHost.from_settings(settings)
         self._enqueue = script(self.redis, "enqueue_archive")
         self._seen: dict[str, float] = {}  # archive's identity -> when it was first seen so (monotonic seconds)
+        self._troubles: dict[str, _Trouble] = {}  # by the archive's identity
         self._next_look = 0.0
         self._next_forgetting = 0.0
 
@@ -71,6 +91,7 @@ class TransferWorker(Worker):
             if self.stopping.is_set():
                 break
             self._carry(archive)
+        self._report()
         self._next_look = time.monotonic() + self.settings.transfer_poll_s
         return bool(ready)
 
@@ -97,8 +118,30 @@ class TransferWorker(Worker):
         self._forget_gone(listed)
         now = time.monotonic()
         self._seen = {archive.identity: self._seen.get(archive.identity, now) for archive in fresh}
+        self._troubles = {identity: found for identity, found in self._troubles.items() if identity in self._seen}
+        self._report()
         settled = now - self.settings.transfer_settle_s
-        return [archive for archive in fresh if archive.size and self._seen[archive.identity] <= settled]
+        ready = [archive for archive in fresh if archive.size and self._seen[archive.identity] <= settled]
+        return [archive for archive in ready if self._is_due(archive, now)]
+
+    def _is_due(self, archive: RemoteArchive, now: float) -> bool:
+        trouble = self._troubles.get(archive.identity)
+        return trouble is None or trouble.again <= now
+
+    def _note(self, archive: RemoteArchive, name: str, error: Exception) -> None:
+        """Its own trouble must not hold up the others; the pause grows, so that it costs little while it lasts."""
+        known = self._troubles.get(archive.identity)
+        pause_s = min(2 * (known.pause_s if known else self.settings.transfer_poll_s), MAX_PAUSE_S)
+        trouble = _Trouble(archive.name, str(error), pause_s, time.monotonic() + pause_s)
+        self._troubles[archive.identity] = trouble
+        self._report()
+        event(
+            log, logging.WARNING, "archive not taken; it is tried again",
+            batch=name, archive=archive.name, reason=error, again_in_s=pause_s,
+        )  # fmt: skip
+
+    def _report(self) -> None:
+        self.heartbeat.report([str(trouble) for trouble in self._troubles.values()])
 
     def _forget_gone(self, listed: list[RemoteArchive]) -> None:
         """Now and then, after a look that went well: `transfer:taken` must not grow for ever."""
@@ -130,9 +173,10 @@ class TransferWorker(Worker):
         except StopRequestedError:
             event(log, logging.INFO, "archive left for the next start; what was fetched is kept", batch=name)
             return
-        except RetryableError as error:
-            event(log, logging.WARNING, "archive not taken; it is tried again", batch=name, reason=error)
+        except (RetryableError, PermanentError, OneArchiveError) as error:
+            self._note(archive, name, error)
             return
+        self._troubles.pop(archive.identity, None)
         _remove(self._staged(name))
         event(
             log, logging.INFO, "archive enqueued" if enqueued else "archive was enqueued before",
@@ -144,7 +188,7 @@ class TransferWorker(Worker):
         if self.s3.stored_size(key) == archive.size:
             event(log, logging.INFO, "archive is in S3 already", batch=name, s3_key=key)
             return key
-        staged = self.source.fetch(archive, self._staged(name), self._progress("fetching", name))
+        staged = self._fetch(archive, name)
         if staged.stat().st_size != archive.size:
             raise RetryableError(f"{archive.name} has {archive.size} bytes, but {staged.stat().st_size} were fetched")
         report = self._progress("uploading", name)
@@ -156,6 +200,16 @@ class TransferWorker(Worker):
             report(sent, archive.size)
 
         return self.s3.upload_archive(staged, name, uploaded)
+
+    def _fetch(self, archive: RemoteArchive, name: str) -> Path:
+        try:
+            return self.source.fetch(archive, self._staged(name), self._progress("fetching", name))
+        except ServiceUnavailableError as error:
+            if not isinstance(error.__cause__, TimeoutError):
+                raise
+            # One file may hang (a dead network share) where all else answers; if the host does not, this raises.
+            self.source.list(self.settings.transfer_remote_dir, self.settings.transfer_glob)
+            raise OneArchiveError(f"{error}; all else on the host answers, so look at this file there") from error
 
     def _push(self, archive: RemoteArchive, name: str, key: str) -> bool:
         now = datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,9 +1,9 @@
 """unpack: S3 archive -> `{SCRATCH_ROOT}/{batch_id}/*.opus` -> batch keys and the clips' jobs.
 
 Claims `queue:unpack`, one archive at a time, and only while scratch has room for it and fewer than BACKLOG_CLIPS clips
-wait for transcription. For each: download, extract what is safe, convert every clip to Opus
-16 kHz mono 32 kbps in parallel, record the clips in Postgres, remove archive and originals, and then, in one script,
-set the batch's keys, push its jobs and acknowledge.
+wait for transcription. An archive that has to wait for room lets smaller ones by for a while (`next_archive.py`). For
+each: download, extract what is safe, convert every clip to Opus 16 kHz mono 32 kbps in parallel, record the clips in
+Postgres, remove archive and originals, and then, in one script, set the batch's keys, push its jobs and acknowledge.
 
 Promises: until that script has run nothing of the batch counts, and on failure its scratch directory is gone; after it,
 the batch is the GPU workers'. A clip that cannot be read costs only itself: it is parked under `failed/` in S3, and a
@@ -16,9 +16,9 @@ Restart: an unpack job that was interrupted runs again from the start, on any ho
 from __future__ import annotations
 
 import logging
-import shutil
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,11 +45,13 @@ from utils import event
 from workers.base import main
 from workers.heartbeat import State
 from workers.jobs import BusyError, JobWorker
+from workers.next_archive import LOOK_AHEAD, NextArchive
 
 log = logging.getLogger(__name__)
 
 SWEEP_S = 60.0  # at most, between looks for lost hosts and for scratch of batches that were finished elsewhere
 LOOK_AGAIN_S = 2.0  # for room on scratch, or a shorter backlog
+PARK_AT_A_TIME = 8  # broken clips on their way to S3, where a small upload is waiting for the most part
 NOTE_S = 60.0  # between log lines that say why nothing is claimed
 
 
@@ -76,10 +78,11 @@ class UnpackWorker(JobWorker):
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
         self.db = Database(settings)
-        self.s3 = ObjectStore(settings)
+        self.s3 = ObjectStore(settings, self.watchdog.feed)
         self.batches = Batches(self.redis)
         letters = dead_letters.DeadLetters(self.redis, settings.scratch_root)
-        self._reconciler = Reconciler(self.redis, self.db, self.s3, letters)
+        self._reconciler = Reconciler(self.redis, self.db, self.s3, letters, self.watchdog.feed)
+        self._next_archive = NextArchive(settings.scratch_root, self.s3, settings.room_wait_s)
         self._lost_hosts = LostHosts(
             self.redis, self.db, self.name, after_s=settings.host_lost_after_s, ttl_s=settings.heartbeat_ttl_s
         )
@@ -98,19 +101,26 @@ class UnpackWorker(JobWorker):
             event(log, logging.WARNING, "batch brought back", batch=restart.job.batch_id, reason=restart.reason)
 
     def next_claim(self) -> Claim | None:
-        payload = self.queue.head(UNPACK)
-        if payload is None:
+        waiting = self.queue.first(UNPACK, LOOK_AHEAD)
+        if not waiting:
             self._reason = ""
             return None
         if self._reason and time.monotonic() < self._not_before:
             return None
-        reason = self._backlog_problem() or self._room_problem(payload)
+        reason = self._backlog_problem()
         if reason:
+            self._note(reason)
+            return None
+        payload, reason = self._next_archive.choose(waiting)
+        if payload is None:
             self._note(reason)
             return None
         self._reason = ""
         check_room(self.redis)
-        return self.queue.claim(self.queues, only=payload)
+        claim = self.queue.claim(self.queues, only=payload)
+        if claim is not None:
+            self._next_archive.taken(payload)
+        return claim
 
     def idle_state(self) -> tuple[State, str]:
         return ("waiting", self._reason) if self._reason else super().idle_state()
@@ -120,7 +130,7 @@ class UnpackWorker(JobWorker):
             return
         self._next_sweep = time.monotonic() + self._sweep_s
         self._retire_lost_hosts()
-        for batch_id in scratch.sweep(self.settings.scratch_root, self._in_use):
+        for batch_id in scratch.sweep(self.settings.scratch_root, self._in_use, self.watchdog.feed):
             event(log, logging.INFO, "scratch swept: the batch is over", batch=batch_id)
 
     def _retire_lost_hosts(self) -> None:
@@ -153,28 +163,29 @@ class UnpackWorker(JobWorker):
                 started = self._unpack(claim, job, directory)
             except BaseException:  # whatever it was, a stop included: nothing of a batch that did not begin may stay
                 with suppress(OperatorError):  # the first trouble is the one to tell
-                    scratch.discard(directory)
+                    scratch.discard(directory, self.watchdog.feed)
                 raise
             if not started and not self.batches.under_way(job.batch_id):
-                scratch.discard(directory)
+                scratch.discard(directory, self.watchdog.feed)
 
     def _unpack(self, claim: Claim, job: UnpackJob, directory: Path) -> bool:
         """-> whether the batch was started (another worker may have been faster)."""
         began = time.monotonic()
         run = self.db.begin_unpack(job)
-        scratch.empty(directory)
-        contents = self._sort(job, self._fetch(job, directory))
+        scratch.empty(directory, self.watchdog.feed)
+        contents = self._sort(job, self._fetch(claim, job, directory))
         metadata = self._metadata(job, contents)
         done = self.db.done_clips(job.batch_id)
         todo = [member for member in contents.clips if member.name not in done]
         converted = self._convert(job, todo, directory, metadata.rows)
-        letters = {member.name: self._park(claim, job, member, error) for member, error in converted.broken}
-        shutil.rmtree(directory / "originals")
+        letters = self._park_all(claim, job, converted.broken)
+        scratch.remove_tree(directory / "originals", self.watchdog.feed)
         done_before = len(contents.clips) - len(todo)
         start = BatchStart(job, converted.jobs, done_before, letters, run=f"{self.name}:{run}")
         if not self.db.record_unpacked(
             job, run, self.name.host, total=start.total, clips=converted.rows, skipped=contents.skipped,
             metadata_matched=len(metadata.rows), metadata_problems=metadata.problems,
+            on_progress=self.watchdog.feed,
         ):  # fmt: skip
             raise BusyError(f"{job.batch_id} was cancelled, or a newer run of unpack has taken it over")
         answer = self._start(claim, start)
@@ -202,9 +213,11 @@ class UnpackWorker(JobWorker):
         self.until_redis_answers(begin)
         return self._answer
 
-    def _fetch(self, job: UnpackJob, directory: Path) -> Extraction:
+    def _fetch(self, claim: Claim, job: UnpackJob, directory: Path) -> Extraction:
         size = self.s3.size(job.s3_key)
-        problem = scratch.room_problem(directory, size, job.s3_key)
+        problem: PipelineError | None = scratch.room_problem(self.settings.scratch_root, size, job.s3_key)
+        if problem is not None and self._next_archive.gives_up(claim.payload):
+            problem = scratch.lasting_problem(self.settings.scratch_root, size, job.s3_key) or problem
         if problem is not None:
             raise problem
         archive = directory / "archive"
@@ -212,10 +225,10 @@ class UnpackWorker(JobWorker):
         self.s3.download(job.s3_key, archive, lambda _: self.stop_if_asked())
         self.stop_if_asked()
         # More than the volume can ever hold would be "disk full" for ever, on every host in turn.
-        most = min(self.settings.max_archive_bytes, scratch.capacity(directory) - size)
+        most = min(self.settings.max_archive_bytes, scratch.capacity(self.settings.scratch_root) - size)
         limits = Limits(total_bytes=most, members=self.settings.max_archive_members)
         try:
-            extraction = extract(archive, directory / "originals", limits)
+            extraction = extract(archive, directory / "originals", limits, on_progress=self.stop_if_asked)
         except ArchiveError as error:
             raise ArchiveError(f"{job.s3_key}: {error}") from error
         archive.unlink()
@@ -225,6 +238,7 @@ class UnpackWorker(JobWorker):
     def _sort(self, job: UnpackJob, extraction: Extraction) -> _Contents:
         contents = _Contents(skipped=[(skipped.name, skipped.reason) for skipped in extraction.skipped])
         for member in extraction.members:
+            self.stop_if_asked()  # metadata is read in a process that may take two minutes
             if member.kind == "metadata":
                 contents.metadata_files.append(member)
             elif member.kind == "clip":
@@ -308,6 +322,19 @@ class UnpackWorker(JobWorker):
         converted.jobs.sort(key=lambda clip: clip.opus_path)  # in the archive's order, whichever was converted first
         return converted
 
+    def _park_all(self, claim: Claim, job: UnpackJob, broken: Sequence[tuple[Member, AudioError]]) -> dict[str, bytes]:
+        """Keep the clips that could not be read, some at a time -> their dead letters, in the archive's order."""
+        letters: dict[str, bytes] = {}
+        pool = ThreadPoolExecutor(PARK_AT_A_TIME, "park")
+        try:
+            running = {pool.submit(self._park, claim, job, member, error): member for member, error in broken}
+            for parked in as_completed(running):
+                letters[running[parked].name] = parked.result()
+                self.stop_if_asked()
+        finally:
+            pool.shutdown(cancel_futures=True)  # after a failure or a stop only those in hand are waited for
+        return {member.name: letters[member.name] for member, _ in broken}
+
     def _park(self, claim: Claim, job: UnpackJob, member: Member, error: AudioError) -> bytes:
         # An .opus there counts as converted by us (`parked_clips.py`), and nothing converts an upload but the pool.
         upload = member.path.with_suffix(".ogg") if member.path.suffix == ".opus" else member.path
@@ -331,17 +358,6 @@ class UnpackWorker(JobWorker):
         return (
             f"{waiting} clips wait in {self.settings.transcribe_queue} (BACKLOG_CLIPS is {self.settings.backlog_clips})"
         )
-
-    def _room_problem(self, payload: bytes) -> str:
-        """Why scratch cannot hold the next archive yet, or ''; what else is wrong is found when it is claimed."""
-        try:
-            job = parse_unpack_job(payload)
-            problem = scratch.room_problem(self.settings.scratch_root, self.s3.size(job.s3_key), job.s3_key)
-        except OperatorError:
-            raise
-        except PipelineError:
-            return ""
-        return str(problem) if isinstance(problem, OperatorError) else ""
 
     def _note(self, reason: str) -> None:
         """Keep the reason for the heartbeat, log it now and then, and look again a little later."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from config import load_settings
-from errors import PermanentError, RetryableError, ServiceUnavailableError
+from errors import MissingObjectError, OneArchiveError, PermanentError, RetryableError, ServiceUnavailableError
 from s3_utils import ObjectStore, remove_scratch
+from tests.reliability.faulty_s3 import FaultyS3
 
 
 @pytest.fixture
@@ -85,3 +86,84 @@ def test_scratch_is_removed_once_or_twice_and_never_outside(tmp_path):
     (tmp_path / "precious").mkdir()
     with pytest.raises(PermanentError, match="is no batch id"):
         remove_scratch(tmp_path / "scratch", "../precious")
+
+
+@pytest.fixture
+def proxy(services):
+    with FaultyS3(services.s3_endpoint) as between:
+        yield between
+
+
+@pytest.fixture
+def proxied(settings_env, store, proxy):
+    """A store behind the proxy, with one object `archives/a.tar`."""
+    store.client.put_object(Bucket=store.bucket, Key="archives/a.tar", Body=b"x")
+    return ObjectStore(load_settings({**settings_env, "S3_ENDPOINT": proxy.endpoint}))
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "kind", "sentence"),
+    [
+        (403, "AccessDenied", RetryableError, "answers, but refuses us archives/a.tar"),
+        (403, "InvalidObjectState", PermanentError, "lies in an archive tier .* restore it there, then retry"),
+        (400, "KeyTooLongError", PermanentError, "takes no request for archives/a.tar"),
+        (400, "InvalidArgument", PermanentError, "takes no request for archives/a.tar"),
+        (405, "MethodNotAllowed", PermanentError, "takes no request for archives/a.tar"),
+        (404, "NoSuchKey", MissingObjectError, "has no object archives/a.tar"),
+    ],
+)
+def test_an_answer_about_one_key_is_that_jobs(proxied, proxy, tmp_path, status, code, kind, sentence):
+    proxy.refuse("GET", "/archives/a.tar", status=status, code=code)
+    with pytest.raises(kind, match=sentence):
+        proxied.download("archives/a.tar", tmp_path / "x")
+    proxy.refuse("HEAD", "/archives/a.tar", status=status, code=code)
+    with pytest.raises(kind if status != 403 else RetryableError):
+        proxied.size("archives/a.tar")
+
+
+@pytest.mark.parametrize(("status", "code"), [(403, "AccessDenied"), (400, "InvalidArgument"), (404, "NoSuchBucket")])
+def test_no_job_is_blamed_while_the_bucket_does_not_answer_either(proxied, proxy, tmp_path, status, code):
+    proxy.refuse("HEAD", "/", status=status, code=code)
+    proxy.refuse("GET", "/archives/", status=status, code=code)
+    with pytest.raises(ServiceUnavailableError):
+        proxied.size("archives/a.tar")
+    with pytest.raises(ServiceUnavailableError):
+        proxied.stored_size("archives/a.tar")
+    with pytest.raises(ServiceUnavailableError):
+        proxied.download("archives/a.tar", tmp_path / "x")
+
+
+@pytest.mark.parametrize("code", ["RequestTimeout", "SlowDown"])
+def test_a_service_that_is_busy_is_nobodys_fault_whatever_its_status(proxied, proxy, tmp_path, code):
+    proxy.refuse("GET", "/archives/a.tar", status=400, code=code)
+    with pytest.raises(ServiceUnavailableError):
+        proxied.download("archives/a.tar", tmp_path / "x")
+
+
+def test_a_key_that_is_refused_is_not_taken_for_a_missing_one(proxied, proxy):
+    proxy.refuse("HEAD", "/archives/a.tar", status=400, code="BadRequest")
+    with pytest.raises(PermanentError, match="takes no request"):
+        proxied.stored_size("archives/a.tar")
+
+
+def test_a_refused_write_names_right_and_quota_and_blames_no_job(proxied, proxy, tmp_path):
+    clip = tmp_path / "a.opus"
+    clip.write_bytes(b"OggS")
+    proxy.refuse("PUT", "/processed/", status=403, code="AccessDenied")
+    with pytest.raises(OneArchiveError, match="right to write, and the quota"):
+        proxied.upload_opus(clip, 17, "2026-01-02")
+
+
+def test_every_request_and_every_piece_of_a_body_counts_as_progress(settings_env, tmp_path):
+    steps: list[int] = []
+    store = ObjectStore(load_settings(settings_env), lambda: steps.append(1))
+    source = tmp_path / "x.tar"
+    source.write_bytes(bytes(3 << 20))
+    store.upload(source, "failed/b/1.wav")
+    sent = len(steps)
+    store.download("failed/b/1.wav", tmp_path / "back")
+    assert sent >= 3
+    assert len(steps) - sent >= 3
+    before = len(steps)
+    assert list(store.keys("failed/")) == ["failed/b/1.wav"]
+    assert len(steps) > before

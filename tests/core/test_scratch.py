@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -28,12 +27,12 @@ class KilledError(BaseException):
 def killed_after(files: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The next removal is cut off when so many files are gone, the marker first."""
 
-    def rmtree(path: Path) -> None:
+    def cut_off(path: Path, on_progress: object) -> None:  # noqa: ARG001 -- called as the original
         for file in sorted(Path(path).iterdir())[:files]:
             file.unlink()
         raise KilledError
 
-    monkeypatch.setattr(shutil, "rmtree", rmtree)
+    monkeypatch.setattr(scratch, "remove_tree", cut_off)
 
 
 @pytest.mark.parametrize("files", range(4))

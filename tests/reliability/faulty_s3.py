@@ -1,4 +1,4 @@
-"""An HTTP proxy in front of S3 that answers 503, stalls, slows down or cuts bodies short.
+"""An HTTP proxy in front of S3 that answers with an error, stalls, slows down or cuts bodies short.
 
 It passes heads on as they are, the Host header included, so signatures stay valid; each request gets a connection of
 its own. A fault applies to requests of one method whose path contains some text, until it is lifted or has happened
@@ -20,7 +20,6 @@ from tests.reliability.faulty_network import reset
 PIECE = 16_384
 STALL_LIMIT_S = 55.0  # below the workers' own read time-out of 60 s: a test that forgets to lift a stall must not hang
 MAX_HEAD = 65_536
-UNAVAILABLE = b"<?xml version='1.0'?><Error><Code>ServiceUnavailable</Code><Message>Please try later</Message></Error>"
 
 
 class CutShortError(Exception):
@@ -34,6 +33,7 @@ class Fault:
     path: str  # part of the request's path
     after: int = 0  # bytes of the body that pass before it happens
     times: int | None = None  # None: until lifted
+    answer: tuple[int, str] = (503, "ServiceUnavailable")  # of a refusal: status and S3's code
     hits: int = 0  # bodies it has stopped, or requests it has refused
     claimed: int = 0  # requests it applies to, so far
     lifted: threading.Event = field(default_factory=threading.Event)
@@ -86,9 +86,11 @@ class FaultyS3:
         for thread in list(self._threads):
             thread.join(5)
 
-    def refuse(self, method: str, path: str, times: int | None = None) -> Fault:
-        """Answer 503."""
-        return self._add(Fault("refuse", method, path, times=times))
+    def refuse(
+        self, method: str, path: str, times: int | None = None, *, status: int = 503, code: str = "ServiceUnavailable"
+    ) -> Fault:
+        """Answer with an error of S3."""
+        return self._add(Fault("refuse", method, path, times=times, answer=(status, code)))
 
     def cut(self, method: str, path: str, after: int, times: int | None = None) -> Fault:
         """Reset the connection after so many bytes of the body (the request's for PUT, else the answer's)."""
@@ -134,7 +136,7 @@ class FaultyS3:
             if fault is not None and fault.kind == "refuse":
                 with self._lock:
                     fault.hits += 1
-                _refuse(client, request, len(rest))
+                _refuse(client, request, len(rest), *fault.answer)
             else:
                 self._relay(client, request, rest, fault)
 
@@ -225,9 +227,10 @@ def _read_request(client: socket.socket) -> tuple[_Request, bytes]:
     return _Request(head, method, path, length, waits=headers.get("expect", "").lower() == "100-continue"), rest
 
 
-def _refuse(client: socket.socket, request: _Request, received: int) -> None:
+def _refuse(client: socket.socket, request: _Request, received: int, status: int, code: str) -> None:
     while not request.waits and received < request.length and (data := client.recv(PIECE)):
         received += len(data)
-    head = "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/xml\r\nConnection: close\r\n"
-    body = b"" if request.method == "HEAD" else UNAVAILABLE
-    client.sendall(f"{head}Content-Length: {len(UNAVAILABLE)}\r\n\r\n".encode() + body)
+    answer = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>As the test wants</Message></Error>".encode()
+    head = f"HTTP/1.1 {status} {code}\r\nContent-Type: application/xml\r\nConnection: close\r\n"
+    body = b"" if request.method == "HEAD" else answer
+    client.sendall(f"{head}Content-Length: {len(answer)}\r\n\r\n".encode() + body)

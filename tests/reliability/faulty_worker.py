@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import functools
 import os
-import shutil
 import signal
 import sys
 import threading
@@ -82,7 +81,7 @@ def count_steps() -> None:
     counted(scratch, "remove", only_if=bool)
     counted(unpack_worker, "extract")
     counted(unpack_worker.UnpackWorker, "_convert")
-    counted(shutil, "rmtree")
+    counted(scratch, "remove_tree")
 
 
 WORKERS: dict[str, Any] = {

@@ -3,7 +3,7 @@
     cd src && PYTHONPATH=.:.. python -m tests.reliability.stub_gpu_worker
 
 With STUB_WAITS_FOR=/path it holds each clip until that file is there, with STUB_TAKES_S for so many seconds, with
-STUB_FAILS=reason it fails. What the
+STUB_FAILS=reason it fails, and it runs out of memory over tones whose pitch stands in the file STUB_TOO_BIG. What the
 stubs "hear" is the pitch of the clip's tone, so a result that lands in another clip's row is noticed.
 """
 
@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from errors import DeviceMemoryError
 from moderation.policies import Policy, load_policies
 from moderation.scorer import Score
 from transcription import Samples, Segment, Transcript
@@ -52,6 +53,9 @@ class StubTranscriber:
     def _one(self, samples: Samples) -> Transcript:
         if "STUB_FAILS" in os.environ:
             raise RuntimeError(os.environ["STUB_FAILS"])
+        too_big = Path(os.environ.get("STUB_TOO_BIG", "/nonexistent"))
+        if too_big.exists() and str(hertz(samples)) in too_big.read_text().split():
+            raise DeviceMemoryError("the device ran out of memory while transcribing 16 windows; reduce BATCH_SIZE")
         gate = os.environ.get("STUB_WAITS_FOR")
         while gate and not Path(gate).exists():
             threading.Event().wait(0.05)

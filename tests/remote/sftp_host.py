@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import threading
 from collections.abc import Awaitable, Callable
@@ -22,7 +23,17 @@ class _Files(asyncssh.SFTPServer):
         self._owner, self._channel = owner, channel
         owner.channels.append(channel)
 
+    def open(self, path: bytes, pflags: int, attrs: asyncssh.SFTPAttrs) -> object:
+        if (number := self._refusal(path)) == errno.EACCES:
+            raise OSError(number, os.strerror(number))
+        return super().open(path, pflags, attrs)
+
+    def _refusal(self, path: bytes) -> int | None:
+        return self._owner.refused.get(Path(os.fsdecode(path)).name)
+
     def read(self, file_obj: object, offset: int, size: int) -> bytes | Awaitable[bytes]:
+        if number := self._refusal(os.fsencode(getattr(file_obj, "name", ""))):
+            raise OSError(number, os.strerror(number))
         self._owner.bytes_asked += size
         if self._owner.on_read is not None:
             self._owner.on_read(offset, self._channel)
@@ -36,6 +47,7 @@ class SftpHost:
         self.folder, self.files = folder, folder / "files"
         self.user_key, self.known_hosts = folder / "user_key", folder / "known_hosts"
         self.on_read: Callable[[int, Any], None] | None = None
+        self.refused: dict[str, int] = {}  # file name -> the error that opening (EACCES) or reading it gives
         self.bytes_asked, self.port = 0, 0
         self.channels: list[asyncssh.SSHServerChannel[bytes]] = []
         self._host_key = asyncssh.generate_private_key("ssh-ed25519")

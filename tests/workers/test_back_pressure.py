@@ -13,9 +13,11 @@ import pytest
 import redis
 
 from scratch import ROOM_FACTOR
+from tests.reliability.faulty_s3 import FaultyS3
 from tests.workers.conftest import dead_letters, tar, tone
 from tests.workers.processes import wait_until
 from tests.workers.programs import UNPACK, Program, heartbeat_state
+from workers.next_archive import MAX_LET_BY
 
 JOBS = "queue:transcribe"
 MIB = 1 << 20
@@ -26,15 +28,21 @@ StartUnpack = Callable[..., Program]
 
 @pytest.fixture
 def start(settings_env: dict[str, str], tmp_path: Path) -> Iterator[StartUnpack]:
-    """Start unpack: `start(BACKLOG_CLIPS="3")`; with `small=True` its scratch is a volume of 8 MiB."""
+    """Start unpack: `start(BACKLOG_CLIPS="3")`; with `small=True` its scratch is a volume of 8 MiB.
+
+    Of these, `in_work` bytes lie on scratch from the start, and `models` bytes beside it.
+    """
     with ExitStack() as stack:
 
-        def started(*, small: bool = False, **more: str) -> Program:
-            scratch = settings_env["SCRATCH_ROOT"]
+        def started(*, small: bool = False, in_work: int = 0, models: int = 0, **more: str) -> Program:
+            volume = settings_env["SCRATCH_ROOT"]
+            scratch = f"{volume}/scratch" if models else volume
             # `mount` ends before `exec`, so the process that we have started is the worker.
-            mount = f'mount -t tmpfs -o size={VOLUME} none "{scratch}" && exec "$0" "$@"'
-            prefix = ["unshare", "-rm", "sh", "-c", mount] if small else []
-            env = {**settings_env, **({"SCRATCH_MOUNT": scratch} if small else {}), **more}
+            steps = [f'mount -t tmpfs -o size={VOLUME} none "{volume}"', f'mkdir -p "{scratch}"']
+            steps += [f'head -c {in_work} /dev/zero > "{scratch}/a batch in work"'] if in_work else []
+            steps += [f'head -c {models} /dev/zero > "{volume}/models"'] if models else []
+            prefix = ["unshare", "-rm", "sh", "-c", " && ".join([*steps, 'exec "$0" "$@"'])] if small else []
+            env = {**settings_env, **({"SCRATCH_MOUNT": volume, "SCRATCH_ROOT": scratch} if small else {}), **more}
             worker = stack.enter_context(Program(UNPACK, env, tmp_path / "unpack.log", prefix))
             worker.wait_for("ready")
             return worker
@@ -143,3 +151,60 @@ def test_an_archive_that_unpacks_to_more_than_there_is_room_costs_no_attempt_and
     worker.wait_for("batch unpacked")
     assert redis_db.get(f"batch:{batch}:total") == b"1"
     assert redis_db.llen("queue:failed") == redis_db.hlen("queue:attempts") == 0
+
+
+def test_an_archive_that_waits_for_room_lets_only_so_many_smaller_ones_by(start, put_archive, redis_db, settings_env):
+    names = [f"small-{number}" for number in range(MAX_LET_BY + 2)]
+    for name in reversed(names):
+        put_archive(tar({"a.wav": tone()}), name)
+    put_archive(padded(2 * MIB), "large")  # in front of the others; needs 6 of the 8 MiB
+    worker = start(small=True, in_work=5 * MIB, HEARTBEAT_TTL_S="2")
+    volume = volume_of(worker, settings_env)
+    filler = volume / "a batch in work"
+    wait_until(lambda: says(redis_db, worker, "waiting", "nothing behind it is taken before it"), "it to be its turn")
+    unpacked = [name for name in names if redis_db.exists(f"batch:{name}:total")]
+    assert unpacked == names[:MAX_LET_BY], "in their order, and no more"
+    assert not redis_db.exists("batch:large:total")
+    assert redis_db.llen("queue:unpack") == 3
+
+    filler.unlink()
+    wait_until(lambda: redis_db.exists("batch:large:total"), "the large one")
+    wait_until(lambda: redis_db.exists(f"batch:{names[-1]}:total"), "the last one")
+    assert redis_db.llen("queue:failed") == redis_db.hlen("queue:attempts") == 0
+
+
+def test_a_hand_made_job_at_the_head_goes_before_an_archive_that_waits(start, put_archive, redis_db):
+    put_archive(padded(2 * MIB), "large")
+    worker = start(small=True, in_work=5 * MIB, HEARTBEAT_TTL_S="2", ROOM_WAIT_S="0.1")
+    wait_until(lambda: says(redis_db, worker, "waiting", "archives/large.tar has"), "the large one to wait")
+    put_archive(tar({"a.wav": tone()}), "by-hand")
+    wait_until(lambda: redis_db.exists("batch:by-hand:total"), "the one in front")
+    assert not redis_db.exists("batch:large:total")
+
+
+def test_an_archive_that_would_not_fit_beside_the_models_is_given_up_when_that_has_lasted(start, put_archive, redis_db):
+    put_archive(tar({"a.wav": tone()}), "small-enough")
+    put_archive(padded(2 * MIB), "too-large")  # in front; needs 6 MiB, and the models take 5 of 8
+    worker = start(small=True, models=5 * MIB, ROOM_WAIT_S="2", HEARTBEAT_TTL_S="2")
+    wait_until(lambda: redis_db.exists("batch:small-enough:total"), "the one behind it, which fits")
+    wait_until(lambda: redis_db.llen("queue:failed") == 1, "the other to be given up")
+    [letter] = dead_letters(redis_db)
+    assert '"too-large"' in letter["payload"]
+    assert (letter["error_class"], letter["attempts"]) == ("PermanentError", 1)
+    assert "is used beside it, by models for example; split the archive" in letter["error"]
+    assert worker.running
+
+
+def test_an_object_that_s3_refuses_costs_its_own_job_and_the_next_one_is_done(start, put_archive, redis_db, services):
+    put_archive(tar({"a.wav": tone()}), "good")
+    put_archive(tar({"a.wav": tone()}), "cold")  # in front
+    with FaultyS3(services.s3_endpoint) as proxy:
+        proxy.refuse("HEAD", "/archives/cold.tar", status=403, code="AccessDenied")
+        worker = start(S3_ENDPOINT=proxy.endpoint, RETRY_BASE_S="0.1")
+        worker.wait_for("batch unpacked")
+        wait_until(lambda: redis_db.llen("queue:failed") == 1, "the refused one to be given up")
+        assert "held" not in worker.text
+    [letter] = dead_letters(redis_db)
+    assert letter["attempts"] == 3, "rights may have been changed a moment ago"
+    assert "answers, but refuses us archives/cold.tar (403)" in letter["error"]
+    assert redis_db.exists("batch:good:total")

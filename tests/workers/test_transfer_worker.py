@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from remote_archives import ArchiveHost, batch_id
+from tests.reliability.faulty_s3 import FaultyS3
+from tests.remote.sftp_host import SftpHost
 from tests.workers.conftest import tar, tone
 from tests.workers.processes import wait_until
 
@@ -206,3 +210,83 @@ def test_without_a_host_the_worker_stops_with_one_sentence(worker):
     assert process.exit_code() == 78
     [line] = process.text.strip().splitlines()
     assert "TRANSFER_SSH_HOST is not set" in line
+
+
+def says_problem(client, words: str) -> bool:
+    states = [json.loads(client.get(key) or b"{}") for key in client.keys("worker:*")]
+    return any(words in problem for state in states for problem in state.get("problems", []))
+
+
+def test_an_archive_that_is_too_large_for_staging_is_reported_and_the_others_are_taken(worker, remote, redis_db):
+    os.truncate(place(remote, "aa-huge.tar"), 1 << 42)  # sparse
+    place(remote, "b.tar")
+    process = worker("transfer")
+    process.wait_for("archive enqueued")
+    assert [job["original_filename"] for job in jobs(redis_db)] == ["b.tar"]
+    wait_until(lambda: says_problem(redis_db, "archive aa-huge.tar is not taken: no space"), "the heartbeat to say so")
+    wait_until(lambda: process.text.count("archive not taken") >= 2, "another try")
+    assert "held" not in process.text
+
+
+def test_the_trouble_of_an_archive_that_is_taken_away_or_replaced_is_over(worker, remote, redis_db):
+    path = place(remote, "a.tar")
+    os.truncate(path, 1 << 42)
+    process = worker("transfer")
+    wait_until(lambda: says_problem(redis_db, "a.tar"), "the trouble to be told")
+    path.unlink()
+    wait_until(lambda: not says_problem(redis_db, "a.tar"), "the trouble to be over")
+    place(remote, "a.tar")
+    process.wait_for("archive enqueued")
+
+
+def test_an_archive_whose_name_is_no_text_is_taken(worker, remote, redis_db):
+    (remote / os.fsdecode(b"caf\xe9.tar")).write_bytes(ARCHIVE)
+    worker("transfer").wait_for("archive enqueued")
+    assert [job["original_filename"] for job in jobs(redis_db)] == ["caf\\xe9.tar"]
+
+
+@pytest.fixture
+def troubled(settings_env, tmp_path) -> Iterator[SftpHost]:
+    """An SFTP host that reports errors as a test wants, as the settings' ssh host."""
+    with SftpHost(tmp_path / "host") as host:
+        settings_env |= {
+            "TRANSFER_SSH_HOST": "127.0.0.1",
+            "TRANSFER_SSH_PORT": str(host.port),
+            "TRANSFER_SSH_KEY": str(host.user_key),
+            "TRANSFER_KNOWN_HOSTS": str(host.known_hosts),
+            "TRANSFER_REMOTE_DIR": "/archives",
+        }
+        yield host
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [(errno.EACCES, "may not read /archives/a.tar"), (errno.EIO, "cannot read /archives/a.tar")],
+    ids=["no right to read", "read error"],
+)
+def test_an_archive_that_cannot_be_read_is_reported_and_the_others_are_taken(troubled, worker, redis_db, number, words):
+    troubled.refused["a.tar"] = number
+    troubled.put("a.tar", ARCHIVE, 1_750_000_000)
+    troubled.put("b.tar", ARCHIVE, 1_750_000_001)
+    process = worker("transfer")
+    process.wait_for("archive enqueued")
+    assert [job["original_filename"] for job in jobs(redis_db)] == ["b.tar"]
+    wait_until(lambda: says_problem(redis_db, words), "the heartbeat to say which, and why")
+    assert "held" not in process.text
+
+    troubled.refused.clear()
+    wait_until(lambda: len(jobs(redis_db)) == 2, "the archive, when it can be read again")
+
+
+def test_an_archive_that_s3_refuses_is_reported_and_the_others_are_taken(worker, remote, redis_db, settings, services):
+    refused = id_of(settings, place(remote, "a.tar"))
+    place(remote, "b.tar", tar({"c.wav": tone(4)}))
+    with FaultyS3(services.s3_endpoint) as proxy:
+        fault = proxy.refuse("PUT", f"/archives/{refused}", status=403, code="AccessDenied")
+        process = worker("transfer", S3_ENDPOINT=proxy.endpoint)
+        process.wait_for("archive enqueued")
+        assert [job["original_filename"] for job in jobs(redis_db)] == ["b.tar"]
+        wait_until(lambda: says_problem(redis_db, "does not let us write"), "the heartbeat to say so")
+        assert staged(settings) == [f"{refused}.tar"]
+        fault.lift()
+        wait_until(lambda: len(jobs(redis_db)) == 2, "the archive, when S3 takes it")
