@@ -39,14 +39,14 @@ def forget_gone(
     with mapped_redis_errors():
         taken = cast("list[bytes]", client.hkeys(TAKEN))
         gone = [name for name in taken if name not in here and _could_be_listed(name, prefix, pattern)]
-        with client.pipeline(transaction=True) as pipe:
+        with client.pipeline(transaction=False) as pipe:
             pipe.zrem(GONE, *here)
             for name in gone:
                 pipe.zadd(GONE, {name: now}, nx=True)
             pipe.zrangebyscore(GONE, "-inf", now - KEPT_S)
             old = set(cast("list[bytes]", pipe.execute()[-1])).intersection(gone)
         if old:
-            with client.pipeline(transaction=True) as pipe:
+            with client.pipeline(transaction=False) as pipe:
                 pipe.hdel(TAKEN, *old)
                 pipe.zrem(GONE, *old)
                 pipe.execute()

@@ -14,6 +14,7 @@ from job_queue import (
     DELAYED,
     FAILED,
     FINISHING,
+    HOSTS_SEEN,
     INFLIGHT_KEY,
     INTERRUPTIONS,
     UNPACK,
@@ -205,8 +206,8 @@ def inflight(worker: WorkerName, queue: str) -> str:
 
 
 def read_content(client: redis.Redis) -> dict[str, Any]:
-    """Everything that Redis holds."""
-    keys = cast("list[bytes]", client.keys())
+    """Everything that Redis holds, but for when hosts were last heard of."""
+    keys = [key for key in cast("list[bytes]", client.keys()) if key != HOSTS_SEEN.encode()]
     types, values = client.pipeline(transaction=False), client.pipeline(transaction=False)
     for key in keys:
         types.type(key)

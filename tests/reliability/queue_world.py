@@ -14,7 +14,7 @@ import dead_letters
 from batches import Batches, BatchStart
 from dead_letters import DeadLetters
 from errors import AudioError
-from job_queue import DELAYED, UNPACK, Claim, ClipRef, JobQueue, WorkerName
+from job_queue import DELAYED, HOSTS_SEEN, UNPACK, Claim, ClipRef, JobQueue, WorkerName
 from payloads import TranscribeJob, UnpackJob
 from tests.reliability.queue_model import BatchModel, QueueModel, inflight
 
@@ -58,6 +58,7 @@ class QueueWorld:
 
     def beat(self, worker: WorkerName) -> None:
         self.client.set(worker.heartbeat_key, "{}")
+        self.client.zadd(HOSTS_SEEN, {worker.host: 1})  # and stays: no host is given up here
         self.model.alive.add(worker)
 
     def expire(self, worker: WorkerName) -> None:
