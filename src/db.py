@@ -24,7 +24,7 @@ from payloads import TranscribeJob, UnpackJob
 if TYPE_CHECKING:  # with numpy, which the command line can do without
     from transcription import Transcript
 
-SCHEMA_VERSION = 3  # of schema.sql; workers wait for it
+SCHEMA_VERSION = 4  # of schema.sql; workers wait for it
 MIN_SERVER_VERSION = 140000
 CONNECT_TIMEOUT_S = 10
 
