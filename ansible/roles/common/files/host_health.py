@@ -255,6 +255,12 @@ def backup(wanted: dict[str, Any]) -> Findings:
     value = "none" if hours is None else f"{latest.resolve().name}, {hours:.0f} h old"
     ok = hours is not None and hours <= wanted["most_hours"]
     yield Finding("backup", ok, value, "ansible-playbook playbooks/backup.yml")
+    if wanted.get("copy"):
+        noted = Path(wanted["copy"]) / "latest"
+        hours = (time.time() - noted.stat().st_mtime) / 3600 if noted.exists() else None
+        value = "none" if hours is None else f"{noted.read_text().strip()}, {hours:.0f} h old"
+        ok = hours is not None and hours <= wanted["most_hours"]
+        yield Finding("backup copy", ok, value, "journalctl -u audio-pipeline-backup-copy -n 20")
 
 
 def certificate(wanted: dict[str, Any]) -> Findings:
