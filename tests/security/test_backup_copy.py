@@ -74,14 +74,14 @@ class Copies:
             "BACKUP_KEEP_DAYS": "90",
             "BACKUP_RECIPIENT": self.recipient,
         }
-        command = [sys.executable, PROGRAMS / "backup_copy.py", *words]
+        command = [sys.executable, str(PROGRAMS / "backup_copy.py"), *(str(word) for word in words)]
         return subprocess.run(command, env=env, capture_output=True, check=False)
 
     def send(self) -> subprocess.CompletedProcess[bytes]:
         return self.run("send", self.folder / "backups")
 
     def open(self, encrypted: bytes) -> dict[str, bytes]:
-        command = ["age", "--decrypt", "--identity", self.folder / "key.txt"]
+        command = ["age", "--decrypt", "--identity", str(self.folder / "key.txt")]
         opened = subprocess.run(command, input=encrypted, capture_output=True, check=True).stdout
         with tarfile.open(fileobj=io.BytesIO(opened)) as tar:
             return {member.name: tar.extractfile(member).read() for member in tar}  # type: ignore[union-attr]
