@@ -109,7 +109,7 @@ class Postgres:
         connection.autocommit = True
         return connection
 
-    def psql(self, database: str, script: Path) -> None:
+    def psql(self, database: str, script: Path, *, search_path: str = "pg_catalog") -> None:
         """Run a script as the administrator, with the wheel's own psql."""
         done = subprocess.run(
             [bin_dir() / "psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-f", script],
@@ -120,7 +120,8 @@ class Postgres:
                 "PGUSER": ADMIN,
                 "PGPASSWORD": self.password(ADMIN),
                 "PGDATABASE": database,
-                "PGOPTIONS": "-c client_min_messages=warning",  # "already exists, skipping" is no news
+                # Nothing of a lesser role's is called by a name alone; "already exists, skipping" is no news.
+                "PGOPTIONS": f"-c search_path={search_path} -c client_min_messages=warning",
             },
             capture_output=True,
             text=True,
@@ -165,6 +166,11 @@ class Postgres:
         except psycopg2.OperationalError:
             return False
         return True
+
+
+def unprivileged(*paths: Path) -> list[str | Path]:
+    """The words before a command that PostgreSQL refuses to run as root, with these folders in reach."""
+    return _as_unprivileged(_privileges(*paths))
 
 
 def _privileges(*paths: Path) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -12,6 +13,9 @@ import typer
 from commands.context import UNAVAILABLE, Context
 
 SCHEMA = Path(__file__).resolve().parents[2] / "schema.sql"
+
+# An administrator's session calls nothing that a lesser role has made: names are looked up in pg_catalog only.
+ADMINISTRATOR = {"PGOPTIONS": "-c search_path=pg_catalog"}
 
 app = typer.Typer(no_args_is_help=True, help="The database: apply, check its schema.")
 
@@ -38,7 +42,7 @@ def init(
     where = ["-h", host or settings.postgres_host, "-p", str(settings.postgres_port), "-d", settings.postgres_db]
     done = subprocess.run(
         [psql, "-X", "-q", "-v", "ON_ERROR_STOP=1", *where, "-U", user, "-f", str(SCHEMA)],
-        check=False, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+        check=False, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=os.environ | ADMINISTRATOR,
     )  # fmt: skip
     if done.returncode:
         said = " ".join(line for line in done.stderr.splitlines() if "NOTICE" not in line)

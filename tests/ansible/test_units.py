@@ -23,6 +23,8 @@ UNITS = {
     "gpu-worker.service": ("gpu_worker", "gpu_workers", 3.0),
     "ra-app.service": ("orchestrator", "orchestrator", 2.0),
     "audio-pipeline-backup.service": ("orchestrator", "orchestrator", 3.0),
+    "audio-pipeline-backup-copy.service": ("orchestrator", "orchestrator", 2.0),
+    "audio-pipeline-restore-check.service": ("orchestrator", "orchestrator", 2.0),
     "audio-pipeline-health.service": ("common", "gpu_workers", 3.0),
 }
 PLAY = """

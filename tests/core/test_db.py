@@ -190,9 +190,9 @@ def ra_table(database):
 @pytest.mark.parametrize(
     ("role", "statement"),
     [
-        ("pipeline", "SELECT * FROM ra_probe"),
-        ("pipeline", "INSERT INTO ra_probe VALUES ('x')"),
-        ("pipeline", "DROP TABLE ra_probe"),
+        ("pipeline", "SELECT * FROM ra_app.ra_probe"),
+        ("pipeline", "INSERT INTO ra_app.ra_probe VALUES ('x')"),
+        ("pipeline", "DROP TABLE ra_app.ra_probe"),
         ("pipeline", "CREATE TABLE mine (id int)"),
         ("pipeline", "DELETE FROM audio_files"),
         ("pipeline", "TRUNCATE transcripts"),
@@ -203,6 +203,11 @@ def ra_table(database):
         ("ra_app", "ALTER TABLE audio_files ADD COLUMN x int"),
         ("ra_app", "DROP VIEW ra_queue"),
         ("ra_app", "CREATE ROLE other"),
+        ("ra_app", "CREATE TABLE public.mine (id int)"),
+        ("ra_app", "CREATE FUNCTION public.mine() RETURNS int LANGUAGE sql AS 'SELECT 1'"),
+        ("ra_app", "CREATE SCHEMA mine"),
+        ("ra_app", "CREATE TEMPORARY TABLE mine (id int)"),
+        ("pipeline", "CREATE TABLE ra_app.mine (id int)"),
     ],
 )
 @pytest.mark.usefixtures("ra_table")

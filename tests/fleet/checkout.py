@@ -35,6 +35,7 @@ WAITS = {
     "HEARTBEAT_TTL_S": 20,
     "HOST_LOST_AFTER_S": 60,
 }
+BACKUP_KEY = FLEET / "backup-key.txt"  # opens the copies of backups; on no host
 AUTHOR = ("-c", "user.name=Fleet", "-c", "user.email=fleet@localhost")
 
 
@@ -94,11 +95,20 @@ def settings() -> dict[str, Any]:
         "pipeline_find_links": [str(folder) for folder in registries.wheel_folders()],
         "ra_app_server_name": "ra.fleet.test",
         "pipeline_settings": WAITS,
+        "backup_s3_bucket": store.BACKUPS,
+        "backup_recipient": backup_recipient(),
         "transfer_ssh_host": HOSTS["ec2"].address,
         "transfer_ssh_user": USER,
         "transfer_remote_dir": "/srv/archives",
         "transfer_known_hosts": keys.known_line(HOSTS["ec2"]) if HOSTS["ec2"].root.is_dir() else "",
     }
+
+
+def backup_recipient() -> str:
+    """The public key that copies of backups are encrypted for; its secret key stays on this machine."""
+    if not BACKUP_KEY.exists():
+        write_private(BACKUP_KEY, sh("age-keygen").stdout)
+    return sh("age-keygen", "-y", BACKUP_KEY).stdout.strip()
 
 
 def secrets() -> dict[str, str]:
@@ -112,6 +122,8 @@ def secrets() -> dict[str, str]:
     return {f"vault_{name}": state.secret(name + turn, 40) for name in generated} | {
         "vault_s3_access_key": swift.access_key,
         "vault_s3_secret_key": swift.secret_key,
+        "vault_backup_s3_access_key": swift.access_key,
+        "vault_backup_s3_secret_key": swift.secret_key,
         "vault_ra_app_s3_access_key": swift.reader_access_key,
         "vault_ra_app_s3_secret_key": swift.reader_secret_key,
         "vault_transfer_ssh_private_key": TRANSFER_KEY.read_text(),

@@ -18,6 +18,7 @@ from local.services.swift import Swift
 from tests.fleet.layout import CONTROLLER, FLEET, ROOT, RUN, FleetError
 
 BUCKET = "audio-archives"
+BACKUPS = "fleet-backups"
 FOLDER = FLEET / "store"
 PIDFILE = RUN / "store.pid"
 LOG = RUN / "store.log"
@@ -73,6 +74,7 @@ def serve() -> None:
     swift.start()
     try:
         swift.make_bucket(BUCKET)
+        swift.make_bucket(BACKUPS)
         READY.touch()
         stop.wait()
     finally:

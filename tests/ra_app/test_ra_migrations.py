@@ -22,7 +22,7 @@ def _tables(dsn: str) -> set[str]:
     connection = psycopg2.connect(dsn)
     try:
         with connection.cursor() as cursor:
-            cursor.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+            cursor.execute("SELECT tablename FROM pg_tables WHERE schemaname IN ('public', 'ra_app')")
             return {row[0] for row in cursor.fetchall()}
     finally:
         connection.close()
@@ -91,8 +91,8 @@ def test_the_apps_role_can_only_read_the_pipelines_tables(database: Database, st
 @pytest.mark.usefixtures("app")
 @pytest.mark.parametrize("table", ["ra_users", "ra_assignments", "ra_labels", "ra_login_attempts"])
 def test_the_pipelines_role_cannot_touch_the_apps_tables(database: Database, table: str) -> None:
-    for statement in (f"SELECT * FROM {table}", f"DELETE FROM {table}", f"TRUNCATE {table}", f"DROP TABLE {table}"):
-        _forbidden(database.pipeline_dsn, statement)
+    for statement in ("SELECT * FROM", "DELETE FROM", "TRUNCATE", "DROP TABLE"):
+        _forbidden(database.pipeline_dsn, f"{statement} ra_app.{table}")
 
 
 def _forbidden(dsn: str, statement: str) -> None:

@@ -51,7 +51,7 @@ class World:
     def __init__(self, app: Flask, admin_dsn: str, services: Services, bucket: str) -> None:
         self.app = app
         self.bucket = bucket
-        self._connection = psycopg2.connect(admin_dsn)
+        self._connection = psycopg2.connect(admin_dsn, options="-c search_path=public,ra_app")
         self._connection.autocommit = True
         self._s3 = boto3.client(
             "s3",

@@ -9,7 +9,7 @@ from tests.fleet.layout import HOSTS
 from tests.fleet.world import World
 
 ADMIN = "admin"
-LABELS = "SELECT count(*) FROM ra_labels"
+LABELS = "SELECT count(*) FROM ra_app.ra_labels"
 
 
 def review(world: World) -> None:

@@ -241,10 +241,12 @@ def gpu(limits: dict[str, Any]) -> Findings:
 
 def postgres(wanted: dict[str, Any]) -> Findings:
     """It answers, and how many clips wait for reviewers."""
-    query = "SELECT (SELECT count(*) FROM ra_queue), (SELECT max(version) FROM schema_version)"
+    query = "SELECT (SELECT count(*) FROM public.ra_queue), (SELECT max(version) FROM public.schema_version)"
     # Not runuser: it opens a PAM session, which the unit's sandbox refuses.
     become = ("setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups")
-    done = run(*become, "psql", "-XAtd", wanted["database"], "-c", query)
+    # As an administrator: nothing that a lesser role has made is called by its name alone.
+    alone = ("env", "PGOPTIONS=-c search_path=pg_catalog")
+    done = run(*become, *alone, "psql", "-XAtd", wanted["database"], "-c", query)
     ok = done.returncode == 0
     value = "{} clips in ra_queue, schema {}".format(*done.stdout.strip().split("|")) if ok else done.stderr.strip()
     yield Finding("postgres", ok, value, "systemctl status postgresql; journalctl -u 'postgresql@*' -n 50")
@@ -256,6 +258,12 @@ def backup(wanted: dict[str, Any]) -> Findings:
     value = "none" if hours is None else f"{latest.resolve().name}, {hours:.0f} h old"
     ok = hours is not None and hours <= wanted["most_hours"]
     yield Finding("backup", ok, value, "ansible-playbook playbooks/backup.yml")
+    if wanted.get("copy"):
+        noted = Path(wanted["copy"]) / "latest"
+        hours = (time.time() - noted.stat().st_mtime) / 3600 if noted.exists() else None
+        value = "none" if hours is None else f"{noted.read_text().strip()}, {hours:.0f} h old"
+        ok = hours is not None and hours <= wanted["most_hours"]
+        yield Finding("backup copy", ok, value, "journalctl -u audio-pipeline-backup-copy -n 20")
 
 
 def certificate(wanted: dict[str, Any]) -> Findings:
