@@ -47,9 +47,9 @@ class Fetcher:
         if part.hub is None or part.hub.is_pinned or record_problem(part, self.folder / part.name) is None:
             return
         raise ModelError(
-            f"{part.name} is not pinned: {part.hub.repo} at {part.hub.revision} can change, so nothing says which files "
-            f"are the right ones; run `{self.command.replace(' fetch ', ' pin ')}`, and put the lines that it prints into "
-            "src/models.toml"
+            f"{part.name} is not pinned: {part.hub.repo} at {part.hub.revision} can change, so nothing says which "
+            f"files are the right ones; run `{self.command.replace(' fetch ', ' pin ')}`, and put the lines that it "
+            "prints into src/models.toml"
         )
 
     def demand_access(self, part: Part) -> None:
