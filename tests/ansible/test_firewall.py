@@ -58,7 +58,9 @@ def rules(folder: Path, operators: list[str], fleet: dict[str, str] = FLEET) -> 
 
 @pytest.mark.parametrize("operators", [[], ["10.1.0.0/16"], ["2001:db8::/48"], OPERATORS])
 def test_nft_takes_the_rules_for_operators_of_either_family(tmp_path: Path, operators: list[str]) -> None:
-    done = subprocess.run(["nft", "-c", "-f", rules(tmp_path, operators)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["nft", "-c", "-f", str(rules(tmp_path, operators))], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
 
 
@@ -77,7 +79,7 @@ def test_entries_that_are_no_networks_are_refused_by_name(tmp_path: Path) -> Non
 
 
 def test_networks_of_both_families_pass_the_preflight(tmp_path: Path) -> None:
-    hosts = {"orch": {"ssh_allowed_from": OPERATORS}, "open": {"ssh_allowed_from": []}}
+    hosts: dict[str, dict[str, list[str]]] = {"orch": {"ssh_allowed_from": OPERATORS}, "open": {"ssh_allowed_from": []}}
     assert play(tmp_path, "preflight_firewall", hosts).returncode == 0
 
 
