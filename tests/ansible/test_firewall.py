@@ -41,7 +41,7 @@ def rules(folder: Path, operators: list[str], fleet: dict[str, str] = FLEET) -> 
     (folder / "inventory.yml").write_text(yaml.safe_dump(inventory))
     out = folder / "nftables.conf"
     arguments = json.dumps({"src": str(TEMPLATE), "dest": str(out), "mode": "0644"})
-    command = [
+    command: list[str | Path] = [
         BIN / "ansible",
         "orch",
         "-i",
