@@ -1,13 +1,14 @@
 """Create or refresh `.venv` from `locks/cpu.txt`: the one environment of the demo, the tests and the checks.
 
-Needs Python 3.11 or newer with `venv`, and the package registry that pip is set up for; nothing else.
+Needs Python 3.11 or newer with `venv`, and the package registry that pip is set up for; nothing else. Files whose
+SHA-256 is not in the lock are refused, the installer's too. Nothing is built: a build fetches packages that no lock
+names.
 A second run returns at once while the lock has not changed. Standard library only, because it runs before there is an
 environment.
 """
 
 from __future__ import annotations
 
-import ensurepip
 import hashlib
 import os
 import subprocess
@@ -20,8 +21,9 @@ ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 LOCK = ROOT / "locks" / "cpu.txt"
 STAMP = VENV / ".installed-from"
-UV = "uv==0.13.8"  # installs the lock in seconds where pip needs minutes
+UV_LOCK = ROOT / "locks" / "uv.txt"  # uv installs the lock in seconds where pip needs minutes
 TORCH_WHEEL = "torch-2.13.0+cpu-*.whl"
+TORCH_WHEELS = "https://download.pytorch.org/whl/cpu/torch/"
 
 
 def main() -> None:
@@ -35,7 +37,7 @@ def main() -> None:
     started = time.monotonic()
     say(f"creating the environment in {VENV.name}/ from {LOCK.relative_to(ROOT)} (about 2.5 GB, once)")
     create_venv()
-    run(VENV / "bin/python", "-m", "pip", "install", "-q", "--disable-pip-version-check", UV)
+    install_uv()
     install_lock()
     run(VENV / "bin/python", ROOT / "local" / "fix_torchaudio.py")
     install_command_line()
@@ -50,27 +52,19 @@ def create_venv() -> None:
         sys.exit("Python cannot create environments with pip; on Debian and Ubuntu: apt install python3-venv")
 
 
+def install_uv() -> None:
+    pip: list[str | Path] = [VENV / "bin/python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    run(*pip, "--require-hashes", "--only-binary=:all:", "-r", UV_LOCK)
+
+
 def install_lock() -> None:
-    """Install exactly the lock. CPU builds of torch come from a folder that pip knows, else from torch's own index."""
-    command: list[str | Path] = [
-        VENV / "bin/uv",
-        "pip",
-        "sync",
-        "--quiet",
-        "--compile-bytecode",
-        "-p",
-        VENV / "bin/python",
-    ]
+    """Install exactly the lock. CPU builds of torch come from a folder that pip knows, else from torch's own list."""
     folders = pip_find_links()
-    if any(list(Path(folder).glob(TORCH_WHEEL)) for folder in folders):
-        command += [argument for folder in folders for argument in ("--find-links", folder)]
-    else:
-        command += ["--torch-backend", "cpu"]
-    with_tools = (
-        VENV / "lock-with-installers.txt"
-    )  # `uv pip sync` removes what the lock does not name: keep the installers
-    with_tools.write_text(LOCK.read_text() + f"pip=={ensurepip.version()}\n{UV}\n")
-    run(*command, with_tools)
+    if not any(list(Path(folder).glob(TORCH_WHEEL)) for folder in folders):
+        folders = [*folders, TORCH_WHEELS]
+    uv: list[str | Path] = [VENV / "bin/uv", "pip", "sync", "--quiet", "--compile-bytecode", "-p", VENV / "bin/python"]
+    sources = [argument for folder in folders for argument in ("--find-links", folder)]
+    run(*uv, *sources, "--require-hashes", "--no-build", LOCK)
 
 
 def install_command_line() -> None:

@@ -21,6 +21,7 @@ from pathlib import Path
 from config import load_settings
 from errors import ModelError, PipelineError
 from models_fetch import Fetcher, demand_whole, record_problem
+from models_hub import pin_lines
 from models_manifest import PROJECT, Manifest, Moderation, Part, Reads, SetSpec, load_manifest
 
 DESCRIPTION = """\
@@ -29,6 +30,7 @@ Bring the models that the GPU workers load, and prove that they are the right on
   list                 the sets, where they come from, and whether they are here
   fetch SET            download a set (production needs HF_TOKEN); quick when it is here already
   fetch SET --from DIR take it from a folder: a copy of another machine's MODELS_ROOT, or one folder per part
+  pin SET              print what to write into src/models.toml for parts that follow a branch; downloads nothing
   verify SET           hash every file anew
   path [SET]           where the models lie
 
@@ -146,12 +148,25 @@ def _fetch(manifest: Manifest, chosen: SetSpec, root: Path, source: Path | None)
     began = time.monotonic()
     fetcher = _fetcher(chosen, root)
     parts = _parts(manifest, chosen)
+    for part in parts:
+        fetcher.demand_pin(part)
     for part in parts if source is None else ():
         fetcher.demand_access(part)
     for part in parts:
         fetcher.fetch(part, source)
     resolve(chosen.name, root)
     print(f"set {chosen.name} is ready in {root / chosen.name} ({time.monotonic() - began:.1f} s)")
+
+
+def _pin(manifest: Manifest, chosen: SetSpec) -> None:
+    token = os.environ.get("HF_TOKEN") or None
+    loose = [part for part in _parts(manifest, chosen) if part.hub is not None and not part.hub.is_pinned]
+    for part in loose:
+        lines = pin_lines(part, token, fetch_command(chosen.name).replace(" fetch ", " pin "))
+        print(f"# {part.name}: replace these two tables in src/models.toml, keep the other lines, and commit it")
+        print(lines)
+    if not loose:
+        print(f"# every part of {chosen.name} is pinned")
 
 
 def _verify(manifest: Manifest, chosen: SetSpec, root: Path) -> None:
@@ -182,6 +197,8 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     fetch = commands.add_parser("fetch", help="bring a set", description="Bring a set of models.")
     fetch.add_argument("set", metavar="SET", help="production or demo")
     fetch.add_argument("--from", dest="source", type=Path, metavar="DIR", help="take the files from this folder")
+    pin = commands.add_parser("pin", help="what to pin", description="Print the commits and hashes to pin.")
+    pin.add_argument("set", metavar="SET", help="production or demo")
     verify = commands.add_parser("verify", help="hash every file of a set", description="Hash every file of a set.")
     verify.add_argument("set", metavar="SET", help="production or demo")
     path = commands.add_parser("path", help="where the models lie", description="Print where the models lie.")
@@ -201,6 +218,8 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] = os.envi
             print(root / chosen.name if chosen else root)
         elif arguments.command == "fetch":
             _fetch(manifest, chosen, root, arguments.source)
+        elif arguments.command == "pin":
+            _pin(manifest, chosen)
         else:
             _verify(manifest, chosen, root)
     except PipelineError as error:

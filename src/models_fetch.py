@@ -42,6 +42,16 @@ class Fetcher:
     say: Say
     hub_token: str | None = None
 
+    def demand_pin(self, part: Part) -> None:
+        """Demand that the manifest says which content is the right one; what is here and recorded stays usable."""
+        if part.hub is None or part.hub.is_pinned or record_problem(part, self.folder / part.name) is None:
+            return
+        raise ModelError(
+            f"{part.name} is not pinned: {part.hub.repo} at {part.hub.revision} can change, so nothing says which "
+            f"files are the right ones; run `{self.command.replace(' fetch ', ' pin ')}`, and put the lines that it "
+            "prints into src/models.toml"
+        )
+
     def demand_access(self, part: Part) -> None:
         """Demand the token that a part will need, before anything large is downloaded."""
         if part.hub is None or not part.hub.gated or self.hub_token:

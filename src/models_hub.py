@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,28 +24,63 @@ def download_from_hub(
     Raises
     ------
     ModelError
+        No network, no token, no access, or another commit than the pinned one.
+    """
+    hub = _demand_hub(part, token, command)
+    say(f"{part.name}: downloading {hub.repo} at {hub.revision} (about {part.bytes / 1e9:.1f} GB)")
+    with _mapped_hub_errors(hub, command):
+        import huggingface_hub
+
+        info = huggingface_hub.HfApi().model_info(hub.repo, revision=hub.revision, files_metadata=True, token=token)
+        if info.sha != hub.revision:
+            raise ModelError(f"{hub.repo}: asked for {hub.revision}, the hub answers with {info.sha}: do not trust it")
+        huggingface_hub.snapshot_download(
+            hub.repo,
+            revision=hub.revision,
+            local_dir=folder,
+            allow_patterns=list(hub.files or part.sha256),
+            token=token,
+        )
+    shutil.rmtree(folder / ".cache", ignore_errors=True)  # the client's notes for going on
+    return f"{hub.repo}@{hub.revision}", _stated(info)
+
+
+def pin_lines(part: Part, token: str | None, command: str) -> str:
+    """What to write into the manifest so that the part is what its branch holds today; nothing is downloaded.
+
+    Raises
+    ------
+    ModelError
         No network, no token, or no access.
     """
+    hub = _demand_hub(part, token, command)
+    with _mapped_hub_errors(hub, command):
+        import huggingface_hub
+
+        info = huggingface_hub.HfApi().model_info(hub.repo, revision=hub.revision, files_metadata=True, token=token)
+    patterns = hub.files or tuple(part.sha256)
+    wanted = {name: digest for name, digest in _stated(info).items() if any(fnmatch(name, one) for one in patterns)}
+    lines = [f"[parts.{part.name}.hub]", f'revision = "{info.sha}"', "", f"[parts.{part.name}.sha256]"]
+    return "\n".join([*lines, *(f'"{name}" = "{digest}"' for name, digest in sorted(wanted.items()))])
+
+
+def _demand_hub(part: Part, token: str | None, command: str) -> Hub:
     hub = part.hub
     if hub is None:
         raise ValueError(f"{part.name} does not come from the hub")
     if hub.gated and not token:
         raise ModelError(gated_sentence(hub, command))
+    return hub
+
+
+@contextlib.contextmanager
+def _mapped_hub_errors(hub: Hub, command: str) -> Iterator[None]:
     try:
-        import huggingface_hub
         from huggingface_hub import errors
     except ImportError as error:
         raise ModelError("the hub's client is not installed: run this with the worker's environment") from error
-    say(f"{part.name}: downloading {hub.repo} at {hub.revision} (about {part.bytes / 1e9:.1f} GB)")
     try:
-        info = huggingface_hub.HfApi().model_info(hub.repo, revision=hub.revision, files_metadata=True, token=token)
-        huggingface_hub.snapshot_download(
-            hub.repo,
-            revision=info.sha or hub.revision,
-            local_dir=folder,
-            allow_patterns=list(hub.files or part.sha256),
-            token=token,
-        )
+        yield
     except (errors.GatedRepoError, errors.RepositoryNotFoundError) as error:
         raise ModelError(gated_sentence(hub, command)) from error
     except errors.RevisionNotFoundError as error:
@@ -54,10 +91,6 @@ def download_from_hub(
         if error.errno is None or isinstance(error, ConnectionError | TimeoutError):
             raise ModelError(_unreachable(hub, command, error)) from error
         raise
-    shutil.rmtree(folder / ".cache", ignore_errors=True)  # the client's notes for going on
-    if info.sha and info.sha != hub.revision:
-        say(f'{part.name}: {hub.revision} is commit {info.sha}; pin it in models.toml as revision = "{info.sha}"')
-    return f"{hub.repo}@{info.sha or hub.revision}", _stated(info)
 
 
 def _stated(info: ModelInfo) -> Mapping[str, str]:

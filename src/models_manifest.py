@@ -27,9 +27,13 @@ class Hub:
     """A repository on the model hub; `files` are glob patterns, none means those of the part's `sha256`."""
 
     repo: str
-    revision: str  # a commit; "main" takes what is newest
+    revision: str  # a commit; a branch such as "main" can change, so nothing is fetched from it
     gated: bool = False  # its terms must be accepted, HF_TOKEN must be set
     files: tuple[str, ...] = ()
+
+    @property
+    def is_pinned(self) -> bool:
+        return re.fullmatch(r"[0-9a-f]{40}", self.revision) is not None
 
 
 @dataclass(frozen=True, kw_only=True)

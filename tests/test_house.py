@@ -8,15 +8,17 @@ from pathlib import Path
 
 import pytest
 
+from tests.lock_files import LOCKS, pins
+
 ROOT = Path(__file__).resolve().parents[1]
 REQUIREMENTS = [
     "requirements.txt",
     "requirements-gpu.txt",
     "ra_app/requirements.txt",
     "ansible/requirements.txt",
+    "ansible/requirements-awscli.txt",
     "local/requirements.txt",
 ]
-LOCKS = sorted(path.name for path in (ROOT / "locks").glob("*.txt"))
 
 
 def tracked(*patterns: str) -> list[Path]:
@@ -32,33 +34,24 @@ def test_every_dependency_is_pinned_and_says_why_it_is_there(name):
 
 
 def test_there_is_a_lock_for_every_kind_of_host():
-    assert LOCKS == ["ansible.txt", "cpu.txt", "gpu.txt", "pipeline.txt", "ra_app.txt"]
-
-
-@pytest.mark.parametrize("name", LOCKS)
-def test_locks_pin_everything_and_name_no_registry(name):
-    for line in (ROOT / "locks" / name).read_text().splitlines():
-        assert re.fullmatch(r"[A-Za-z0-9._-]+==[\w.]+( ;.*)?", line.strip()), f"{name}: {line}"
+    assert LOCKS == ["ansible.txt", "awscli.txt", "cpu.txt", "gpu.txt", "pipeline.txt", "ra_app.txt", "uv.txt"]
 
 
 def test_the_one_machine_lock_carries_no_cuda():
-    names = {line.split("==")[0] for line in (ROOT / "locks/cpu.txt").read_text().splitlines()}
+    names = pins("cpu.txt").keys()
     assert not [name for name in names if name.startswith("nvidia-")]
     assert names.isdisjoint({"triton", "torchvision", "torchcodec"})
+    assert pins("cpu.txt")["torch"].version.endswith("+cpu")
 
 
-@pytest.mark.parametrize("lock", ["ansible.txt", "gpu.txt", "pipeline.txt", "ra_app.txt"])
+@pytest.mark.parametrize("lock", ["ansible.txt", "gpu.txt", "pipeline.txt", "ra_app.txt", "uv.txt"])
 def test_the_hosts_locks_agree_with_the_one_that_is_tested_but_for_torch(lock):
-    def pins(name: str) -> dict[str, str]:
-        lines = (ROOT / "locks" / name).read_text().splitlines()
-        return dict(line.split(" ;")[0].strip().split("==") for line in lines)
-
     tested = pins("cpu.txt")
     family = {"torch", "torchaudio", "setuptools"}
     differing = {
-        name: (version, tested[name])
-        for name, version in pins(lock).items()
-        if name in tested and tested[name] != version and name not in family
+        name: (pin.version, tested[name].version)
+        for name, pin in pins(lock).items()
+        if name in tested and tested[name].version != pin.version and name not in family
     }
     assert differing == {}
 

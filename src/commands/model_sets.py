@@ -44,6 +44,19 @@ def fetch(
 
 
 @app.command()
+def pin(ctx: typer.Context, set_: Set) -> None:
+    """Print what to write into `src/models.toml` for parts that follow a branch.
+
+    The commit of today, and the SHA-256 of its weights. Nothing is downloaded.
+
+    For example:
+
+    - `audio-pipeline models pin production`
+    """
+    _run(ctx, "pin", set_)
+
+
+@app.command()
 def verify(ctx: typer.Context, set_: Set) -> None:
     """Hash every file of a set.
 

@@ -17,6 +17,7 @@ class HubServer:
     def __init__(self, repos: dict[str, dict[str, bytes]], gated: set[str] | None = None) -> None:
         self.repos, self.gated = repos, gated or set()
         self.stated: dict[str, str] = {}  # file -> SHA-256 that the server claims, where it should lie
+        self.answers_any_revision = False  # with its own commit, whatever was asked for
         self.cut_after: int | None = None  # bytes of a file after which the connection breaks
         self.sent_bytes = 0
         hub = self
@@ -53,7 +54,7 @@ class HubServer:
         elif repo in self.gated and request.headers.get("Authorization") != "Bearer hf_good":
             self._send(request, 403, b"", {"X-Error-Code": "GatedRepo"}, with_body=with_body)
         elif parts[0] == "api":
-            if parts[-1] not in {"main", COMMIT}:
+            if parts[-1] not in {"main", COMMIT} and not self.answers_any_revision:
                 self._send(request, 404, b"", {"X-Error-Code": "RevisionNotFound"}, with_body=with_body)
                 return
             self._send(request, 200, self._info(repo), {"Content-Type": "application/json"}, with_body=with_body)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import tomllib
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -43,11 +45,45 @@ def test_a_set_is_downloaded_from_the_hub_at_its_commit(workshop: Workshop, hub:
     assert json.loads((folder / ".verified").read_text())["origin"] == f"lab/judge@{COMMIT}"
 
 
-def test_a_revision_that_is_no_commit_is_fetched_with_advice(workshop: Workshop, hub: HubServer) -> None:
+def test_a_branch_is_not_fetched_and_the_way_to_pin_it_is_named(workshop: Workshop, hub: HubServer) -> None:
     hub_manifest(workshop, "main")
     done = workshop.run("fetch", "own", HF_ENDPOINT=hub.url, HF_TOKEN="hf_good")
+    assert done.returncode == 1
+    assert "speech is not pinned: lab/speech at main can change" in done.stderr
+    assert "python -m models pin own" in done.stderr
+    assert hub.sent_bytes == 0
+
+
+def test_an_unpinned_part_is_not_taken_from_a_folder_either(workshop: Workshop, tmp_path: Path) -> None:
+    hub_manifest(workshop, "main")
+    done = workshop.run("fetch", "own", "--from", str(tmp_path))
+    assert "speech is not pinned" in done.stderr
+
+
+def test_pin_prints_the_commit_and_hashes_of_a_branch(workshop: Workshop, hub: HubServer) -> None:
+    hub_manifest(workshop, "main")
+    done = workshop.run("pin", "own", HF_ENDPOINT=hub.url, HF_TOKEN="hf_good")
     assert done.returncode == 0, done.stderr
-    assert f'pin it in models.toml as revision = "{COMMIT}"' in done.stdout
+    printed = tomllib.loads(done.stdout)["parts"]
+    assert printed["speech"] == {"hub": {"revision": COMMIT}, "sha256": {"model.bin": digest(WEIGHTS)}}
+    assert printed["judge"]["hub"] == {"revision": COMMIT}
+    assert printed["judge"]["sha256"].items() >= {name: digest(data) for name, data in SHARDS.items()}.items()
+    assert "README.md" not in printed["judge"]["sha256"]
+    assert hub.sent_bytes < 10_000  # descriptions only
+
+
+def test_pin_of_a_pinned_set_says_so(workshop: Workshop, hub: HubServer) -> None:
+    hub_manifest(workshop)
+    assert workshop.run("pin", "own", HF_ENDPOINT=hub.url).stdout == "# every part of own is pinned\n"
+
+
+def test_a_hub_that_answers_with_another_commit_is_refused(workshop: Workshop, hub: HubServer) -> None:
+    hub_manifest(workshop, "f" * 40)
+    hub.answers_any_revision = True
+    done = workshop.run("fetch", "own", HF_ENDPOINT=hub.url, HF_TOKEN="hf_good")
+    assert done.returncode == 1
+    assert f"asked for {'f' * 40}, the hub answers with {COMMIT}" in done.stderr
+    assert hub.sent_bytes < 10_000  # descriptions only
 
 
 @pytest.mark.parametrize("token", [{}, {"HF_TOKEN": "hf_wrong"}])
