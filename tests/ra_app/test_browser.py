@@ -312,7 +312,7 @@ def test_after_the_log_out_neither_back_nor_a_copied_cookie_opens_a_page(page: P
     page.go_back()
     expect(page.get_by_label("Password")).to_be_visible()
     page.context.clear_cookies()
-    page.context.add_cookies(copied)  # type: ignore[arg-type]  # what cookies() gives is what add_cookies() takes
+    page.context.add_cookies(copied)
     page.goto("/account")
     expect(page.get_by_label("Password")).to_be_visible()
 
