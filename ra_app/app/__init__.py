@@ -43,6 +43,7 @@ def create_app(config: Settings | None = None) -> Flask:
         SESSION_COOKIE_SAMESITE="Lax",
         SESSION_COOKIE_SECURE=settings.session_cookie_secure,
         PERMANENT_SESSION_LIFETIME=timedelta(hours=settings.session_hours),
+        RA_SESSION_MAX=timedelta(hours=settings.session_max_hours),
         WTF_CSRF_TIME_LIMIT=None,  # a form lives as long as its session: people think about a clip
         SQLALCHEMY_DATABASE_URI=settings.database_url,
         SQLALCHEMY_ENGINE_OPTIONS={

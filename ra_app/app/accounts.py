@@ -68,12 +68,18 @@ def set_password(user: User, password: str) -> None:
     """Give a new password; sessions opened with the old one end."""
     check_password_rules(password)
     user.password_hash = _hasher.hash(password)
-    db.session.commit()
+    end_sessions(user)
 
 
 def set_active(user: User, *, active: bool) -> None:
-    """A user who is not active cannot log in, and open sessions end at their next request."""
+    """A user who is not active cannot log in, and open sessions end for good, also when the account opens again."""
     user.active = active
+    end_sessions(user)
+
+
+def end_sessions(user: User) -> None:
+    """Every session of this user ends, on all devices; a copied cookie opens nothing any more."""
+    user.session_epoch = User.session_epoch + 1  # in the database: two at once count twice
     db.session.commit()
 
 

@@ -12,9 +12,11 @@ import psycopg2.errors
 import sqlalchemy.exc
 from flask.cli import AppGroup
 
+from app import throttle
 from app.accounts import (
     AccountError,
     create_user,
+    end_sessions,
     find_user,
     generate_password,
     list_users,
@@ -109,6 +111,32 @@ def set_password_(username: str, password_stdin: bool, generate: bool) -> None:
     set_password(user, password)
     click.echo(f"{user.username} has a new password.")
     _tell(password, generate)
+
+
+@users.command("end-sessions")
+@click.argument("username")
+@clear_errors
+def end_sessions_(username: str) -> None:
+    """End all open sessions of an account, for example after a device was lost. Its password stays."""
+    user = _known(username)
+    end_sessions(user)
+    click.echo(f"All sessions of {user.username} have ended; they can log in again with their password.")
+
+
+@users.command("unlock")
+@click.argument("username")
+@click.option("--minutes", type=click.IntRange(1, 120), default=30, show_default=True)
+@clear_errors
+def unlock(username: str, minutes: int) -> None:
+    """Let somebody log in whom failed tries lock out.
+
+    Forgets the failed tries with this name. For some minutes, tries from elsewhere do not count against it, also if
+    they go on; five failures from one address still close the log-in for that address. One log-in in this time is
+    enough: afterwards the browser and the network are known.
+    """
+    user = _known(username)
+    throttle.unlock(user, minutes)
+    click.echo(f"{user.username} can log in during the next {minutes} minutes, whatever others try.")
 
 
 def _known(username: str) -> User:

@@ -134,6 +134,9 @@ class Settings:
         "Send session cookies over https only; default true, in development false", "true", "true", _flag
     )
     session_hours: float = setting("A session unused for so long ends (hours)", "12", "12", _hours)
+    session_max_hours: float = setting(
+        "A session ends so long after the log-in, however much it is used (hours)", "12", "12", _hours
+    )
     trusted_proxies: int = setting(
         "Reverse proxies in front of the app whose X-Forwarded headers count; 0: none", "1", "0", _proxies
     )

@@ -68,6 +68,9 @@ class User(Base):
     active: Mapped[bool] = mapped_column(sa.Boolean, server_default=sa.true())
     created_at: Mapped[datetime] = _now()
     last_login_at: Mapped[datetime | None] = mapped_column(sa.DateTime(timezone=True))
+    session_epoch: Mapped[int] = mapped_column(sa.Integer, server_default="0")  # one more: all open sessions end
+    # Until then failed log-ins from elsewhere do not count against this user.
+    unlocked_until: Mapped[datetime | None] = mapped_column(sa.DateTime(timezone=True))
 
     @property
     def is_active(self) -> bool:
@@ -82,8 +85,8 @@ class User(Base):
         return False
 
     def get_id(self) -> str:
-        """The session's name for this user; it changes with the password, so that a new password ends old sessions."""
-        mark = hashlib.sha256(self.password_hash.encode()).hexdigest()[:16]
+        """The session's name for this user; it changes with the password and the epoch, which end old sessions."""
+        mark = hashlib.sha256(f"{self.session_epoch}.{self.password_hash}".encode()).hexdigest()[:16]
         return f"{self.user_id}.{mark}"
 
 
@@ -149,6 +152,16 @@ class LoginAttempt(Base):
 
     attempt_id: Mapped[int] = mapped_column(sa.BigInteger, sa.Identity(), primary_key=True)
     username: Mapped[str] = mapped_column(sa.Text)
-    address: Mapped[str] = mapped_column(sa.Text)
+    address: Mapped[str] = mapped_column(sa.Text)  # an IPv4 address, an IPv6 /64, or `device:` and a mark
     outcome: Mapped[str] = mapped_column(sa.Text, server_default="pending")
     attempted_at: Mapped[datetime] = _now()
+
+
+class KnownNetwork(Base):
+    """A network from which a user has logged in: failures elsewhere do not lock this user out there."""
+
+    __tablename__ = "ra_known_networks"
+
+    user_id: Mapped[int] = mapped_column(sa.ForeignKey(User.user_id), primary_key=True)
+    network: Mapped[str] = mapped_column(sa.Text, primary_key=True)  # an IPv4 address or an IPv6 /64
+    seen_at: Mapped[datetime] = _now()

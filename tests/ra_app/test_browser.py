@@ -303,6 +303,56 @@ def test_text_stands_out_and_every_control_has_a_name(page: Page, world: World, 
     assert seen == [[]] * len(seen)
 
 
+def test_after_the_log_out_neither_back_nor_a_copied_cookie_opens_a_page(page: Page, world: World) -> None:
+    world.add_user("mira")
+    log_in(page)
+    copied = page.context.cookies()
+    page.get_by_role("button", name="Log out").click()
+    expect(page.get_by_role("status")).to_contain_text("You are logged out")
+    page.go_back()
+    expect(page.get_by_label("Password")).to_be_visible()
+    page.context.clear_cookies()
+    page.context.add_cookies(copied)
+    page.goto("/account")
+    expect(page.get_by_label("Password")).to_be_visible()
+
+
+def test_work_on_a_clip_outlives_the_session(page: Page, world: World) -> None:
+    world.add_user("mira")
+    clip = world.add_clip(audio=tone(3))
+    log_in(page)
+    open_clip(page, clip)
+    page.keyboard.press("2")
+    page.get_by_role("radio", name="High").check()
+    page.get_by_label(re.compile("^Note")).fill("said at 0:06")
+    world.sql("UPDATE ra_users SET session_epoch = session_epoch + 1")
+    page.get_by_role("button", name=re.compile("^Submit")).click()
+    expect(page.get_by_role("status")).to_contain_text("Your session has ended")
+    page.get_by_label("User name").fill("mira")
+    page.get_by_label("Password").fill(PASSWORD)
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"**/review/{clip}")
+    expect(page.get_by_text("Not stored yet")).to_be_visible()
+    expect(page.get_by_role("checkbox", name="Hate speech")).to_be_checked()
+    page.get_by_role("button", name=re.compile("^Submit")).click()
+    expect(page.get_by_text(f"Label stored for clip {clip}.")).to_be_visible()
+    assert world.sql("SELECT labels, confidence, note FROM ra_labels") == [(["hate"], 3, "said at 0:06")]
+    page.goto(f"/review/{clip}")
+    expect(page.get_by_text("Not stored yet")).to_be_hidden()
+
+
+def test_unsent_work_is_forgotten_at_the_log_out(page: Page, world: World) -> None:
+    world.add_user("mira")
+    clip = world.add_clip(audio=tone(3))
+    log_in(page)
+    open_clip(page, clip)
+    page.get_by_label(re.compile("^Note")).fill("for nobody else")
+    assert "for nobody else" in page.evaluate("JSON.stringify(sessionStorage)")
+    page.get_by_role("button", name="Log out").click()
+    expect(page.get_by_label("Password")).to_be_visible()
+    assert page.evaluate("JSON.stringify(sessionStorage)") == "{}"
+
+
 def test_without_scripts_a_label_can_still_be_given(browser: Browser, address: str, world: World) -> None:
     world.add_user("mira")
     clip = world.add_clip(audio=tone(3))

@@ -10,7 +10,8 @@ from flask import Flask
 from app import accounts, create_app, throttle
 from app.config import load_settings
 from app.models import db
-from tests.ra_app.world import PASSWORD, Visitor, World
+from app.origins import Origin
+from tests.ra_app.world import PASSWORD, Visitor, World, field
 
 
 def test_the_right_password_opens_the_queue(world: World, visitor: Visitor) -> None:
@@ -57,17 +58,27 @@ def test_passwords_are_stored_as_argon2_hashes(world: World) -> None:
 
 def test_the_session_cookie_is_out_of_reach_of_scripts(world: World, visitor: Visitor) -> None:
     world.add_user("mira")
-    cookie = visitor.log_in("mira").headers["Set-Cookie"]
-    assert "HttpOnly" in cookie
-    assert "SameSite=Lax" in cookie
-    assert "Secure" not in cookie  # development
+    cookies = visitor.log_in("mira").headers.getlist("Set-Cookie")
+    assert [cookie.partition("=")[0] for cookie in cookies] == ["ra_device", "ra_session"]
+    for cookie, same_site in zip(cookies, ("SameSite=Strict", "SameSite=Lax"), strict=True):
+        assert "HttpOnly" in cookie
+        assert same_site in cookie
+        assert "Secure" not in cookie  # development
 
 
 def test_in_production_the_cookie_goes_over_https_only(world: World, ra_env: dict[str, str]) -> None:
     world.add_user("mira")
     strict = create_app(load_settings({**ra_env, "FLASK_ENV": "production"}))
-    page = strict.test_client().get("/login", base_url="https://localhost")
+    client = strict.test_client()
+    page = client.get("/login", base_url="https://localhost")
     assert "Secure" in page.headers["Set-Cookie"]
+    form = {"username": "mira", "password": PASSWORD, "csrf_token": field(page, "csrf_token")}
+    referrer = {"Referer": "https://localhost/login"}
+    answer = client.post("/login", data=form, base_url="https://localhost", headers=referrer)
+    assert answer.status_code == 302
+    cookies = answer.headers.getlist("Set-Cookie")
+    assert len(cookies) == 2
+    assert all("Secure" in cookie and "HttpOnly" in cookie for cookie in cookies)
 
 
 @pytest.mark.usefixtures("world")
@@ -115,7 +126,7 @@ def test_a_link_cannot_send_one_elsewhere_after_the_log_in(world: World, visitor
 def test_a_form_sent_after_the_session_ended_leads_to_the_log_in_page(world: World, visitor: Visitor) -> None:
     clip = world.add_clip()
     answer = visitor.client.post(f"/review/{clip}", data={"label": "hate"})
-    assert answer.location == "/login"
+    assert answer.location == f"/login?next=/review/{clip}"
     assert "Your session has ended" in visitor.get("/login").text
 
 
@@ -190,6 +201,15 @@ def test_the_door_opens_again_when_the_window_has_passed(world: World, visitor: 
     assert visitor.log_in("mira").status_code == 302
 
 
+def test_a_refused_try_writes_no_row(world: World, visitor: Visitor) -> None:
+    world.add_user("mira")
+    for _ in range(throttle.PAIR_LIMIT):
+        visitor.log_in("mira", "wrong")
+    for _ in range(3):
+        assert visitor.log_in("mira").status_code == 429
+    assert world.sql("SELECT count(*) FROM ra_login_attempts") == [(throttle.PAIR_LIMIT,)]
+
+
 def test_refused_tries_do_not_keep_the_door_shut(world: World, visitor: Visitor) -> None:
     world.add_user("mira")
     for _ in range(throttle.PAIR_LIMIT):
@@ -216,7 +236,7 @@ def test_many_tries_at_the_same_moment_do_not_slip_through(world: World, app: Fl
     def attempt(_: int) -> bool:
         with app.app_context():
             try:
-                throttle.finish(throttle.begin("mira", "192.0.2.7"), "failed")
+                throttle.finish(throttle.begin("mira", Origin("192.0.2.7")), "failed")
             except throttle.TooManyAttemptsError:
                 return False
             finally:

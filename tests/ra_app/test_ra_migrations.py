@@ -40,7 +40,14 @@ def test_upgrade_downgrade_and_upgrade_again_touch_only_the_apps_tables(
     before = _tables(database.admin_dsn)
     assert run("flask db upgrade", ra_env).returncode == 0
     ours = _tables(database.admin_dsn) - before
-    assert ours == {"ra_users", "ra_assignments", "ra_labels", "ra_login_attempts", "ra_alembic_version"}
+    assert ours == {
+        "ra_users",
+        "ra_assignments",
+        "ra_labels",
+        "ra_login_attempts",
+        "ra_known_networks",
+        "ra_alembic_version",
+    }
     assert run("flask db downgrade base", ra_env).returncode == 0
     assert _tables(database.admin_dsn) - before == {"ra_alembic_version"}
     assert run("flask db upgrade", ra_env).returncode == 0
@@ -63,6 +70,13 @@ def test_no_migration_names_a_table_of_the_pipeline(path: Path) -> None:
     text = path.read_text()
     for name in PIPELINE_TABLES:
         assert not re.search(rf"['\"]{name}['\".]", text), f"{path.name} touches {name}"
+
+
+@pytest.mark.usefixtures("app")
+def test_a_user_made_by_the_release_before_can_be_used(world: World) -> None:
+    """That release knows nothing of the new columns."""
+    world.sql("INSERT INTO ra_users (username, pseudonym, password_hash) VALUES ('mira', 'RA-7KQ2M', 'x')")
+    assert world.sql("SELECT session_epoch, unlocked_until FROM ra_users") == [(0, None)]
 
 
 def test_history_shows_the_migrations(ra_env: dict[str, str]) -> None:
@@ -89,7 +103,7 @@ def test_the_apps_role_can_only_read_the_pipelines_tables(database: Database, st
 
 
 @pytest.mark.usefixtures("app")
-@pytest.mark.parametrize("table", ["ra_users", "ra_assignments", "ra_labels", "ra_login_attempts"])
+@pytest.mark.parametrize("table", ["ra_users", "ra_assignments", "ra_labels", "ra_login_attempts", "ra_known_networks"])
 def test_the_pipelines_role_cannot_touch_the_apps_tables(database: Database, table: str) -> None:
     for statement in ("SELECT * FROM", "DELETE FROM", "TRUNCATE", "DROP TABLE"):
         _forbidden(database.pipeline_dsn, f"{statement} ra_app.{table}")

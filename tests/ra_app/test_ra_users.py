@@ -51,6 +51,9 @@ def test_without_an_option_the_password_is_asked_for_twice(app: Flask, visitor: 
         (["create", "jo", "--generate", "--password-stdin"], PASSWORD, "not both"),
         (["deactivate", "jo"], None, "There is no user named jo"),
         (["set-password", "jo", "--generate"], None, "There is no user named jo"),
+        (["end-sessions", "jo"], None, "There is no user named jo"),
+        (["unlock", "jo"], None, "There is no user named jo"),
+        (["unlock", "mira", "--minutes", "0"], None, "0 is not in the range 1<=x<=120"),
     ],
 )
 def test_a_mistake_is_one_clear_sentence(

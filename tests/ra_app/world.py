@@ -71,7 +71,7 @@ class World:
             return cursor.fetchall() if cursor.description else []
 
     def empty(self) -> None:
-        self.sql("TRUNCATE batches, ra_users, ra_login_attempts RESTART IDENTITY CASCADE")
+        self.sql("TRUNCATE batches, ra_users, ra_login_attempts, ra_known_networks RESTART IDENTITY CASCADE")
 
     def add_user(self, username: str = "mira", password: str = PASSWORD, role: str = "ra") -> int:
         with self.app.app_context():

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, current_app, flash, g, redirect, render_template, request, session, url_for
+from flask import (
+    Blueprint,
+    Response,
+    current_app,
+    flash,
+    g,
+    make_response,
+    redirect,
+    render_template,
+    request,
+    session,
+    url_for,
+)
 from flask.typing import ResponseReturnValue
 from flask_login import current_user, login_user, logout_user
 
 from app import accounts, throttle
 from app.accounts import AccountError
 from app.models import User
-from app.security import client_address, safe_target
+from app.origins import network_of, origin_for, remember_device
+from app.security import begin_session, safe_target
 
 blueprint = Blueprint("auth", __name__)
 
@@ -22,27 +35,31 @@ NOBODY = "(no valid name)"
 def login() -> ResponseReturnValue:
     if request.method == "GET":
         if current_user.is_authenticated:
-            return redirect(url_for("queue.index"))
+            return redirect(safe_target(request.args.get("next")))
         return _login_page()
     name = accounts.normalise_username(request.form.get("username", "")) or NOBODY
     try:
         user = _authenticate(name, request.form.get("password", ""))
     except throttle.TooManyAttemptsError as refused:
-        current_app.logger.warning("Too many failed log-ins as %s from %s", name, client_address())
-        return _too_many(refused.retry_after_s)
+        current_app.logger.warning("Too many failed log-ins as %s from %s", name, network_of(request.remote_addr))
+        return _too_many(refused)
     if user is None:
         return _login_page(WRONG), 401
     session.clear()  # nothing of what was before the log-in is carried over
-    session.permanent = True
+    begin_session()
     login_user(user)
-    return redirect(safe_target(request.args.get("next")))
+    answer: Response = make_response(redirect(safe_target(request.args.get("next"))))
+    remember_device(answer, name)
+    return answer
 
 
 @blueprint.post("/logout")
 def logout() -> ResponseReturnValue:
+    """End this user's sessions at the server, on every device: a copy of the cookie opens nothing afterwards."""
+    accounts.end_sessions(g.viewer)
     logout_user()
     session.clear()
-    flash("You are logged out.", "info")
+    flash("You are logged out, on every device.", "info")
     return redirect(url_for("auth.login"))
 
 
@@ -53,9 +70,9 @@ def account() -> ResponseReturnValue:
     user: User = g.viewer
     new = request.form.get("new", "")
     try:
-        attempt = throttle.begin(user.username, client_address())
+        attempt = throttle.begin(user.username, origin_for(user.username))
     except throttle.TooManyAttemptsError as refused:
-        return _too_many(refused.retry_after_s)
+        return _too_many(refused)
     right = accounts.verify_password(user, request.form.get("current", ""))
     throttle.finish(attempt, "succeeded" if right else "failed")
     if not right:
@@ -72,11 +89,13 @@ def account() -> ResponseReturnValue:
 
 
 def _authenticate(name: str, password: str) -> User | None:
-    attempt = throttle.begin(name, client_address())
+    origin = origin_for(name)
+    attempt = throttle.begin(name, origin)
     user = accounts.authenticate(name, password)
     throttle.finish(attempt, "failed" if user is None else "succeeded")
     if user is not None:
         accounts.note_login(user)
+        throttle.remember_network(user, origin.network)
     return user
 
 
@@ -84,8 +103,14 @@ def _login_page(problem: str | None = None) -> str:
     return render_template("login.html", problem=problem, username=request.form.get("username", "")[:64])
 
 
-def _too_many(retry_after_s: int) -> ResponseReturnValue:
-    minutes = -(-retry_after_s // 60)
+def _too_many(refused: throttle.TooManyAttemptsError) -> ResponseReturnValue:
+    minutes = -(-refused.retry_after_s // 60)
     sentence = f"Too many failed tries. Wait {minutes} minute{'s' if minutes > 1 else ''}, then try again."
+    if refused.elsewhere:
+        sentence += (
+            " Some of the tries came from other places. In a browser, or from a network, where you have logged in "
+            "before, you can log in now. If you have none, ask your lead researcher, who can let you in "
+            "(flask users unlock)."
+        )
     page = render_template("error.html", code=429, title="Please wait", sentence=sentence)
-    return page, 429, {"Retry-After": str(retry_after_s)}
+    return page, 429, {"Retry-After": str(refused.retry_after_s)}

@@ -1,5 +1,6 @@
 // The review page, put together. Without this module the page still works by mouse and form.
 
+import { Draft } from "./draft.js";
 import { listen, setShortcuts, shortcutsOn } from "./keys.js";
 import { Labels } from "./labels.js";
 import { Player } from "./player.js";
@@ -14,6 +15,7 @@ const help = byId("help");
 const helpButton = byId("help-open");
 const shortcuts = byId("shortcuts-on");
 const player = new Player(byId("player"), [...document.querySelectorAll(".segment")], byId("audio-problem"));
+const draft = new Draft(form, byId("draft")); // before the labels, which look at what is chosen
 const labels = new Labels(form, codebook.querySelector(".definitions"), byId("problem"));
 
 const submit = () => form.requestSubmit(form.querySelector("button.primary"));
@@ -37,7 +39,7 @@ shortcuts.addEventListener("change", () => {
   on = shortcuts.checked;
   setShortcuts(on);
 });
-listen((key) => (keys.has(key) ? () => labels.toggle(key) : actions[key]), { isOn: () => on, submit });
+listen((key) => (keys.has(key) ? () => { labels.toggle(key); draft.save(); } : actions[key]), { isOn: () => on, submit });
 
 helpButton.hidden = false;
 helpButton.addEventListener("click", () => help.showModal());
