@@ -6,18 +6,24 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
+from typing import cast
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 from cryptography.x509.oid import NameOID
 
 LIFE = timedelta(days=90)
 
 
-def make(folder: Path, stem: str, names: Sequence[str], *, ended: bool = False) -> tuple[Path, Path]:
-    """A certificate that signed itself, and its key: `stem.crt` and `stem.key`, PEM. `ended`: yesterday."""
+def make(
+    folder: Path, stem: str, names: Sequence[str], *, ended: bool = False, issuer: tuple[Path, Path] | None = None
+) -> tuple[Path, Path]:
+    """A certificate and its key: `stem.crt` and `stem.key`, PEM. `ended`: yesterday.
+
+    Signed by `issuer` (certificate, key), or by itself.
+    """
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])])
     end = datetime.now(UTC) + (timedelta(days=-1) if ended else LIFE)
@@ -26,7 +32,12 @@ def make(folder: Path, stem: str, names: Sequence[str], *, ended: bool = False) 
     builder = builder.not_valid_before(end - LIFE - timedelta(hours=1)).not_valid_after(end)
     builder = builder.add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
     builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+    signer = key
+    if issuer is not None:
+        authority = x509.load_pem_x509_certificate(issuer[0].read_bytes())
+        builder = builder.issuer_name(authority.subject)
+        signer = cast("ec.EllipticCurvePrivateKey", load_pem_private_key(issuer[1].read_bytes(), None))
     certificate, secret = folder / f"{stem}.crt", folder / f"{stem}.key"
-    certificate.write_bytes(builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM))
+    certificate.write_bytes(builder.sign(signer, hashes.SHA256()).public_bytes(Encoding.PEM))
     secret.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     return certificate, secret
