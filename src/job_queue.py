@@ -263,8 +263,7 @@ class mapped_redis_errors:  # noqa: N801 -- reads as a statement where it is use
             if refused := tls_errors.explained(error, "Redis", "REDIS_HOST", "REDIS_CA_FILE", "REDIS_PORT"):
                 raise ServiceUnavailableError(refused) from error
             raise ServiceUnavailableError(
-                f"Redis cannot be reached; check that it runs, REDIS_HOST, REDIS_PORT, and REDIS_TLS if it closes the "
-                f"connection ({error})"
+                f"Redis cannot be reached; check that it runs and REDIS_HOST, REDIS_PORT, REDIS_TLS ({error})"
             ) from error
         if isinstance(error, redis.OutOfMemoryError) or "OOM" in str(error):
             raise ServiceUnavailableError(

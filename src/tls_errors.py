@@ -11,8 +11,10 @@ _MEANINGS = (
     ),
     (
         ("certificate verify failed", "unable to get local issuer", "self-signed", "self signed"),
-        "no authority in {ca} has signed its certificate; bring that file up to date: ansible-playbook "
-        "playbooks/site.yml --tags settings. If it is up to date, another machine answers at this address",
+        (
+            "no authority in {ca} has signed its certificate. Bring that file up to date (ansible-playbook "
+            "playbooks/site.yml --tags settings); if it is, another machine answers at this address"
+        ),
     ),
     (
         ("wrong version number", "wrong_version_number", "record layer failure", "server does not support ssl"),

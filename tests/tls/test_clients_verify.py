@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ from errors import ConfigError, OperatorError, ServiceUnavailableError
 from job_queue import mapped_redis_errors
 from redis_checks import check_redis
 from tests.certificates import make
-from tests.tls.conftest import _S3, make_authority, postgres_settings, redis_server, redis_settings
+from tests.tls.conftest import _S3, PASSWORD, make_authority, postgres_settings, redis_server, redis_settings
 from utils import get_redis_client
 
 
@@ -80,9 +82,23 @@ def test_an_expired_certificate_is_refused(authority, readable):
 
 
 def test_a_redis_without_tls_gets_no_password(authority, services):
-    settings = redis_settings(services.redis_port, authority.trusted)
-    with pytest.raises(ServiceUnavailableError, match="does not speak TLS there; nothing is sent in the clear"):
-        ask_redis(settings)
+    with pytest.raises(ServiceUnavailableError, match="REDIS_HOST, REDIS_PORT, REDIS_TLS"):
+        ask_redis(redis_settings(services.redis_port, authority.trusted))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        heard: list[bytes] = []
+        thread = threading.Thread(target=lambda: heard.append(_first_words(listener)))
+        thread.start()
+        with pytest.raises(ServiceUnavailableError):
+            ask_redis(redis_settings(listener.getsockname()[1], authority.trusted))
+        thread.join(10)
+    assert heard[0].startswith(b"\x16"), "a TLS handshake, and nothing else"
+    assert PASSWORD.encode() not in heard[0]
+
+
+def _first_words(listener: socket.socket) -> bytes:
+    connection, _ = listener.accept()
+    with connection:
+        return connection.recv(4096)
 
 
 def test_a_postgres_without_tls_gets_no_password(authority, services):
@@ -92,7 +108,7 @@ def test_a_postgres_without_tls_gets_no_password(authority, services):
 
 
 def test_a_client_without_tls_is_refused_by_both_servers(tls_redis, tls_postgres):
-    with pytest.raises(ServiceUnavailableError, match="REDIS_TLS if it closes the connection"):
+    with pytest.raises(ServiceUnavailableError, match="REDIS_HOST, REDIS_PORT, REDIS_TLS"):
         ask_redis(redis_settings(tls_redis, None, REDIS_TLS="false"))
     with pytest.raises(ServiceUnavailableError, match=r"pg_hba\.conf rejects"):
         ask_postgres(postgres_settings(tls_postgres, None, mode="disable"))
