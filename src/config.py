@@ -20,6 +20,8 @@ from errors import ConfigError
 
 Parser = Callable[[str], Any]
 
+SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")  # as libpq names them
+
 
 def _text(value: str) -> str:
     return value
@@ -64,6 +66,27 @@ def _optional_directory(value: str) -> Path | None:
     return _directory(value) if value else None
 
 
+def _switch(value: str) -> bool:
+    if value.lower() not in {"true", "false"}:
+        raise ValueError("it must be true or false")
+    return value.lower() == "true"
+
+
+def _certificates(value: str) -> Path | None:
+    if not value:
+        return None
+    path = _directory(value)
+    if not (path.is_file() and os.access(path, os.R_OK)):
+        raise ValueError("there is no such file that this user may read; it must hold certificates in PEM")
+    return path
+
+
+def _sslmode(value: str) -> str:
+    if value not in SSL_MODES:
+        raise ValueError(f"it must be one of {', '.join(SSL_MODES)}")
+    return value
+
+
 def _url(value: str) -> str:
     if not re.fullmatch(r"https?://[^/\s]+/?", value):
         raise ValueError("it must be http:// or https:// and a host, without a path")
@@ -97,12 +120,36 @@ class Settings:
     redis_user: str = setting("Redis: user of its access list; empty for the default user", "gpu-worker", "")
     redis_password: str = setting("Redis: password; empty for none", "change-me", "", secret=True)
     redis_db: int = setting("Redis: database number", "0", "0", _natural)
+    redis_tls: bool = setting(
+        "Redis: true speaks TLS and verifies the server's certificate and name; false only on one machine",
+        "true",
+        "false",
+        _switch,
+    )
+    redis_ca_file: Path | None = setting(
+        "Redis: certificates of the authorities that are trusted; empty: those of the system",
+        "/etc/audio-pipeline/fleet-ca.pem",
+        "",
+        _certificates,
+    )
 
     postgres_host: str = setting("Postgres: host, or the folder of its socket", "10.0.0.5", "localhost")
     postgres_port: int = setting("Postgres: port", "5432", "5432", _port)
     postgres_db: str = setting("Postgres: database", "audio_pipeline", "audio_pipeline")
     postgres_user: str = setting("Postgres: login role of the pipeline", "pipeline", "pipeline")
     postgres_password: str = setting("Postgres: its password; empty for none", "change-me", "", secret=True)
+    postgres_sslmode: str = setting(
+        "Postgres: libpq's sslmode; verify-full between hosts, since all others accept a stranger's certificate",
+        "verify-full",
+        "prefer",
+        _sslmode,
+    )
+    postgres_ca_file: Path | None = setting(
+        "Postgres: certificates of the authorities that are trusted; needed for verify-ca and verify-full",
+        "/etc/audio-pipeline/fleet-ca.pem",
+        "",
+        _certificates,
+    )
 
     s3_endpoint: str = setting("S3: address of the service", "https://object-store.example.org:8080", None, _url)
     s3_access_key: str = setting("S3: access key", "AKIAEXAMPLE", None, secret=True)
@@ -212,7 +259,13 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         One sentence that names the variable, what is wrong with it and an example value.
     """
     source = os.environ if environ is None else environ
-    return Settings(**{item.name: _read(item, source) for item in fields(Settings)})
+    settings = Settings(**{item.name: _read(item, source) for item in fields(Settings)})
+    if settings.postgres_sslmode in {"verify-ca", "verify-full"} and settings.postgres_ca_file is None:
+        raise ConfigError(
+            f"POSTGRES_CA_FILE is not set, but POSTGRES_SSLMODE={settings.postgres_sslmode} verifies the server by it; "
+            "set it, for example POSTGRES_CA_FILE=/etc/audio-pipeline/fleet-ca.pem"
+        )
+    return settings
 
 
 def origins(environ: Mapping[str, str] | None = None) -> list[tuple[str, Any, str, bool]]:

@@ -15,6 +15,7 @@ import psycopg2
 import psycopg2.extensions
 import psycopg2.extras
 
+import tls_errors
 from config import Settings
 from db_results import COUNTS, Verdict, one_row, recount_if_complete, save_transcript, save_verdict
 from db_values import json_text, storable, time_or_none
@@ -336,6 +337,10 @@ class Database:
             raise PermanentError(f"Postgres cannot store this, part of it is too long ({_brief(error)})") from error
         except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
             self.close()
+            if refused := tls_errors.explained(
+                error, "Postgres", "POSTGRES_HOST", "POSTGRES_CA_FILE", "POSTGRES_PORT and POSTGRES_SSLMODE"
+            ):
+                raise ServiceUnavailableError(refused) from error
             raise ServiceUnavailableError(
                 f"Postgres at {self._settings.postgres_host}:{self._settings.postgres_port} cannot be used; check that "
                 f"it listens, pg_hba.conf, POSTGRES_USER, POSTGRES_PASSWORD ({_brief(error)})"
@@ -355,12 +360,21 @@ class Database:
             password=settings.postgres_password or None,
             connect_timeout=CONNECT_TIMEOUT_S,
             application_name="audio-pipeline",
+            **tls_options(settings),
             # A network that swallows packets: notice in about a minute, not after the system's two hours.
             keepalives_idle=30,
             keepalives_interval=10,
             keepalives_count=3,
             tcp_user_timeout=60_000,
         )
+
+
+def tls_options(settings: Settings) -> dict[str, str]:
+    """How libpq verifies the server. The file is read at each connection: new authorities need no restart."""
+    options = {"sslmode": settings.postgres_sslmode}
+    if settings.postgres_ca_file is not None:
+        options["sslrootcert"] = str(settings.postgres_ca_file)
+    return options
 
 
 def _find_clip(cursor: psycopg2.extensions.cursor, job: TranscribeJob) -> ClipRow | None:

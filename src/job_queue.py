@@ -30,6 +30,7 @@ from typing import Any, Literal, cast
 
 import redis
 
+import tls_errors
 from errors import ServiceUnavailableError
 
 UNPACK = "queue:unpack"
@@ -259,8 +260,10 @@ class mapped_redis_errors:  # noqa: N801 -- reads as a statement where it is use
                 f"Redis does not let our user do that; check REDIS_USER and its rules (ACL LIST on its host) ({error})"
             ) from error
         if isinstance(error, (redis.ConnectionError, redis.TimeoutError)):
+            if refused := tls_errors.explained(error, "Redis", "REDIS_HOST", "REDIS_CA_FILE", "REDIS_PORT"):
+                raise ServiceUnavailableError(refused) from error
             raise ServiceUnavailableError(
-                f"Redis cannot be reached; check that it runs and REDIS_HOST, REDIS_PORT ({error})"
+                f"Redis cannot be reached; check that it runs and REDIS_HOST, REDIS_PORT, REDIS_TLS ({error})"
             ) from error
         if isinstance(error, redis.OutOfMemoryError) or "OOM" in str(error):
             raise ServiceUnavailableError(

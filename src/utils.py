@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import ssl
 import sys
 from typing import Any
 
@@ -76,6 +77,15 @@ def get_redis_client(settings: Settings) -> redis.Redis:
     A move that is sent again after a time-out happens twice; whoever calls decides what to do after a failure.
     """
     options: dict[str, Any] = {"retry": Retry(NoBackoff(), 0), "retry_on_error": []}
+    if settings.redis_tls:
+        # The file is read at each connection, so that a change of authorities needs no restart.
+        options |= {
+            "ssl": True,
+            "ssl_cert_reqs": "required",
+            "ssl_check_hostname": True,
+            "ssl_ca_certs": None if settings.redis_ca_file is None else str(settings.redis_ca_file),
+            "ssl_min_version": ssl.TLSVersion.TLSv1_2,
+        }
     return redis.Redis(
         host=settings.redis_host,
         port=settings.redis_port,

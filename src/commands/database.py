@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from commands.context import UNAVAILABLE, Context
+from db import tls_options
 
 SCHEMA = Path(__file__).resolve().parents[2] / "schema.sql"
 
@@ -40,9 +41,10 @@ def init(
         context.fail("there is no psql on the path; install the PostgreSQL client", UNAVAILABLE)
     settings = context.settings
     where = ["-h", host or settings.postgres_host, "-p", str(settings.postgres_port), "-d", settings.postgres_db]
+    tls = {f"PG{name.upper()}": value for name, value in tls_options(settings).items()}
     done = subprocess.run(
         [psql, "-X", "-q", "-v", "ON_ERROR_STOP=1", *where, "-U", user, "-f", str(SCHEMA)],
-        check=False, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=os.environ | ADMINISTRATOR,
+        check=False, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=os.environ | tls | ADMINISTRATOR,
     )  # fmt: skip
     if done.returncode:
         said = " ".join(line for line in done.stderr.splitlines() if "NOTICE" not in line)

@@ -19,7 +19,7 @@ from tests.fleet.store import BUCKET, store
 DATABASE = "audio_pipeline"
 SCRATCH = "data/scratch"
 # With the password that holds now, also in the middle of a rotation; it stands in no argument.
-REDIS_CLI = 'REDISCLI_AUTH="$(cat /etc/redis/operator-password)" exec redis-cli --raw "$@"'
+REDIS_CLI = 'REDISCLI_AUTH="$(cat /etc/redis/operator-password)" exec /usr/local/bin/redis-cli --raw "$@"'
 
 
 def rows(query: str, database: str = DATABASE) -> list[dict[str, Any]]:
@@ -44,9 +44,18 @@ def redis(*command: str) -> list[str]:
 def redis_as(user: str, password: str, *command: str) -> str:
     """The reply to a Redis user on the orchestrator's private address, or the refusal."""
     orchestrator = HOSTS["orch"]
-    words = ["redis-cli", "-h", orchestrator.address, "--user", user, *command]
+    words = ["/usr/local/bin/redis-cli", "-h", orchestrator.address, "--user", user, *command]
     done = machine.inside(orchestrator, "env", f"REDISCLI_AUTH={password}", *words, check=False)
     return (done.stdout + done.stderr).strip()
+
+
+def authority() -> str:
+    """Who has signed the certificate that Redis shows, as the orchestrator's own file of authorities verifies it."""
+    ask = (
+        f"openssl s_client -connect {HOSTS['orch'].address}:6379 -CAfile /etc/audio-pipeline/fleet-ca.pem "
+        "-verify_return_error </dev/null 2>/dev/null | openssl x509 -noout -issuer"
+    )
+    return machine.inside(HOSTS["orch"], "sh", "-c", ask).stdout.strip()
 
 
 def queue_length(name: str) -> int:

@@ -44,6 +44,7 @@ SCENARIOS: dict[str, Scenario] = {
     "join": hosts.join,
     "restore": data.restore,
     "rotate": secrecy.rotate,
+    "rotate-ca": secrecy.rotate_ca,
     "secrecy": secrecy.secrecy,
     "uninstall": leaving.uninstall,
 }

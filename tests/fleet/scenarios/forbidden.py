@@ -21,6 +21,7 @@ def forbidden(world: World) -> None:
         "Redis without a password": _redis_error,
         "Redis with a wrong password": lambda: _redis_error(user="default", password="wrong"),
     }
+    refused |= {name: lambda command=command: _tls_error(command) for name, command in IN_THE_CLEAR.items()}  # type: ignore[misc]
     for kind in ("transfer", "unpack", "gpu"):
         own = {"user": f"{kind}-worker", "password": secrets()[f"vault_redis_{kind}_password"]}
         for command in (("CONFIG", "GET", "*"), ("FLUSHALL",), ("KEYS", "*"), ("ACL", "LIST"), ("SHUTDOWN",)):
@@ -55,6 +56,22 @@ STATEMENTS = (
     ("pipeline", "CREATE TABLE forbidden (a int)"),
     ("pipeline", "CREATE ROLE forbidden"),
 )
+# What a host does that does not verify, or does not know the fleet's authority; and what it is told.
+IN_THE_CLEAR = {
+    "Redis without TLS": f"/usr/bin/redis-cli -h {ORCH} PING",
+    "Redis, by a host without the authority": f"/usr/bin/redis-cli --tls -h {ORCH} PING",
+    "Postgres without TLS": f"psql 'host={ORCH} user=pipeline dbname=audio_pipeline sslmode=disable' -c 'SELECT 1'",
+    "Postgres, by a host without the authority": f"psql 'host={ORCH} user=pipeline dbname=audio_pipeline "
+    "sslmode=verify-full sslrootcert=/etc/ssl/certs/ca-certificates.crt' -c 'SELECT 1'",
+}
+TLS_REFUSALS = (
+    "closed by server",
+    "closed the connection",
+    "reset by peer",
+    "certificate verify failed",
+    "no pg_hba.conf entry",
+    "pg_hba.conf rejects",
+)
 REFUSALS = ("NOAUTH", "WRONGPASS", "NOPERM")
 
 
@@ -65,8 +82,16 @@ def _redis_error(*command: str, user: str = "", password: str = "") -> str:
     if user:
         said = observe.redis_as(user, password, *asked)
     else:
-        said = machine.inside(HOSTS["orch"], "redis-cli", "-h", ORCH, *asked, check=False).stdout
+        said = machine.inside(HOSTS["orch"], "/usr/local/bin/redis-cli", "-h", ORCH, *asked, check=False).stdout
     return said if any(word in said for word in REFUSALS) else ""
+
+
+def _tls_error(command: str) -> str:
+    """How a connection ended that must not come about; empty if it did."""
+    password = secrets()["vault_postgres_password"]
+    done = machine.inside(HOSTS["orch"], "env", f"PGPASSWORD={password}", "sh", "-c", command, check=False)
+    said = (done.stdout + done.stderr).lower()
+    return said if any(word in said for word in TLS_REFUSALS) else ""
 
 
 def _postgres_error(role: str, statement: str) -> str:

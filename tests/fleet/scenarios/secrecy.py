@@ -33,6 +33,31 @@ def rotate(world: World) -> None:
     world.settle_accounts()
 
 
+def rotate_ca(world: World) -> None:
+    """The authority of the certificates is changed during work: no worker is restarted, nothing is lost."""
+    before, started = observe.authority(), _worker_starts(world)
+    world.run_at_work("ansible-playbook playbooks/rotate-ca.yml")
+    world.require(observe.authority() != before, "Redis still shows a certificate of the old authority")
+    for name in ("orch", "transfer-01", *world.gpu_hosts()):
+        known = machine.inside(HOSTS[name], "grep", "-c", "BEGIN", "/etc/audio-pipeline/fleet-ca.pem").stdout.strip()
+        world.require(known == "1", f"{name} trusts {known} authorities after the rotation")
+    world.require(_worker_starts(world) == started, "a worker was restarted by the rotation of the authority")
+    demand_units(world)
+    world.settle_accounts()
+
+
+def _worker_starts(world: World) -> list[str]:
+    command = (
+        "systemctl",
+        "show",
+        "--value",
+        "--property=ActiveEnterTimestampMonotonic",
+        "unpack-worker",
+        "gpu-worker",
+    )
+    return [machine.inside(HOSTS[name], *command).stdout for name in world.gpu_hosts()]
+
+
 def secrecy(world: World) -> None:
     """No secret in units, `systemctl show`, argv, journal, world-readable files, or what Ansible printed."""
     wanted = _texts()

@@ -267,14 +267,30 @@ def backup(wanted: dict[str, Any]) -> Findings:
 
 
 def certificate(wanted: dict[str, Any]) -> Findings:
-    done = run("openssl", "x509", "-noout", "-enddate", "-in", wanted["file"])
-    if done.returncode != 0:
-        yield Finding("certificate", False, done.stderr.strip()[:120], f"{ORCHESTRATOR} --tags nginx")
+    days, problem = _days_left(wanted["file"])
+    if problem:
+        yield Finding("certificate", False, problem, f"{ORCHESTRATOR} --tags nginx")
         return
-    end = datetime.strptime(done.stdout.strip().partition("=")[2], "%b %d %H:%M:%S %Y %Z").replace(tzinfo=UTC)
-    days = (end - datetime.now(UTC)).days
     step = f"a new one by ra_app_tls_certificate; for the host's own: {ORCHESTRATOR} --tags nginx"
     yield Finding("certificate", days >= wanted["least_days"], f"ends in {days} days", step)
+
+
+def fleet_certificates(wanted: dict[str, Any]) -> Findings:
+    """The certificates by which hosts know Redis and PostgreSQL, and their authority."""
+    step = "systemctl start audio-pipeline-certificates; the authority: ansible-playbook playbooks/rotate-ca.yml"
+    for file in wanted["files"]:
+        days, problem = _days_left(file)
+        value = problem or f"ends in {days} days"
+        yield Finding(f"fleet tls {'/'.join(Path(file).parts[-2:])}", days >= wanted["least_days"], value, step)
+
+
+def _days_left(file: str) -> tuple[int, str]:
+    """Whole days until a certificate ends, and what is wrong when it cannot be read."""
+    done = run("openssl", "x509", "-noout", "-enddate", "-in", file)
+    if done.returncode != 0:
+        return -1, done.stderr.strip()[:120] or f"{file} cannot be read"
+    end = datetime.strptime(done.stdout.strip().partition("=")[2], "%b %d %H:%M:%S %Y %Z").replace(tzinfo=UTC)
+    return (end - datetime.now(UTC)).days, ""
 
 
 def ra_app(url: str) -> Findings:
@@ -289,7 +305,7 @@ def ra_app(url: str) -> Findings:
 CHECKS: dict[str, Callable[[Any], Findings]] = {
     "units": units, "dependencies": dependencies, "heartbeats": heartbeats, "queues": queues,
     "disks": disks, "memory": memory, "models": models, "gpu": gpu, "postgres": postgres,
-    "backup": backup, "certificate": certificate, "ra_app": ra_app,
+    "backup": backup, "certificate": certificate, "fleet_certificates": fleet_certificates, "ra_app": ra_app,
 }  # fmt: skip
 
 
