@@ -352,6 +352,7 @@ class Database:
 
     def _connect(self) -> psycopg2.extensions.connection:
         settings = self._settings
+        tls: dict[str, Any] = tls_options(settings)
         return psycopg2.connect(
             host=settings.postgres_host,
             port=settings.postgres_port,
@@ -360,7 +361,7 @@ class Database:
             password=settings.postgres_password or None,
             connect_timeout=CONNECT_TIMEOUT_S,
             application_name="audio-pipeline",
-            **tls_options(settings),
+            **tls,
             # A network that swallows packets: notice in about a minute, not after the system's two hours.
             keepalives_idle=30,
             keepalives_interval=10,

@@ -395,8 +395,3 @@ def _wanted(name: str, pattern: str) -> bool:
     if "/" in name or name.startswith(".") or any(fnmatch.fnmatchcase(name.lower(), end) for end in _UNFINISHED):
         return False
     return fnmatch.fnmatchcase(name, pattern)
-
-
-def _shown(text: str) -> str:
-    """A name of any bytes as text that can be written everywhere."""
-    return text.encode(errors="surrogateescape").decode(errors="backslashreplace")

@@ -24,11 +24,12 @@ from typing import Any
 import clip_files
 import parked_clips
 import scratch
-from audio import SAMPLE_RATE, decode
+from audio import decode
 from batches import Batches
 from config import Settings
 from db import ClipRow, Database
 from db_results import Verdict
+from downmix import SAMPLE_RATE
 from errors import PayloadError, PermanentError, PipelineError
 from job_queue import Claim, ClipRef
 from models import resolve

@@ -129,7 +129,7 @@ class redis_server:  # noqa: N801 -- reads as a statement where it is used
             with socket.socket() as caller:
                 return caller.connect_ex(("127.0.0.1", self.port)) == 0
 
-        wait_until(listens, 20)
+        wait_until(listens, "Redis listens", 20)
         return self.port
 
     def __exit__(self, *_: object) -> None:
@@ -170,7 +170,7 @@ def tls_postgres(authority: Authority, readable: Path) -> Iterator[int]:
         return True
 
     try:
-        wait_until(answers, 30)
+        wait_until(answers, "PostgreSQL answers", 30)
         yield port
     finally:
         process.terminate()
