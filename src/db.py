@@ -353,7 +353,7 @@ class Database:
     def _connect(self) -> psycopg2.extensions.connection:
         settings = self._settings
         tls: dict[str, Any] = tls_options(settings)
-        return psycopg2.connect(
+        connection: psycopg2.extensions.connection = psycopg2.connect(
             host=settings.postgres_host,
             port=settings.postgres_port,
             dbname=settings.postgres_db,
@@ -368,6 +368,7 @@ class Database:
             keepalives_count=3,
             tcp_user_timeout=60_000,
         )
+        return connection
 
 
 def tls_options(settings: Settings) -> dict[str, str]:
