@@ -17,7 +17,8 @@ import psycopg2.extras
 
 import tls_errors
 from config import Settings
-from db_results import COUNTS, Verdict, one_row, recount_if_complete, save_transcript, save_verdict
+from db_connection import connect
+from db_results import COUNTS, Verdict, insert_clip, one_row, recount_if_complete, save_transcript, save_verdict
 from db_values import json_text, storable, time_or_none
 from errors import OperatorError, PermanentError, RetryableError, ServiceUnavailableError
 from payloads import TranscribeJob, UnpackJob
@@ -27,7 +28,6 @@ if TYPE_CHECKING:  # with numpy, which the command line can do without
 
 SCHEMA_VERSION = 4  # of schema.sql; workers wait for it
 MIN_SERVER_VERSION = 140000
-CONNECT_TIMEOUT_S = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,7 +192,7 @@ class Database:
             found = _find_clip(cursor, job)
             if found is None:
                 cursor.execute("INSERT INTO batches (batch_id) VALUES (%s) ON CONFLICT DO NOTHING", (job.batch_id,))
-                _insert_clip(cursor, job)
+                insert_clip(cursor, job)
                 found = _find_clip(cursor, job)
         if found is None:  # a clip inserted at the same moment took the id
             raise RetryableError(f"the row of {job.original_filename} of batch {job.batch_id} could not be made")
@@ -330,7 +330,7 @@ class Database:
     def _transaction(self) -> Iterator[psycopg2.extensions.cursor]:
         try:
             if self._connection is None or self._connection.closed:
-                self._connection = self._connect()
+                self._connection = connect(self._settings)
             with self._connection, self._connection.cursor() as cursor:
                 yield cursor
         except psycopg2.errors.ProgramLimitExceeded as error:  # to psycopg2 an OperationalError, but the input's fault
@@ -350,34 +350,6 @@ class Database:
         except psycopg2.Error as error:
             raise RetryableError(f"Postgres refused a statement ({_brief(error)})") from error
 
-    def _connect(self) -> psycopg2.extensions.connection:
-        settings = self._settings
-        tls: dict[str, Any] = tls_options(settings)
-        connection: psycopg2.extensions.connection = psycopg2.connect(
-            host=settings.postgres_host,
-            port=settings.postgres_port,
-            dbname=settings.postgres_db,
-            user=settings.postgres_user,
-            password=settings.postgres_password or None,
-            connect_timeout=CONNECT_TIMEOUT_S,
-            application_name="audio-pipeline",
-            **tls,
-            # A network that swallows packets: notice in about a minute, not after the system's two hours.
-            keepalives_idle=30,
-            keepalives_interval=10,
-            keepalives_count=3,
-            tcp_user_timeout=60_000,
-        )
-        return connection
-
-
-def tls_options(settings: Settings) -> dict[str, str]:
-    """How libpq verifies the server. The file is read at each connection: new authorities need no restart."""
-    options = {"sslmode": settings.postgres_sslmode}
-    if settings.postgres_ca_file is not None:
-        options["sslrootcert"] = str(settings.postgres_ca_file)
-    return options
-
 
 def _find_clip(cursor: psycopg2.extensions.cursor, job: TranscribeJob) -> ClipRow | None:
     cursor.execute(
@@ -386,27 +358,6 @@ def _find_clip(cursor: psycopg2.extensions.cursor, job: TranscribeJob) -> ClipRo
     )
     found = cursor.fetchone()
     return ClipRow(*found) if found else None
-
-
-def _insert_clip(cursor: psycopg2.extensions.cursor, job: TranscribeJob) -> None:
-    if job.audio_id is not None:
-        cursor.execute(
-            """
-            INSERT INTO audio_files (audio_id, batch_id, original_filename) VALUES (%s, %s, %s)
-            ON CONFLICT DO NOTHING RETURNING audio_id
-            """,
-            (job.audio_id, job.batch_id, job.original_filename),
-        )
-        if cursor.fetchone():  # keep the sequence ahead of ids that were given by hand
-            cursor.execute(
-                "SELECT setval('audio_files_audio_id_seq', greatest(%s, last_value)) FROM audio_files_audio_id_seq",
-                (job.audio_id,),
-            )
-            return
-    cursor.execute(
-        "INSERT INTO audio_files (batch_id, original_filename) VALUES (%s, %s) ON CONFLICT DO NOTHING",
-        (job.batch_id, job.original_filename),
-    )
 
 
 def _told(on_progress: Callable[[], None], rows: Iterator[Any]) -> Iterator[Any]:

@@ -100,3 +100,24 @@ def one_row(cursor: psycopg2.extensions.cursor) -> tuple[Any, ...]:
     if row is None:
         raise RetryableError("Postgres returned no row where there must be one")
     return row
+
+
+def insert_clip(cursor: psycopg2.extensions.cursor, job: TranscribeJob) -> None:
+    if job.audio_id is not None:
+        cursor.execute(
+            """
+            INSERT INTO audio_files (audio_id, batch_id, original_filename) VALUES (%s, %s, %s)
+            ON CONFLICT DO NOTHING RETURNING audio_id
+            """,
+            (job.audio_id, job.batch_id, job.original_filename),
+        )
+        if cursor.fetchone():  # keep the sequence ahead of ids that were given by hand
+            cursor.execute(
+                "SELECT setval('audio_files_audio_id_seq', greatest(%s, last_value)) FROM audio_files_audio_id_seq",
+                (job.audio_id,),
+            )
+            return
+    cursor.execute(
+        "INSERT INTO audio_files (batch_id, original_filename) VALUES (%s, %s) ON CONFLICT DO NOTHING",
+        (job.batch_id, job.original_filename),
+    )

@@ -23,6 +23,7 @@ REHEARSED = (
     ("deploy-ra-app.yml", False),
     ("sync-models.yml", False),
     ("start-workers.yml", False),
+    ("rotate-ca.yml", False),
     ("rotate-secrets.yml", False),
     ("setup-new-worker.yml --limit gpu-02", False),
     ("stop-workers.yml", True),
