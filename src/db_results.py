@@ -9,6 +9,7 @@ import psycopg2.extensions
 
 from db_values import json_text, storable
 from errors import RetryableError
+from payloads import TranscribeJob
 
 if TYPE_CHECKING:  # with numpy, which the command line can do without
     from transcription import Transcript

@@ -19,7 +19,8 @@ PLAYBOOKS = sorted((ANSIBLE / "playbooks").glob("*.yml"))
 ROLES = sorted(path.name for path in (ANSIBLE / "roles").iterdir())
 WANTED = {
     "backup", "deploy-pipeline", "deploy-ra-app", "health-check", "restore", "retire-worker", "rollback",
-    "rotate-ca", "rotate-secrets", "setup-new-worker", "site", "start-workers", "stop-workers", "sync-models", "uninstall",
+    "rotate-ca", "rotate-secrets", "setup-new-worker", "site", "start-workers",
+    "stop-workers", "sync-models", "uninstall",
 }  # fmt: skip
 # Each of these takes its arguments from a form that shows them, or writes them into a log.
 MODULES_THAT_SHOW = (
