@@ -103,9 +103,13 @@ def room_when_empty(root: Path) -> int:
         return max(before, shutil.disk_usage(root).free) + ours
 
 
-def capacity(root: Path) -> int:
-    """Bytes that the volume could hold if scratch were empty, less a reserve for the Opus files."""
-    return room_when_empty(root) * 9 // 10
+def capacity(root: Path, *, beside_others: bool) -> int:
+    """Bytes that the volume could hold if it were empty, less a reserve for the file system and the Opus files.
+
+    With `beside_others`, what lies on it outside scratch stays.
+    """
+    with _disk_errors(root):
+        return (room_when_empty(root) if beside_others else shutil.disk_usage(root).total) * 9 // 10
 
 
 def _bytes_under(root: Path) -> int:

@@ -12,13 +12,15 @@
 if redis.call('EXISTS', KEYS[1]) == 0 then return false end
 -- Asked here although workers ask before: once a drain is set, nothing is claimed, not even by one that asked just before.
 if redis.call('EXISTS', ARGV[3], ARGV[4], ARGV[5]) > 0 then return false end
+if ARGV[1] ~= '' and not redis.call('LPOS', KEYS[4], ARGV[1]) then return false end
 local standing = 0
 for i = 5, #KEYS, 2 do standing = standing + redis.call('LLEN', KEYS[i]) end
 if standing > tonumber(ARGV[2]) then return 'unknown' end
 local function take(i)
     if ARGV[1] == '' then return redis.call('LMOVE', KEYS[i], KEYS[i + 1], 'LEFT', 'RIGHT') end
     -- Of equal payloads the foremost goes, which is where the search ends, too: the worker looked near the head.
-    if i > 4 or redis.call('LREM', KEYS[i], 1, ARGV[1]) == 0 then return false end
+    if i > 4 then return false end
+    redis.call('LREM', KEYS[i], 1, ARGV[1])
     redis.call('RPUSH', KEYS[i + 1], ARGV[1])
     return ARGV[1]
 end

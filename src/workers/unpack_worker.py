@@ -92,6 +92,7 @@ class UnpackWorker(JobWorker):
         self._reason = ""  # why nothing is claimed although there are jobs
         self._noted = 0.0
         self._answer: Literal["ok", "exists", "lost"] = "lost"
+        self._full_since: dict[bytes, float] = {}  # by job: since when it fills the disk as it is unpacked
 
     def check_dependencies(self) -> None:
         check_stores(self.db, self.s3, self.settings)
@@ -225,12 +226,20 @@ class UnpackWorker(JobWorker):
         self.s3.download(job.s3_key, archive, lambda _: self.stop_if_asked())
         self.stop_if_asked()
         # More than the volume can ever hold would be "disk full" for ever, on every host in turn.
-        most = min(self.settings.max_archive_bytes, scratch.capacity(self.settings.scratch_root) - size)
+        full_since = self._full_since.get(claim.payload, time.monotonic())
+        lasting = time.monotonic() - full_since >= self.settings.room_wait_s
+        room = scratch.capacity(self.settings.scratch_root, beside_others=lasting and claim.payload in self._full_since)
+        most = min(self.settings.max_archive_bytes, room - size)
         limits = Limits(total_bytes=most, members=self.settings.max_archive_members)
         try:
             extraction = extract(archive, directory / "originals", limits, on_progress=self.stop_if_asked)
         except ArchiveError as error:
             raise ArchiveError(f"{job.s3_key}: {error}") from error
+        except OperatorError:
+            # A disk that is full for a while costs no job; after ROOM_WAIT_S the room beside the models is the limit.
+            self._full_since.setdefault(claim.payload, time.monotonic())
+            raise
+        self._full_since.pop(claim.payload, None)
         archive.unlink()
         self.stop_if_asked()
         return extraction

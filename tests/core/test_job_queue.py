@@ -246,3 +246,15 @@ def test_a_hand_made_entry_among_the_delayed_jobs_becomes_a_dead_letter_and_stop
     assert redis_db.lrange(UNPACK, 0, -1) == [b"job\nwith\nlines"]
     [letter] = [json.loads(raw) for raw in redis_db.lrange(FAILED, 0, -1)]
     assert (letter["payload"], letter["error_class"]) == ("by hand", "PayloadError")
+
+
+def test_a_named_job_is_taken_from_behind_the_head_and_the_others_keep_their_places(redis_db):
+    queue = make_queue(redis_db)
+    redis_db.rpush(UNPACK, b"large", b"other", b"small", b"small")
+    assert queue.first(UNPACK, 3) == [b"large", b"other", b"small"]
+    claim = queue.claim([UNPACK], only=b"small")
+    assert claim is not None
+    assert claim.payload == b"small"
+    assert redis_db.lrange(UNPACK, 0, -1) == [b"large", b"other", b"small"]
+    assert redis_db.lrange("inflight:queue:unpack:host-1:42:aa", 0, -1) == [b"small"]
+    assert queue.claim([UNPACK], only=b"gone") is None

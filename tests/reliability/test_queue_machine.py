@@ -85,7 +85,7 @@ class QueueMachine(QueueWorld, RuleBasedStateMachine):
             queue._uncertain = True
 
     @rule(number=WORKER)
-    def a_claim_of_a_payload_that_is_not_the_head_takes_nothing(self, number: int) -> None:
+    def a_claim_of_a_payload_that_is_not_there_takes_nothing(self, number: int) -> None:
         queue = self.fleet[number]
         self.return_unheard(queue)
         assert queue.claim(queues_of(queue), only=b"another") is None

@@ -208,3 +208,13 @@ def test_an_object_that_s3_refuses_costs_its_own_job_and_the_next_one_is_done(st
     assert letter["attempts"] == 3, "rights may have been changed a moment ago"
     assert "answers, but refuses us archives/cold.tar (403)" in letter["error"]
     assert redis_db.exists("batch:good:total")
+
+
+def test_an_archive_that_fills_what_the_models_leave_is_given_up_when_that_has_lasted(start, put_archive, redis_db):
+    put_archive(tar({"a.wav": tone()}), "small-enough")
+    put_archive(tar({"a.wav": tone(), "zeros.txt": bytes(4 * MIB)}, "w:xz"), "swells")  # small as it lies in S3
+    start(small=True, models=5 * MIB, ROOM_WAIT_S="2", HEARTBEAT_TTL_S="2")
+    wait_until(lambda: redis_db.exists("batch:small-enough:total"), "the one behind it")
+    [letter] = dead_letters(redis_db)
+    assert '"swells"' in letter["payload"]
+    assert "is too large unpacked" in letter["error"]
