@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import dead_letters
 from dead_letters import DeadLetter, DeadLetters
 from errors import PayloadError, PermanentError
-from job_queue import FAILED, UNPACK, Claim, ClipRef, JobQueue, WorkerName
+from job_queue import FAILED, HOSTS_SEEN, UNPACK, Claim, ClipRef, JobQueue, WorkerName
 from payloads import add_field, parse_transcribe_job, parse_unpack_job
 from queue_snapshot import read_batch_and_clip, standing_jobs
 
@@ -137,6 +137,7 @@ def test_adding_a_field_keeps_every_digit_of_a_number(number):
 def test_from_queue_to_dead_letter_and_back_not_a_byte_changes(redis_db, raw, queue_name, reason):
     redis_db.flushdb()
     redis_db.set(WORKER.heartbeat_key, "{}")
+    redis_db.zadd(HOSTS_SEEN, {WORKER.host: 1})
     queue = JobQueue(redis_db, WORKER)
     letters = DeadLetters(redis_db, SCRATCH)
     redis_db.rpush(queue_name, raw)
