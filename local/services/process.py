@@ -105,9 +105,11 @@ class ServerProcess:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         self.pidfile.parent.mkdir(parents=True, exist_ok=True)
         command = [*_setpriv(self.stop_signal, self.privileges), *(str(part) for part in self.command)]
-        with self.log.open("ab") as log:
-            self.popen = _spawn(
-                lambda: subprocess.Popen(
+
+        def order() -> subprocess.Popen[bytes]:
+            # Opened here: whoever waits for the answer may be interrupted, and would close it too early.
+            with self.log.open("ab") as log:
+                return subprocess.Popen(
                     command,
                     stdin=subprocess.DEVNULL,
                     stdout=log,
@@ -116,7 +118,8 @@ class ServerProcess:
                     cwd=self.cwd,
                     start_new_session=True,
                 )
-            )
+
+        self.popen = _spawn(order)
         identity = {"pid": self.popen.pid, "started": started_at(self.popen.pid), "name": self.name}
         self.pidfile.write_text(json.dumps(identity))
 

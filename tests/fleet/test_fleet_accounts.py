@@ -74,5 +74,6 @@ def test_every_trouble_of_the_runbook_is_tried_or_named_as_untried():
     runbook = (layout.ROOT / "docs/operations.md").read_text()
     section = runbook.partition("\n## Troubles\n")[2].partition("\n## ")[0]
     headings = {line.removeprefix("### ") for line in section.splitlines() if line.startswith("### ")}
-    assert headings == set(troubles.TROUBLES) | set(troubles.ELSEWHERE) | troubles.UNTRIED
+    assert headings == set(troubles.TROUBLES) | set(troubles.ELSEWHERE) | set(troubles.BY_TESTS) | troubles.UNTRIED
+    assert all((layout.ROOT / test).is_file() for test in troubles.BY_TESTS.values())
     assert set(troubles.ELSEWHERE.values()) <= set(SCENARIOS)

@@ -170,6 +170,19 @@ ELSEWHERE = {
     "A deploy stopped": "broken",
     "A host is gone": "power-off",
     "The database is gone or wrong": "restore",
+    "A certificate is refused": "forbidden",
+    "The backup fails": "restore",
+}
+# Shown without hosts.
+BY_TESTS = {
+    "An archive is not taken from the EC2 host": "tests/workers/test_transfer_worker.py",
+    "Clips without metadata": "tests/workers/test_unpack_worker.py",
+    "A package or a model is refused": "tests/test_supply_chain.py",
+    "Somebody cannot log in to the RA app": "tests/ra_app/test_ra_origins.py",
+    "A device with an open session is lost": "tests/ra_app/test_ra_sessions.py",
+    "Dead letters that cannot go back, or should go": "tests/cli/test_failed.py",
+    "schema.sql says that something of ra_app's cannot move": "tests/security/test_database_attacks.py",
+    '"clip not kept whole" in the log of unpack': "tests/audio/test_hard_inputs.py",
 }
 UNTRIED = {"CUDA out of memory"}  # needs a GPU; its command is the same as for an import error
 
