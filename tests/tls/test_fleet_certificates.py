@@ -67,3 +67,13 @@ def test_a_new_authority_takes_over_while_clients_are_connected(authority, tls_r
         assert authority.trusted.read_bytes().count(b"BEGIN") == 1
         with client(tls_redis, authority.trusted) as fresh:
             assert fresh.ping()
+
+
+def test_a_switch_that_was_cut_off_is_finished_by_the_next(readable):
+    cut = make_authority(readable / "cut")
+    cut.run("renew")
+    cut.run("next")
+    (cut.folder / "ca/next.key").rename(cut.folder / "ca/ca.key")
+    assert "made a certificate for redis" in cut.run("switch")
+    verify = ["openssl", "verify", "-CAfile", cut.folder / "ca/ca.crt", cut.certificate("redis")]
+    assert subprocess.run(verify, capture_output=True, check=False).returncode == 0
