@@ -75,5 +75,5 @@ def test_a_switch_that_was_cut_off_is_finished_by_the_next(readable):
     cut.run("next")
     (cut.folder / "ca/next.key").rename(cut.folder / "ca/ca.key")
     assert "made a certificate for redis" in cut.run("switch")
-    verify = ["openssl", "verify", "-CAfile", cut.folder / "ca/ca.crt", cut.certificate("redis")]
+    verify = ["openssl", "verify", "-CAfile", str(cut.folder / "ca/ca.crt"), str(cut.certificate("redis"))]
     assert subprocess.run(verify, capture_output=True, check=False).returncode == 0
