@@ -8,11 +8,11 @@ from typing import Annotated
 
 import typer
 
-import shown
 from commands import batch, database, failed, inject, logs, model_sets, settings, upkeep, worker
 from commands.context import CONFIG, ENV_FILE, NEEDS_A_PERSON, UNAVAILABLE, Context
 from commands.status import status
 from errors import ConfigError, PipelineError, ServiceUnavailableError
+from system import shown
 
 HELP = """See the pipeline, and repair it.
 

@@ -36,7 +36,7 @@ from errors import (
     RetryableError,
     ServiceUnavailableError,
 )
-from payloads import BATCH_ID
+from jobs.payloads import BATCH_ID
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

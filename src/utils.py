@@ -13,8 +13,8 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-import shown
 from config import Settings
+from system import shown
 
 SOCKET_TIMEOUT_S = 10.0  # a Redis that does not answer for so long counts as down
 

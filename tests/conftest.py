@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import hypothesis
 import pytest
 import redis
 
@@ -18,6 +19,10 @@ from local.demo_browser import HOW, find_chromium
 from local.services import Database, Services
 
 ROOT = Path(__file__).resolve().parent.parent
+# A busy machine must not fail a property: no deadline per example, and slow generation is no fault of ours.
+hypothesis.settings.register_profile("ours", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("ours")
+
 REDIS_DB = 1  # the tests' own; 0 stays empty, so that code that forgets REDIS_DB is noticed
 
 

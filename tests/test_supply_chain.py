@@ -17,8 +17,8 @@ import pytest
 
 from errors import ModelError
 from local import make_env
-from models_fetch import Fetcher
-from models_manifest import load_manifest
+from models.fetch import Fetcher
+from models.manifest import load_manifest
 from tests.ansible.local_play import answers_of, play
 from tests.lock_files import LOCKS, ROOT, entries, pins
 

@@ -18,11 +18,11 @@ from pathlib import Path
 
 import torch
 
-from device import choose_device
 from local.demo_classifier.examples import DATA, HERE, POLICY_IDS, policies, policy_tests, read_rows, written_for
 from local.demo_classifier.metrics import Figures, figures
 from moderation.cope_a import CopeA, load_cope_a
 from moderation.policies import Policy
+from system.device import choose_device
 
 AUC_BAR = 0.90
 ACCURACY_BAR = 0.85

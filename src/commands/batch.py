@@ -8,14 +8,14 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from batches import Batches
 from commands.context import Context, ago, cell, counted, escape
 from commands.options import AsJson, Yes
-from db_overview import BatchState, ClipState
+from db import BatchState, ClipState
 from errors import PermanentError
-from job_queue import UNPACK, mapped_redis_errors
-from payloads import UnpackJob, parse_unpack_job
-from queue_snapshot import standing_jobs
+from jobs.batches import Batches
+from jobs.job_queue import UNPACK, mapped_redis_errors
+from jobs.payloads import UnpackJob, parse_unpack_job
+from jobs.queue_snapshot import standing_jobs
 
 app = typer.Typer(no_args_is_help=True, help="Batches: list, show, requeue and cancel them.")
 

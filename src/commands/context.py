@@ -20,16 +20,15 @@ import typer
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
-import shown
-from audit import AuditLog, Change
 from config import Settings, load_settings
-from db_overview import DatabaseOverview
-from dead_letters import DeadLetters
+from db import AuditLog, Change, DatabaseOverview
 from errors import ConfigError
+from jobs.dead_letters import DeadLetters
+from system import shown
 from utils import get_redis_client
 
 if TYPE_CHECKING:  # it costs a third of a second to load, which commands that do not ask S3 need not pay
-    from reconcile import Reconciler
+    from recovery.reconcile import Reconciler
     from s3_utils import ObjectStore
 
 # Exit codes, as documented in the program's help.
@@ -66,6 +65,13 @@ class Context:
         return load_settings(self.environ)
 
     @functools.cached_property
+    def models_root(self) -> Path:
+        """Where models are kept. A host that only fetches models has no keys for S3, so no other setting is read."""
+        unused = {"S3_ENDPOINT": "http://unused", "S3_ACCESS_KEY": "unused", "S3_SECRET_KEY": "unused"}
+        own = {name: value for name, value in self.environ.items() if name == "MODELS_ROOT"}
+        return load_settings({**unused, **own}).models_root
+
+    @functools.cached_property
     def redis(self) -> redis.Redis:
         return get_redis_client(self.settings)
 
@@ -85,7 +91,7 @@ class Context:
 
     @functools.cached_property
     def reconciler(self) -> Reconciler:
-        from reconcile import Reconciler
+        from recovery.reconcile import Reconciler
 
         return Reconciler(self.redis, self.db, self.s3, self.letters)
 

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from commands.context import UNAVAILABLE, Context
-from db_connection import tls_options
+from db import tls_options
 
 SCHEMA = Path(__file__).resolve().parents[2] / "schema.sql"
 

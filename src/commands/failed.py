@@ -13,15 +13,15 @@ import typer
 from rich.progress import track
 from rich.table import Table
 
-import shown
-from batches import Batches
 from commands.context import NEEDS_A_PERSON, Context, cell, counted
 from commands.options import AsJson, DryRun, Yes
-from dead_letters import DeadLetter, id_of
 from errors import HostGoneError, PayloadError
-from overview import cause, stage
-from payloads import UnpackJob, parse_unpack_job
-from queue_snapshot import standing_jobs
+from jobs.batches import Batches
+from jobs.dead_letters import DeadLetter, id_of
+from jobs.payloads import UnpackJob, parse_unpack_job
+from jobs.queue_snapshot import standing_jobs
+from monitoring.overview import cause, stage
+from system import shown
 
 app = typer.Typer(no_args_is_help=True, help="Dead letters: list, retry or drop them.")
 

@@ -10,14 +10,14 @@ from typing import Annotated
 
 import typer
 
-import clip_files
-from batches import Batches
 from commands.context import Context, counted
 from commands.options import DryRun, Yes
 from errors import PayloadError, PermanentError
-from job_queue import UNPACK, mapped_redis_errors
-from payloads import UnpackJob, parse_transcribe_job, parse_unpack_job
-from queue_snapshot import standing_jobs
+from jobs.batches import Batches
+from jobs.job_queue import UNPACK, mapped_redis_errors
+from jobs.payloads import UnpackJob, parse_transcribe_job, parse_unpack_job
+from jobs.queue_snapshot import standing_jobs
+from scratch import clip_files
 
 app = typer.Typer(no_args_is_help=True, help="Put jobs into the queues, checked first.")
 

@@ -1,4 +1,4 @@
-"""`audio-pipeline models`: the sets of models of this host, as `python -m models` knows them."""
+"""`audio-pipeline models`: bring the models that the GPU workers load, and prove that they are the right ones."""
 
 from __future__ import annotations
 
@@ -8,31 +8,40 @@ from typing import Annotated
 import typer
 
 from commands.context import Context
-from models import main as run_models
+from models import upkeep
+from models.manifest import Manifest, load_manifest
 
 app = typer.Typer(no_args_is_help=True, help="Models: list, fetch and verify sets.")
 
 Set = Annotated[str, typer.Argument(metavar="SET", help="`production` or `demo`.")]
+INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
 
 @app.command("list")
 def list_(ctx: typer.Context) -> None:
-    """List the sets, and whether they are here.
-
-    With their parts, sizes and licences.
-    """
-    _run(ctx, "list")
+    """List the sets with their parts, sizes and licences, and whether they are on this host."""
+    root, manifest = _manifest(ctx)
+    for line in upkeep.listing(manifest, root):
+        typer.echo(line)
 
 
 @app.command()
 def fetch(
     ctx: typer.Context,
     set_: Set,
-    source: Annotated[Path | None, typer.Option("--from", metavar="DIR", help="Take the files from here.")] = None,
+    source: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            metavar="DIR",
+            help="Take the files from this folder: a copy of another host's `MODELS_ROOT`, or one folder per part.",
+        ),
+    ] = None,
 ) -> None:
-    """Bring a set to `MODELS_ROOT`.
+    """Download a set into `MODELS_ROOT` and check the hash of every file.
 
-    Its hashes are checked. A fetch that was cut off goes on where it stopped.
+    A set that is already complete is left as it is. When a download is interrupted, run the command again: it
+    continues where it stopped. The set `production` needs the variable `HF_TOKEN`.
 
     For example:
 
@@ -40,31 +49,58 @@ def fetch(
 
     - `audio-pipeline models fetch production --from /mnt/models`
     """
-    _run(ctx, "fetch", set_, *(("--from", str(source)) if source else ()))
+    root, manifest = _manifest(ctx)
+    try:
+        upkeep.fetch(manifest, set_, root, source, _hub_token(ctx), _say)
+    except KeyboardInterrupt:
+        typer.echo("stopped; the next fetch continues from here", err=True)
+        raise typer.Exit(INTERRUPTED) from None
 
 
 @app.command()
 def pin(ctx: typer.Context, set_: Set) -> None:
-    """Print what to write into `src/models.toml` for parts that follow a branch.
+    """Print the lines to write into `src/models.toml` for parts that follow a branch.
 
-    The commit of today, and the SHA-256 of its weights. Nothing is downloaded.
+    They hold the newest commit and the SHA-256 of its weights. Nothing is downloaded.
 
     For example:
 
     - `audio-pipeline models pin production`
     """
-    _run(ctx, "pin", set_)
+    _, manifest = _manifest(ctx)
+    upkeep.pin(manifest, set_, _hub_token(ctx), _say)
 
 
 @app.command()
 def verify(ctx: typer.Context, set_: Set) -> None:
     """Hash every file of a set.
 
-    Exit code 1 when one is missing or differs from the manifest.
+    Exit code 1 when a file is missing or differs from the manifest.
     """
-    _run(ctx, "verify", set_)
+    root, manifest = _manifest(ctx)
+    upkeep.verify(manifest, set_, root, _say)
 
 
-def _run(ctx: typer.Context, *arguments: str) -> None:
+@app.command()
+def path(
+    ctx: typer.Context,
+    set_: Annotated[str | None, typer.Argument(metavar="[SET]", help="`production` or `demo`.")] = None,
+) -> None:
+    """Print the directory of a set; without a set, `MODELS_ROOT`."""
+    root, manifest = _manifest(ctx)
+    typer.echo(root / manifest.set(set_).name if set_ else root)
+
+
+def _manifest(ctx: typer.Context) -> tuple[Path, Manifest]:
     context: Context = ctx.obj
-    raise typer.Exit(run_models(arguments, context.environ))
+    root = context.models_root
+    return root, load_manifest(root)
+
+
+def _hub_token(ctx: typer.Context) -> str | None:
+    context: Context = ctx.obj
+    return context.environ.get("HF_TOKEN") or None
+
+
+def _say(line: str) -> None:
+    typer.echo(line)

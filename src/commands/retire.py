@@ -8,9 +8,9 @@ import typer
 
 from commands.context import Context, counted
 from commands.options import DryRun, Yes
-from job_queue import JobQueue, WorkerName, mapped_redis_errors
-from lost_hosts import LostHosts
-from overview import living_workers
+from jobs.job_queue import JobQueue, WorkerName, mapped_redis_errors
+from monitoring.overview import living_workers
+from recovery.lost_hosts import LostHosts
 
 
 def retire(

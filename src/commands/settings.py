@@ -8,12 +8,12 @@ from collections.abc import Callable, Sequence
 import typer
 from rich.table import Table
 
-import scratch
 from commands.context import NEEDS_A_PERSON, Context, escape
 from commands.options import AsJson
 from config import Settings, origins
 from errors import PipelineError
-from redis_checks import check_clock, check_redis
+from monitoring.redis_checks import check_clock, check_redis
+from scratch import directories as scratch
 
 app = typer.Typer(no_args_is_help=True, help="Settings: show and check them.")
 

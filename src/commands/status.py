@@ -13,12 +13,12 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-import shown
 from commands.batch import known_batch
 from commands.context import NEEDS_A_PERSON, Context, ago, cell, clock, escape, size
 from commands.options import AsJson
 from commands.worker import what
-from overview import BatchUnderWay, Gatherer, Overview
+from monitoring.overview import BatchUnderWay, Gatherer, Overview
+from system import shown
 
 WATCH_S = 2.0
 

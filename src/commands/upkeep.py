@@ -8,10 +8,10 @@ from typing import Annotated
 import typer
 from rich.progress import track
 
-import scratch
-from batches import Batches
 from commands.context import Context, counted
 from commands.options import DryRun, Yes
+from jobs.batches import Batches
+from scratch import directories as scratch
 
 
 def reconcile(ctx: typer.Context, *, dry_run: DryRun = False, yes: Yes = False) -> None:

@@ -10,15 +10,15 @@ from typing import Annotated, Any, cast
 import typer
 from rich.table import Table
 
-import draining
-from audit import who
 from commands.context import Context, ago, cell, clock, escape, size
 from commands.options import AsJson
 from commands.retire import retire
-from dead_letters import TRANSCRIBE
-from job_queue import mapped_redis_errors
-from overview import InFlight, WorkerState, jobs_in_hand, living_workers
-from payloads import probe_job
+from db import who
+from jobs import draining
+from jobs.dead_letters import TRANSCRIBE
+from jobs.job_queue import mapped_redis_errors
+from jobs.payloads import probe_job
+from monitoring.overview import InFlight, WorkerState, jobs_in_hand, living_workers
 from workers.probe import read_answer
 
 POLL_S = 0.5

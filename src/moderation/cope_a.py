@@ -23,12 +23,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
-from device import Device
 from errors import DeviceMemoryError, ModelError, OperatorError
 from moderation.policies import Policy
 from moderation.prefix_cache import PrefixCache, shared_start
 from moderation.prompt import PROMPT_VERSION, Prompt, build_prompt, fit_prompt, prompt_head
 from moderation.scorer import Score
+from system.device import Device
 
 MAX_TOKENS = 8192  # CoPE-A's window for policy and content together
 TOKENS_PER_BATCH = 8192  # padded tokens in one forward pass: bounds memory whatever the lengths

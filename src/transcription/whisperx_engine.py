@@ -43,8 +43,8 @@ with warnings.catch_warnings():
 
     from transcription.vad import SileroVad, Window, speech_windows
 
-from device import Device
 from errors import DeviceMemoryError, ModelError, OperatorError
+from system.device import Device
 from transcription import gate
 from transcription.sentences import timed_sentences
 from transcription.transcript import Samples, Segment, Transcript

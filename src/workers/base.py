@@ -29,11 +29,11 @@ from types import FrameType
 from typing import ClassVar
 
 from config import Settings, load_settings
-from draining import drained_by
 from errors import ConfigError, ModelError, OperatorError, PolicyError, ServiceUnavailableError
-from job_queue import JobQueue, WorkerName
-from redis_checks import check_redis
-from service_manager import Watchdog, notify
+from jobs.draining import drained_by
+from jobs.job_queue import JobQueue, WorkerName
+from monitoring.redis_checks import check_redis
+from system.service_manager import Watchdog, notify
 from utils import configure_logging, event, get_redis_client
 from workers.heartbeat import Heartbeat, HeartbeatLostError, State
 

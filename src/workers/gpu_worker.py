@@ -21,28 +21,26 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import clip_files
-import parked_clips
-import scratch
-from audio import decode
-from batches import Batches
 from config import Settings
-from db import ClipRow, Database
-from db_results import Verdict
-from downmix import SAMPLE_RATE
+from db import ClipRow, Database, Verdict
 from errors import PayloadError, PermanentError, PipelineError
-from job_queue import Claim, ClipRef
-from models import resolve
+from jobs.batches import Batches
+from jobs.job_queue import Claim, ClipRef
+from jobs.payloads import TranscribeJob, parse_probe, parse_transcribe_job
+from media.audio import decode
+from media.downmix import SAMPLE_RATE
+from models.sets import resolve
 from moderation.policies import Policy, load_policies
 from moderation.scorer import Scorer
-from payloads import TranscribeJob, parse_probe, parse_transcribe_job
+from monitoring.store_checks import check_stores
 from s3_utils import ObjectStore
-from store_checks import check_stores
+from scratch import clip_files, parked_clips
+from scratch import directories as scratch
 from transcription import Transcriber, Transcript
 from utils import event
 from workers import probe
 from workers.base import main
-from workers.jobs import JobWorker
+from workers.failures import JobWorker
 
 log = logging.getLogger(__name__)
 
@@ -75,8 +73,8 @@ class GpuWorker(JobWorker):
         """Speech and moderation models and the policies, once."""
         # Only here: torch and its friends take seconds to import and a gigabyte, which the heartbeat's process, forked
         # before, need not have.
-        from device import choose_device
         from moderation.cope_a import load_cope_a
+        from system.device import choose_device
         from transcription.whisperx_engine import load_transcriber
 
         policies = load_policies(self.settings.policies_dir)

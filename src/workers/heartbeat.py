@@ -7,7 +7,7 @@ compiled) would starve a thread, and the living worker would lose its jobs. The 
 loaded, so it costs a few megabytes. It renews only while the worker can run: one that is stopped (SIGSTOP, a frozen
 container) goes silent, as it should. It learns of the worker's end by their pipe, and then removes the key at once,
 so that the jobs of a killed worker need not wait for the expiry. Only when both die together, or the host does, it
-takes HEARTBEAT_TTL_S. A worker that hangs but runs is the service manager's to find: see `service_manager.py`.
+takes HEARTBEAT_TTL_S. A worker that hangs but runs is the service manager's to find: see `system/service_manager.py`.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ import redis
 
 from config import Settings
 from errors import PipelineError, ServiceUnavailableError
-from job_queue import HOSTS_SEEN, WorkerName, mapped_redis_errors, script
-from service_manager import notify
+from jobs.job_queue import HOSTS_SEEN, WorkerName, mapped_redis_errors, script
+from system.service_manager import notify
 from utils import event, get_redis_client
 
 log = logging.getLogger(__name__)

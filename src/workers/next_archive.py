@@ -17,10 +17,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import scratch
 from errors import OperatorError, PermanentError, PipelineError
-from payloads import parse_unpack_job
+from jobs.payloads import parse_unpack_job
 from s3_utils import ObjectStore
+from scratch import directories as scratch
 
 LOOK_AHEAD = 50  # jobs looked at; each costs one question to S3 a minute
 MAX_LET_BY = 5  # as many as are in work at a time at most hosts: they end within minutes

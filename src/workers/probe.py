@@ -17,7 +17,7 @@ from typing import Any
 import redis
 
 from errors import OperatorError
-from job_queue import mapped_redis_errors
+from jobs.job_queue import mapped_redis_errors
 
 log = logging.getLogger(__name__)
 

@@ -26,13 +26,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import cast
 
+from archives.sources.remote_archive import RemoteArchive, batch_id
+from archives.sources.ssh import ArchiveHost
+from archives.sources.taken import EVERY_S, TAKEN, forget_gone
 from config import Settings, require
 from errors import OneArchiveError, OperatorError, PermanentError, RetryableError, ServiceUnavailableError
-from job_queue import UNPACK, mapped_redis_errors, script
-from payloads import UnpackJob
-from remote_archives import ArchiveHost, RemoteArchive, batch_id
+from jobs.job_queue import UNPACK, mapped_redis_errors, script
+from jobs.payloads import UnpackJob
 from s3_utils import ObjectStore
-from taken_archives import EVERY_S, TAKEN, forget_gone
 from utils import event
 from workers.base import StopRequestedError, Worker, main
 

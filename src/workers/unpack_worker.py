@@ -24,27 +24,27 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import dead_letters
-import scratch
-from archives import Extraction, Limits, Member, extract
-from audio import AudioInfo, ConvertedClip
-from batches import Batches, BatchStart
-from clip_metadata import ClipMetadata, clip_metadata
+from archives.clip_metadata import ClipMetadata, clip_metadata
+from archives.extract import Extraction, Limits, Member, extract
 from config import Settings
-from conversion import convert_all, probe_all
 from db import Database, NewClip
 from errors import ArchiveError, AudioError, OperatorError, PermanentError, PipelineError
-from job_queue import UNPACK, Claim, ClipRef, mapped_redis_errors
-from lost_hosts import LostHosts
-from payloads import TranscribeJob, UnpackJob, parse_unpack_job
-from reconcile import Reconciler
-from redis_checks import check_room
+from jobs import dead_letters
+from jobs.batches import Batches, BatchStart
+from jobs.job_queue import UNPACK, Claim, ClipRef, mapped_redis_errors
+from jobs.payloads import TranscribeJob, UnpackJob, parse_unpack_job
+from media.audio import AudioInfo, ConvertedClip
+from media.conversion import convert_all, probe_all
+from monitoring.redis_checks import check_room
+from monitoring.store_checks import check_stores
+from recovery.lost_hosts import LostHosts
+from recovery.reconcile import Reconciler
 from s3_utils import ObjectStore
-from store_checks import check_stores
+from scratch import directories as scratch
 from utils import event
 from workers.base import main
+from workers.failures import BusyError, JobWorker
 from workers.heartbeat import State
-from workers.jobs import BusyError, JobWorker
 from workers.next_archive import LOOK_AHEAD, NextArchive
 
 log = logging.getLogger(__name__)
@@ -345,7 +345,7 @@ class UnpackWorker(JobWorker):
         return {member.name: letters[member.name] for member, _ in broken}
 
     def _park(self, claim: Claim, job: UnpackJob, member: Member, error: AudioError) -> bytes:
-        # An .opus there counts as converted by us (`parked_clips.py`), and nothing converts an upload but the pool.
+        # An .opus there counts as converted by us (see `scratch/parked_clips.py`); only the pool converts an upload.
         upload = member.path.with_suffix(".ogg") if member.path.suffix == ".opus" else member.path
         key = f"failed/{job.batch_id}/{upload.name}"
         self.s3.upload(member.path, key)

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import redis
 
+from jobs.payloads import probe_job
 from local.services import Services
-from payloads import probe_job
 from tests.reliability import chaos
 from tests.reliability.scene import CLIPS, Scene, scene
 from tests.workers.processes import wait_until

@@ -18,7 +18,7 @@ import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from archives import Extraction, Limits, extract
+from archives.extract import Extraction, Limits, extract
 from errors import ArchiveError
 
 Compress = Callable[[bytes], bytes]

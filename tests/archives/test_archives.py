@@ -19,7 +19,7 @@ import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from archives import RATIO_FLOOR, Limits, Member, extract, is_audio_name
+from archives.extract import RATIO_FLOOR, Limits, Member, extract, is_audio_name
 from errors import ArchiveError, OperatorError, RetryableError
 
 Files = dict[str, bytes]
@@ -347,7 +347,7 @@ def test_a_full_disk_is_the_operators_business(tmp_path: Path) -> None:
     (tmp_path / "a.tar").write_bytes(tar({"a.mp3": os.urandom(200_000)}))
     (tmp_path / "small").mkdir()
     script = (
-        "import sys; from pathlib import Path; from archives import extract\n"
+        "import sys; from pathlib import Path; from archives.extract import extract\n"
         "try: extract(Path('a.tar'), Path('small/out'))\n"
         "except Exception as error: print(type(error).__name__, error)"
     )

@@ -14,9 +14,9 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from archives import Member
-from clip_metadata import MAX_FILES, ClipMetadata, MetadataProblemError, clip_metadata, read_table
-from metadata_reader import MAX_DEPTH, MAX_ROWS, MAX_VALUE_CHARS
+from archives.clip_metadata import MAX_FILES, ClipMetadata, MetadataProblemError, clip_metadata, read_table
+from archives.extract import Member
+from archives.metadata_reader import MAX_DEPTH, MAX_ROWS, MAX_VALUE_CHARS
 
 BAD = pa.StringArray.from_buffers(1, pa.py_buffer(b"\0\0\0\0\2\0\0\0"), pa.py_buffer(b"\xffa"))
 MOMENT = dt.datetime(2026, 11, 20, 12, 30, 15, 123456, tzinfo=dt.UTC)
@@ -131,7 +131,7 @@ def test_ambiguous_clips_are_named_for_the_operator(tmp_path: Path) -> None:
 
 
 def test_a_flood_of_metadata_files_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("clip_metadata.MAX_FILES", 2)
+    monkeypatch.setattr("archives.clip_metadata.MAX_FILES", 2)
     assert MAX_FILES == 100
     files = {f"{name}/metadata.csv": b"filename\n1.wav\n" for name in "abc"}
     found = metadata(tmp_path, files, "a/1.wav", "b/1.wav", "c/1.wav")

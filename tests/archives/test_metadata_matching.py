@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from metadata_matching import Table, match_clips
+from archives.metadata_matching import Table, match_clips
 
 Rows = list[dict[str, Any]]
 

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from clip_metadata import MetadataProblemError, read_table
-from metadata_matching import Table
-from metadata_reader import MAX_RECORD_LINES, MAX_VALUE_CHARS
+from archives.clip_metadata import MetadataProblemError, read_table
+from archives.metadata_matching import Table
+from archives.metadata_reader import MAX_RECORD_LINES, MAX_VALUE_CHARS
 
 
 def read(folder: Path, name: str, data: bytes | str) -> Table:

@@ -15,8 +15,8 @@ import psycopg2
 import pytest
 import redis
 
-import scratch
 from s3_utils import ObjectStore
+from scratch import directories as scratch
 from tests.cli.conftest import FAILED, ago, kept, letter
 from tests.workers.processes import wait_until
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import redis
 
-from queue_snapshot import MEMORY
+from jobs.queue_snapshot import MEMORY
 from tests.cli.conftest import FAILED, Cli, ago, clip_letter, letter
 from tests.workers.processes import wait_until
 from tests.workers.programs import PATIENT, Program, heartbeat_state

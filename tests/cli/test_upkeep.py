@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-import scratch
+from scratch import directories as scratch
 from tests.cli.conftest import ago, jobs, kept, letter
 from tests.workers.processes import wait_until
 

@@ -23,9 +23,9 @@ from typing import Any, cast
 
 import pytest
 
-from job_queue import UNPACK
+from jobs.job_queue import UNPACK
+from jobs.queue_snapshot import StandingJob, standing_jobs
 from local.services import Services
-from queue_snapshot import StandingJob, standing_jobs
 from tests.reliability.chaos import Observer
 from tests.reliability.tones import is_broken
 from tests.reliability.world import ROOT, WorkerProcess, World

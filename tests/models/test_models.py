@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from errors import ModelError
-from models import main, resolve
-from models_manifest import load_manifest
+from models.manifest import load_manifest
+from models.sets import resolve
 from tests.models.workshop import CONFIG, WEIGHTS, Workshop, digest
 
 
@@ -182,10 +182,10 @@ def test_list_and_path_need_no_other_settings(workshop: Workshop) -> None:
     assert workshop.run("path", "demo").stdout.strip() == str(workshop.root / "demo")
 
 
-def test_a_malformed_models_root_is_named(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MODELS_ROOT", "models")
-    assert main(["list"]) == 1
-    assert "MODELS_ROOT is 'models', but it must be an absolute path" in capsys.readouterr().err
+def test_a_malformed_models_root_is_named(workshop: Workshop) -> None:
+    done = workshop.run("list", MODELS_ROOT="models")
+    assert done.returncode == 78
+    assert "MODELS_ROOT is 'models', but it must be an absolute path" in done.stderr
 
 
 def test_a_models_root_that_cannot_be_written_is_named(workshop: Workshop) -> None:

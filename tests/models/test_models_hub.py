@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from errors import ModelError
-from models import resolve
+from models.sets import resolve
 from tests.models.hub_server import COMMIT, HubServer
 from tests.models.workshop import CONFIG, WEIGHTS, Workshop, digest
 

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 import torch
 
-from device import Device
 from errors import ModelError, OperatorError
 from moderation.cope_a import CopeA, _batches, answer_ids, check_attention, load_cope_a
 from moderation.policies import Policy
 from moderation.prefix_cache import PrefixCache
 from moderation.prompt import OMISSION, PROMPT_VERSION, build_prompt, prompt_head
+from system.device import Device
 
 CPU = Device("cpu", "CPU", "int8", "float32")
 POLICY = Policy(

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-from dead_letters import DeadLetter, DeadLetters
+from jobs.dead_letters import DeadLetter, DeadLetters
 from local.services import Services
 from tests.reliability.tones import write_archive
 from tests.reliability.world import Accounts, WorkerProcess, World

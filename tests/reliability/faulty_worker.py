@@ -19,13 +19,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import batches
 import db
-import job_queue
-import reconcile
-import remote_archives
 import s3_utils
-import scratch
+from archives.sources import ssh as remote_archives
+from jobs import batches, job_queue
+from recovery import reconcile
+from scratch import directories as scratch
 from tests.reliability.stub_gpu_worker import StubGpuWorker
 from workers import base, transfer_worker, unpack_worker
 

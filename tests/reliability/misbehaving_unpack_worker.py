@@ -14,8 +14,8 @@ import os
 import signal
 from pathlib import Path
 
-from audio import AudioInfo, ConvertedClip, convert_to_opus, probe
-from conversion import convert_all, probe_all
+from media.audio import AudioInfo, ConvertedClip, convert_to_opus, probe
+from media.conversion import convert_all, probe_all
 from workers import unpack_worker
 from workers.base import main
 

@@ -9,7 +9,7 @@ from typing import Any, Literal, cast
 
 import redis
 
-from job_queue import (
+from jobs.job_queue import (
     ATTEMPTS,
     DELAYED,
     FAILED,

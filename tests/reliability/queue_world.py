@@ -10,12 +10,12 @@ from typing import ClassVar, cast
 
 import redis
 
-import dead_letters
-from batches import Batches, BatchStart
-from dead_letters import DeadLetters
 from errors import AudioError
-from job_queue import DELAYED, HOSTS_SEEN, UNPACK, Claim, ClipRef, JobQueue, WorkerName
-from payloads import TranscribeJob, UnpackJob
+from jobs import dead_letters
+from jobs.batches import Batches, BatchStart
+from jobs.dead_letters import DeadLetters
+from jobs.job_queue import DELAYED, HOSTS_SEEN, UNPACK, Claim, ClipRef, JobQueue, WorkerName
+from jobs.payloads import TranscribeJob, UnpackJob
 from tests.reliability.queue_model import BatchModel, QueueModel, inflight
 
 TRANSCRIBE = "queue:transcribe"

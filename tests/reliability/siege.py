@@ -24,8 +24,8 @@ import psycopg2
 import redis
 
 from config import load_settings
-from dead_letters import DeadLetter, DeadLetters
-from job_queue import FAILED, UNPACK
+from jobs.dead_letters import DeadLetter, DeadLetters
+from jobs.job_queue import FAILED, UNPACK
 from local.services import Services
 from s3_utils import ObjectStore
 from tests.reliability.hostile_tar import Tar

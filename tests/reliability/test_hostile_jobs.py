@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from dead_letters import DeadLetter
-from job_queue import UNPACK
+from jobs.dead_letters import DeadLetter
+from jobs.job_queue import UNPACK
 from local.services import Services
 from tests.reliability.siege import FORGED, GOOD, STUB_GPU, UNPACKER, Siege, besieged, heard
 

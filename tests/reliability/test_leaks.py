@@ -15,8 +15,8 @@ import psycopg2
 import pytest
 import redis
 
-from audio import convert_to_opus
 from config import Settings
+from media.audio import convert_to_opus
 from tests.reliability import tones
 from tests.workers.processes import wait_until
 from tests.workers.programs import STUB_GPU, Program

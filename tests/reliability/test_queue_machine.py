@@ -21,11 +21,11 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-import dead_letters
-from dead_letters import DeadLetter
 from errors import RetryableError
-from job_queue import FAILED, UNPACK, ClipRef, JobQueue, WorkerName
-from queue_snapshot import standing_jobs
+from jobs import dead_letters
+from jobs.dead_letters import DeadLetter
+from jobs.job_queue import FAILED, UNPACK, ClipRef, JobQueue, WorkerName
+from jobs.queue_snapshot import standing_jobs
 from tests.reliability.queue_model import read_content
 from tests.reliability.queue_world import (
     BY_HAND,

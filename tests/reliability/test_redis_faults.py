@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from job_queue import HOSTS_SEEN, script
+from jobs.job_queue import HOSTS_SEEN, script
 from local.services import Services
 from tests.reliability.faulty_network import FaultyNetwork
 from tests.reliability.faulty_s3 import Fault, FaultyS3

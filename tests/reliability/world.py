@@ -19,7 +19,7 @@ import psycopg2
 import redis
 from botocore.config import Config
 
-from job_queue import ATTEMPTS, FAILED, INTERRUPTIONS
+from jobs.job_queue import ATTEMPTS, FAILED, INTERRUPTIONS
 from local.services import Services
 from tests.reliability.stub_gpu_worker import is_flagged, spoken
 from tests.reliability.tones import clip_name, is_broken, pitch, write_archive

@@ -11,8 +11,8 @@ import pytest
 from config import load_settings
 from db import Database
 from errors import ConfigError, OperatorError, ServiceUnavailableError
-from job_queue import mapped_redis_errors
-from redis_checks import check_redis
+from jobs.job_queue import mapped_redis_errors
+from monitoring.redis_checks import check_redis
 from tests.certificates import make
 from tests.tls.conftest import _S3, PASSWORD, make_authority, postgres_settings, redis_server, redis_settings
 from utils import get_redis_client

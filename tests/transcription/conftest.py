@@ -22,8 +22,8 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # what SWIG, pyannote and torchaudio have to say when they are imported
     import whisperx.asr  # noqa: F401
 
-from audio import decode
-from device import Device
+from media.audio import decode
+from system.device import Device
 from transcription.whisperx_engine import WhisperxTranscriber, load_transcriber
 
 REPOSITORY = Path(__file__).resolve().parents[2]

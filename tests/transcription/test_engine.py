@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from device import Device, choose_device
 from errors import ModelError, OperatorError
+from system.device import Device, choose_device
 from transcription.gate import REASONS
 from transcription.whisperx_engine import MAX_CPU_BATCH, NO_LOOP_NGRAM, WhisperxTranscriber, load_transcriber
 

@@ -13,11 +13,11 @@ import json
 import logging
 import threading
 
-from job_queue import Claim, ClipRef
+from jobs.job_queue import Claim, ClipRef
 from tests.workers.processes import wait_until
 from utils import event
 from workers.base import main
-from workers.jobs import JobWorker
+from workers.failures import JobWorker
 
 log = logging.getLogger(__name__)
 

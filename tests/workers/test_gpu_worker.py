@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from job_queue import FINISHING
-from payloads import probe_job
+from jobs.job_queue import FINISHING
+from jobs.payloads import probe_job
 from tests.workers.conftest import dead_letters, tar
 from tests.workers.processes import wait_until
 from workers.probe import read_answer

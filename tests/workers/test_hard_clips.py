@@ -8,7 +8,7 @@ import wave
 
 import numpy as np
 
-from audio import decode
+from media.audio import decode
 from tests.workers.conftest import tar, tone
 from tests.workers.processes import wait_until
 from tests.workers.test_gpu_worker import CLIPS, START_S, THREAT, is_over

@@ -14,7 +14,7 @@ from typing import cast
 import pytest
 import redis
 
-from job_queue import JobQueue, WorkerName
+from jobs.job_queue import JobQueue, WorkerName
 from tests.workers.processes import wait_until
 from tests.workers.programs import PATIENT, Program, heartbeat_key, heartbeat_state, session_members
 

@@ -81,7 +81,9 @@ def test_a_file_that_may_not_be_read_says_for_whom(tmp_path: Path) -> None:
     clip.write_bytes(b"x")
     clip.chmod(0)
     tmp_path.chmod(0o755)
-    code = "import clip_files, pathlib, sys; print(clip_files.problem(pathlib.Path(sys.argv[1]), 'h'))"
+    code = (
+        "import pathlib, sys; from scratch import clip_files; print(clip_files.problem(pathlib.Path(sys.argv[1]), 'h'))"
+    )
     reader = "nobody" if os.geteuid() == 0 else None  # root may read everything
     done = subprocess.run(
         [sys.executable, "-c", code, str(clip)],

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from audio import convert_to_opus
+from media.audio import convert_to_opus
 from tests.workers.conftest import dead_letters, tone
 from tests.workers.processes import wait_until
 from tests.workers.programs import STUB_GPU, Program, heartbeat_state

@@ -11,9 +11,9 @@ import psycopg2
 import pytest
 import redis
 
-from audio import convert_to_opus
 from config import Settings
-from dead_letters import DeadLetter, DeadLetters
+from jobs.dead_letters import DeadLetter, DeadLetters
+from media.audio import convert_to_opus
 from s3_utils import ObjectStore
 from tests.reliability.stub_gpu_worker import spoken
 from tests.workers.conftest import StartWorker, tar, tone

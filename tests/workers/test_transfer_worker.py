@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from remote_archives import ArchiveHost, batch_id
+from archives.sources.remote_archive import batch_id
+from archives.sources.ssh import ArchiveHost
+from tests.archives.sftp_host import SftpHost
 from tests.reliability.faulty_s3 import FaultyS3
-from tests.remote.sftp_host import SftpHost
 from tests.workers.conftest import tar, tone
 from tests.workers.processes import wait_until
 

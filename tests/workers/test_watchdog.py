@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-import scratch
 from config import Settings
 from s3_utils import ObjectStore
-from service_manager import Watchdog
+from scratch import directories as scratch
+from system.service_manager import Watchdog
 from tests.workers.conftest import tar, tone
 from workers.unpack_worker import UnpackWorker
 

@@ -182,7 +182,7 @@ BY_TESTS = {
     "A device with an open session is lost": "tests/ra_app/test_ra_sessions.py",
     "Dead letters that cannot go back, or should go": "tests/cli/test_failed.py",
     "schema.sql says that something of ra_app's cannot move": "tests/security/test_database_attacks.py",
-    '"clip not kept whole" in the log of unpack': "tests/audio/test_hard_inputs.py",
+    '"clip not kept whole" in the log of unpack': "tests/media/test_hard_inputs.py",
 }
 UNTRIED = {"CUDA out of memory"}  # needs a GPU; its command is the same as for an import error
 

@@ -40,7 +40,7 @@ COMMAND_S = 30  # for each command that is asked
 BROKEN = "could not be checked"
 ORCHESTRATOR = "ansible-playbook playbooks/site.yml --limit orchestrator"
 GIB = 2**30
-# Findings quote names of files and other programs: the same characters as in src/shown.py; a test compares them.
+# Findings quote names of files and other programs: the same characters as in src/system/shown.py; a test compares them.
 _FORBIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 Config = dict[str, Any]

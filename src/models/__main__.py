@@ -1,0 +1,10 @@
+"""`python -m models ...` from `src/`: another way to type `audio-pipeline models ...`."""
+
+from __future__ import annotations
+
+import sys
+
+from cli import main
+
+sys.argv[1:1] = ["models"]
+main()

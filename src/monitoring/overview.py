@@ -1,0 +1,360 @@
+"""What is going on, gathered once for people and machines: queues, batches, workers, hosts, failures.
+
+The three services are asked at the same time, and each by itself: one that is down costs its own part only; `down`
+says which, and why. Depths and counts come from Redis, ages and rates from Postgres, S3 is only asked whether it
+answers. One pipeline of commands for each kind of thing, however many there are of it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import redis
+
+from db import PACE_MINUTES, Activity, DatabaseOverview
+from errors import OperatorError, PayloadError
+from jobs.batches import Batches
+from jobs.dead_letters import TRANSCRIBE, DeadLetter, DeadLetters
+from jobs.job_queue import DELAYED, FAILED, HOSTS_SEEN, INFLIGHT_KEY, UNPACK, mapped_redis_errors
+from jobs.queue_snapshot import MEMORY, TRANSCRIBE_LISTS, read_batch_and_clip
+from system import shown
+
+if TYPE_CHECKING:
+    from s3_utils import ObjectStore
+
+SILENT_S = 90.0  # a host heard of longer ago is shown as silent
+CAUSE_CHARS = 100
+_VARIABLE = re.compile(r"'[^']*'|\"[^\"]*\"|\S*[/\\]\S*|\b[0-9][0-9a-f.,:-]*|\b[0-9a-f]*[0-9][0-9a-f]{5,}\b")
+
+Found = TypeVar("Found")
+
+
+@dataclass
+class Queue:
+    name: str
+    depth: int
+    oldest_s: float | None  # age of the job that is next; None when nothing tells it
+    done_per_min: float | None  # lately; of a host's own list, by that host
+
+
+@dataclass
+class InFlight:
+    queue: str
+    worker: str
+    host: str
+    batch_id: str | None
+    clip: str | None
+    since: str | None
+
+
+@dataclass
+class BatchUnderWay:
+    batch_id: str
+    total: int
+    done: int
+    failed: int
+    in_flight: int
+    waiting: int
+    eta_s: tuple[float, float] | None  # soonest and latest, at the pace of the last minutes
+
+
+@dataclass
+class WorkerState:
+    worker: str
+    host: str
+    kind: str
+    state: str
+    detail: str
+    since: str
+    heartbeat_s: float  # until it expires
+    memory_bytes: int | None
+    scratch_free_bytes: int | None  # on its host
+    problems: list[str] = field(default_factory=list)  # what needs a person although it goes on
+
+
+@dataclass
+class Host:
+    host: str
+    heard_s: float  # ago
+    workers: int
+    scratch_free_bytes: int | None
+
+
+@dataclass
+class FailureGroup:
+    stage: str
+    cause: str
+    count: int
+    example: str
+
+
+@dataclass
+class Overview:
+    down: dict[str, str] = field(default_factory=dict)  # service -> why
+    queues: list[Queue] = field(default_factory=list)
+    in_flight: list[InFlight] = field(default_factory=list)
+    delayed: int = 0
+    batches: list[BatchUnderWay] = field(default_factory=list)
+    workers: list[WorkerState] = field(default_factory=list)
+    hosts: list[Host] = field(default_factory=list)
+    failures: list[FailureGroup] = field(default_factory=list)
+    activity: Activity | None = None
+    emptied: bool = (
+        False  # Redis has lost what it knew: Postgres knows archives, and the note of their agreement is gone
+    )
+
+    @property
+    def needs_a_person(self) -> list[str]:
+        """Why somebody should look; empty when all is well."""
+        reasons = [f"{service} is down: {why}" for service, why in self.down.items()]
+        reasons += [f"{worker.kind} worker {worker.worker} is held: {worker.detail}" for worker in self.held]
+        if self.emptied and self.activity:
+            reasons.append(
+                f"Redis was emptied, or is new, and {self.activity.batches_open:,} batches are not complete: "
+                "audio-pipeline reconcile shows what would be brought back, and asks"
+            )
+        reasons += [
+            f"{worker.kind} worker {worker.worker}: {problem}" for worker in self.workers for problem in worker.problems
+        ]
+        failed = sum(group.count for group in self.failures)
+        if failed:
+            reasons.append(f"{failed:,} dead letters wait for a decision: audio-pipeline failed list")
+        kinds = {worker.kind for worker in self.workers}
+        if "Redis" not in self.down:
+            waiting = {queue.name: queue.depth for queue in self.queues}
+            if waiting.get(UNPACK) and "unpack" not in kinds:
+                reasons.append("archives wait, but no unpack worker is alive")
+            if any(depth for name, depth in waiting.items() if name.startswith(TRANSCRIBE)) and "gpu" not in kinds:
+                reasons.append("clips wait, but no GPU worker is alive")
+        reasons += [f"host {host.host} has been silent for {host.heard_s:.0f} s" for host in self.silent]
+        return reasons
+
+    @property
+    def held(self) -> list[WorkerState]:
+        return [worker for worker in self.workers if worker.state == "held" and worker.detail]
+
+    @property
+    def silent(self) -> list[Host]:
+        return [host for host in self.hosts if not host.workers and host.heard_s > SILENT_S]
+
+    def as_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "needs_a_person": self.needs_a_person}
+
+
+class Gatherer:
+    """Asks; `store` is called for S3 in a thread, because its client alone takes a third of a second to make."""
+
+    def __init__(
+        self, client: redis.Redis, database: DatabaseOverview, store: Callable[[], ObjectStore], letters: DeadLetters
+    ) -> None:
+        self._client = client
+        self._database = database
+        self._store = store
+        self._letters = letters
+        self._batches = Batches(client)
+
+    def gather(self) -> Overview:
+        found = Overview()
+        with ThreadPoolExecutor() as pool:
+            s3 = pool.submit(_outcome, lambda: self._store().check())
+            database = pool.submit(_outcome, self._database.activity)
+            from_redis = _outcome(lambda: self._from_redis(found))
+            outcomes = {"Redis": from_redis, "Postgres": database.result(), "S3": s3.result()}
+        found.down = {service: str(outcome) for service, outcome in outcomes.items() if isinstance(outcome, Exception)}
+        if isinstance(activity := outcomes["Postgres"], Activity):
+            found.activity = activity
+            found.emptied = "Redis" not in found.down and not self._remembers and activity.archives_known > 0
+            self._add_pace(found, activity)
+        return found
+
+    def _from_redis(self, found: Overview) -> None:
+        with mapped_redis_errors():
+            found.workers = living_workers(self._client)
+            found.in_flight = jobs_in_hand(self._client, found.workers)
+            found.queues, self._heads = self._queues()
+            found.delayed = self._client.zcard(DELAYED)
+            found.batches = self._under_way(found)
+            found.hosts = self._hosts(found.workers)
+            self._remembers = self._note_stands()
+        found.failures = self._failures()
+
+    def _note_stands(self) -> bool:
+        """Whether Redis still has the note that it agrees with Postgres (see `recovery/reconcile.py`)."""
+        try:
+            return bool(self._client.exists(MEMORY))
+        except redis.exceptions.NoPermissionError:  # not for this user to know
+            return True
+
+    def _queues(self) -> tuple[list[Queue], dict[str, bytes]]:
+        names = [UNPACK, *_keys(self._client, TRANSCRIBE_LISTS), FAILED]
+        with self._client.pipeline(transaction=False) as pipe:
+            for name in names:
+                pipe.llen(name)
+                pipe.lindex(name, 0)
+            answers = pipe.execute()
+        depths, heads = answers[::2], answers[1::2]
+        queues = [Queue(name, depth, None, None) for name, depth in zip(names, depths, strict=True)]
+        return queues, {name: head for name, head in zip(names, heads, strict=True) if head is not None}
+
+    def _add_pace(self, found: Overview, activity: Activity) -> None:
+        """What needs Postgres: how old the next job of each queue is, how many are done, when batches will be."""
+        for queue in found.queues:
+            head = self._heads.get(queue.name)
+            if queue.name == FAILED:
+                continue
+            if head is not None:
+                queue.oldest_s = self._age(head)
+            if queue.name == UNPACK:
+                queue.done_per_min = activity.archives_per_minute
+            elif queue.name == TRANSCRIBE:
+                queue.done_per_min = sum(activity.clips_per_minute) / PACE_MINUTES
+            else:
+                host = queue.name.removeprefix(f"{TRANSCRIBE}:")
+                queue.done_per_min = activity.clips_per_minute_by_host.get(host, 0.0)
+        waiting = 0
+        for batch in found.batches:  # they are done about in this order, so each waits for those before it
+            waiting += batch.in_flight + batch.waiting
+            batch.eta_s = activity.eta_s(waiting)
+
+    def _age(self, payload: bytes) -> float | None:
+        batch_id, _ = read_batch_and_clip(payload)
+        if batch_id is None:
+            return None
+        try:
+            return self._database.age_of_batch(batch_id, json.loads(payload).get("transferred_at"))
+        except (OperatorError, TypeError):
+            return None
+
+    def _under_way(self, found: Overview) -> list[BatchUnderWay]:
+        in_flight = Counter(job.batch_id for job in found.in_flight if job.clip)
+        ids = [key.removeprefix("batch:").removesuffix(":total") for key in _keys(self._client, "batch:*:total")]
+        batches = []
+        for batch_id, progress in zip(ids, self._batches.progress(ids), strict=True):
+            if progress is not None:
+                flying = min(in_flight[batch_id], progress.pending)
+                counts = (progress.total, progress.processed, progress.failed, flying, progress.pending - flying)
+                batches.append(BatchUnderWay(batch_id, *counts, eta_s=None))
+        return batches
+
+    def _hosts(self, workers: list[WorkerState]) -> list[Host]:
+        alive = Counter(worker.host for worker in workers)
+        free = {worker.host: worker.scratch_free_bytes for worker in workers}
+        seen = cast("list[tuple[bytes, float]]", self._client.zrange(HOSTS_SEEN, 0, -1, withscores=True))
+        hosts = {name.decode("utf-8", "backslashreplace"): max(0.0, time.time() - at) for name, at in sorted(seen)}
+        return [Host(host, heard_s, alive[host], free.get(host)) for host, heard_s in hosts.items()]
+
+    def _failures(self) -> list[FailureGroup]:
+        groups: dict[tuple[str, str], list[str]] = defaultdict(list)
+        for raw in self._letters:
+            try:
+                letter = DeadLetter.parse(raw)
+                groups[stage(letter), cause(letter)].append(letter.error)
+            except PayloadError as error:
+                groups["?", "an entry that is no dead letter of ours"].append(str(error))
+        found = [FailureGroup(where, why, len(texts), texts[0]) for (where, why), texts in groups.items()]
+        return sorted(found, key=lambda group: -group.count)
+
+
+def _outcome(ask: Callable[[], Found]) -> Found | OperatorError:
+    try:
+        return ask()
+    except OperatorError as error:
+        return error
+
+
+def _keys(client: redis.Redis, pattern: str) -> list[str]:
+    found = cast("list[bytes]", list(client.scan_iter(match=pattern, count=1000)))
+    return sorted(key.decode() for key in found if _is_text(key))  # one that is not, somebody made by hand
+
+
+def _is_text(key: bytes) -> bool:
+    try:
+        key.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def living_workers(client: redis.Redis) -> list[WorkerState]:
+    """Every worker with a heartbeat, as it describes itself."""
+    keys = _keys(client, "worker:*")
+    with client.pipeline(transaction=False) as pipe:
+        for key in keys:
+            pipe.get(key)
+            pipe.pttl(key)
+        answers = pipe.execute()
+    return [
+        worker
+        for key, raw, left_ms in zip(keys, answers[::2], answers[1::2], strict=True)
+        if (worker := _worker(key.removeprefix("worker:"), raw or b"", left_ms / 1000)) is not None
+    ]
+
+
+def _worker(name: str, raw: bytes, heartbeat_s: float) -> WorkerState | None:
+    """None when the key has expired meanwhile, or is none of ours."""
+    try:
+        status = json.loads(raw)
+        return _described(name, status, heartbeat_s)
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _described(name: str, status: dict[str, Any], heartbeat_s: float) -> WorkerState:
+    return WorkerState(
+        worker=name,
+        host=name.rsplit(":", 2)[0],
+        kind=status["kind"],
+        state=status["state"],
+        detail=status["detail"],
+        since=status["since"],
+        heartbeat_s=heartbeat_s,
+        memory_bytes=status.get("memory_bytes"),
+        scratch_free_bytes=status.get("scratch_free_bytes"),
+        problems=[str(problem) for problem in status.get("problems", ())],
+    )
+
+
+def jobs_in_hand(client: redis.Redis, workers: list[WorkerState]) -> list[InFlight]:
+    """Jobs in the workers' in-flight lists, those of dead workers too."""
+    since = {worker.worker: worker.since for worker in workers}
+    keys = [(key, match) for key in _keys(client, "inflight:*") if (match := INFLIGHT_KEY.fullmatch(key))]
+    with client.pipeline(transaction=False) as pipe:
+        for key, _ in keys:
+            pipe.lrange(key, 0, -1)
+        answers = pipe.execute()
+    found = []
+    for (_, match), payloads in zip(keys, answers, strict=True):
+        worker = ":".join(match.groups()[1:])
+        for payload in payloads:
+            batch_id, clip = read_batch_and_clip(payload)
+            found.append(InFlight(match[1], worker, match[2], batch_id, clip, since.get(worker)))
+    return found
+
+
+def stage(letter: DeadLetter) -> str:
+    """Where a job failed: unpack or gpu."""
+    return "unpack" if letter.queue == UNPACK else "gpu"
+
+
+def cause(letter: DeadLetter) -> str:
+    """The reason with names and numbers taken out, so that equal failures fall together."""
+    text = letter.error
+    for name in _names(letter):
+        text = text.replace(name, "…")
+    text = " ".join(_VARIABLE.sub("…", text).split())
+    return shown.shortened(f"{shown.shortened(letter.error_class, 40)}: {text}", CAUSE_CHARS)
+
+
+def _names(letter: DeadLetter) -> list[str]:
+    """What the letter's job is called, the longest first: a sentence may name it without quotes."""
+    found = {letter.clip, letter.batch, letter.parked_s3_key}
+    found |= {PurePosixPath(name).name for name in found if name}
+    return sorted((name for name in found if name and len(name) > 2), key=lambda name: (-len(name), name))

@@ -1,0 +1,17 @@
+"""What the workers that keep results check at their start: Postgres, S3, scratch, and the clocks of both hosts."""
+
+from __future__ import annotations
+
+from config import Settings
+from db import Database
+from monitoring.redis_checks import check_clock
+from s3_utils import ObjectStore
+from scratch.directories import check_scratch
+
+
+def check_stores(db: Database, s3: ObjectStore, settings: Settings) -> None:
+    """Raises OperatorError with one sentence for the first thing that is not as it must be."""
+    db.check()
+    check_clock(db.server_time(), "Postgres")
+    s3.check()
+    check_scratch(settings.scratch_root, settings.scratch_mount)

@@ -1,0 +1,136 @@
+"""Make Redis agree with Postgres and S3 again, after Redis lost its data or somebody deleted a job by mistake.
+
+Postgres is the truth: a batch that is not complete there must be on its way in Redis. It is not when
+
+- nothing in Redis knows it: no unpack job, no keys, no dead letter of its archive; or
+- its keys are there, but a clip it waits for has no job anywhere.
+
+Such a batch is unpacked again from its archive; clips that are done are skipped. An archive in S3 that Postgres has
+never heard of gets an unpack job. Nothing that is under way is touched, and running it twice changes nothing more.
+
+Every unpack worker does this at its start; archives without a batch only when Redis has come up empty.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import redis
+
+from db import Database
+from errors import OperatorError
+from jobs.batches import Batches
+from jobs.dead_letters import DeadLetters
+from jobs.job_queue import UNPACK, mapped_redis_errors
+from jobs.payloads import BATCH_ID, UnpackJob
+from jobs.queue_snapshot import MEMORY, standing_jobs
+from s3_utils import ObjectStore
+
+LEASE = "lease:reconcile"
+SECOND_LOOK_S = 1.0
+NEVER_HAD_A_JOB = "its archive never got a job"
+ARCHIVE_KEY = re.compile(r"archives/([^/]+)\.tar")
+
+
+@dataclass(frozen=True)
+class Restart:
+    """A batch whose archive is to be unpacked again, and why."""
+
+    job: UnpackJob
+    reason: str
+
+
+class Reconciler:
+    def __init__(
+        self,
+        client: redis.Redis,
+        db: Database,
+        s3: ObjectStore,
+        letters: DeadLetters,
+        on_progress: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`on_progress` is called for every batch that is looked at or brought back."""
+        self._on_progress = on_progress
+        self._client = client
+        self._db = db
+        self._s3 = s3
+        self._letters = letters
+        self._batches = Batches(client)
+
+    def plan(self, *, archives: bool) -> list[Restart]:
+        """What is not on its way although it should be; with `archives`, those that never got a batch, too."""
+        first = {restart.job.batch_id for restart in self._look(archives=archives)}
+        if not first:
+            return []
+        time.sleep(SECOND_LOOK_S)
+        return [restart for restart in self._look(archives=archives) if restart.job.batch_id in first]
+
+    def apply(self, restarts: Iterable[Restart]) -> None:
+        """Unpack these again. The letters of their clips go: each clip gets a result or a new letter."""
+        letters = self._letters.of_clips()
+        for restart in restarts:
+            self._batches.restart(restart.job, letters.get(restart.job.batch_id, ()))
+            self._on_progress()
+
+    def remember(self) -> None:
+        """Note in Redis that it agrees with Postgres. While the note is missing, `status` says that it may not."""
+        with mapped_redis_errors():
+            self._client.set(MEMORY, int(time.time()), nx=True)
+
+    def archives_without_batch(self) -> list[UnpackJob]:
+        """Archives in S3 that Postgres has never heard of and that wait in no queue."""
+        return [restart.job for restart in self._look(archives=True) if restart.reason == NEVER_HAD_A_JOB]
+
+    def at_start(self, worker: str) -> list[Restart]:
+        """What an unpack worker does when it starts; nothing if another did it within the last minute."""
+        with mapped_redis_errors():
+            if not self._client.set(LEASE, worker, nx=True, ex=60):
+                return []
+            empty = not self._client.exists(MEMORY)
+        try:
+            restarts = self.plan(archives=empty)
+            self.apply(restarts)
+            self.remember()
+        except OperatorError:
+            with contextlib.suppress(redis.RedisError):
+                self._client.delete(LEASE)  # it has not been done: whoever asks next is to do it
+            raise
+        return restarts
+
+    def _look(self, *, archives: bool) -> list[Restart]:
+        unfinished = self._db.unfinished_batches()
+        known = self._db.known_batches() if archives else set()
+        stored = [batch for batch in self._archives() if batch.batch_id not in known] if archives else []
+        jobs = standing_jobs(self._client)
+        awaited = {job.batch_id for job in jobs if job.queue == UNPACK} | self._letters.archives()
+        clips: dict[str, set[str]] = defaultdict(set)
+        for job in jobs:
+            if job.queue != UNPACK and job.batch_id and job.clip:
+                clips[job.batch_id].add(job.clip)
+        restarts = []
+        for batch in unfinished:
+            self._on_progress()
+            reason = self._problem(batch.batch_id, clips[batch.batch_id]) if batch.batch_id not in awaited else None
+            if reason:
+                restarts.append(Restart(batch, reason))
+        restarts += [Restart(batch, NEVER_HAD_A_JOB) for batch in stored if batch.batch_id not in awaited]
+        return restarts
+
+    def _problem(self, batch_id: str, clips_with_jobs: set[str]) -> str | None:
+        if batch_id in self._batches.finishing():
+            return None
+        if not self._batches.under_way(batch_id):
+            return "Redis knows nothing of it"
+        lost = self._batches.pending(batch_id) - clips_with_jobs
+        return f"{len(lost)} of its clips have no job" if lost else None
+
+    def _archives(self) -> Iterable[UnpackJob]:
+        for key in self._s3.keys("archives/"):
+            match = ARCHIVE_KEY.fullmatch(key)
+            if match and BATCH_ID.fullmatch(match[1]):
+                yield UnpackJob(batch_id=match[1], s3_key=key)

@@ -1,0 +1,55 @@
+"""Who changed what, when, and how much of it: rows of `operator_actions`, which nobody can alter afterwards.
+
+A change is announced before it begins and counted when it has ended, in two rows: a program that is killed in between
+leaves the announcement, and nothing is changed that could not be announced.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from results.database import Database
+from results.rows import one_row
+from results.values import json_text, storable
+
+
+@dataclass
+class Change:
+    """A change under way; whoever makes it counts in `affected` what has been changed so far."""
+
+    affected: int = 0
+
+
+class AuditLog(Database):
+    @contextmanager
+    def change(self, action: str, subject: str, planned: int, details: Mapping[str, Any]) -> Iterator[Change]:
+        """Announce `planned` changes, let the caller make them, and record how many were made, also after an error."""
+        begun = self._insert(action, subject, None, {**details, "planned": planned})
+        done, end = Change(), dict[str, Any](begun=begun)
+        try:
+            yield done
+        except BaseException as error:
+            end["ended_by"] = f"{type(error).__name__}: {error}".rstrip(": ")
+            raise
+        finally:
+            self._insert(action, subject, done.affected, end)
+
+    def _insert(self, action: str, subject: str, affected: int | None, details: Mapping[str, Any]) -> int:
+        with self._transaction() as cursor:
+            cursor.execute(
+                "INSERT INTO operator_actions (who, action, subject, affected, details) VALUES (%s, %s, %s, %s, %s) "
+                "RETURNING action_id",
+                (storable(who()), action, storable(subject), affected, json_text(dict(details))),
+            )
+            return int(one_row(cursor)[0])
+
+
+def who() -> str:
+    """The person at the keyboard, as well as the system knows: login name, that behind sudo if any, and host."""
+    return f"{os.environ.get('SUDO_USER') or getpass.getuser()}@{socket.gethostname()}"

@@ -1,0 +1,124 @@
+"""A clip's results in Postgres: its transcript, its verdicts, and the counts of its batch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import psycopg2.extensions
+
+from errors import RetryableError
+from jobs.payloads import TranscribeJob
+from results.values import json_text, storable
+
+if TYPE_CHECKING:  # with numpy, which the command line can do without
+    from transcription import Transcript
+
+# Takes a batch id.
+COUNTS = """
+    SELECT count(*) FILTER (WHERE status IN ('done', 'no_speech')) AS processed,
+           count(*) FILTER (WHERE status = 'failed') AS failed
+    FROM audio_files WHERE batch_id = %s
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """One policy's verdict with all that is needed to trace it."""
+
+    policy: str
+    policy_version: str
+    policy_sha256: str
+    model: str
+    prompt_version: str
+    violates: bool
+    score: float
+    threshold: float
+    mass: float
+    truncated: bool
+
+
+def save_transcript(
+    cursor: psycopg2.extensions.cursor, audio_id: int, transcript: Transcript, speech_model: str
+) -> int:
+    values = {
+        "text": storable(transcript.text),
+        "language": transcript.language,
+        "language_probability": transcript.language_probability,
+        "segments": json_text([vars(segment) for segment in transcript.segments]),
+        "speech_s": transcript.speech_s,
+        "no_speech": transcript.no_speech,
+        "no_speech_reason": transcript.no_speech_reason,
+        "avg_logprob": transcript.avg_logprob,
+        "no_speech_prob": transcript.no_speech_prob,
+        "compression_ratio": transcript.compression_ratio,
+    }
+    cursor.execute(
+        f"""
+        INSERT INTO transcripts (audio_id, model, {", ".join(values)})
+        VALUES (%s, %s, {", ".join(["%s"] * len(values))})
+        ON CONFLICT (audio_id, model) DO UPDATE SET {", ".join(f"{name} = EXCLUDED.{name}" for name in values)}
+        RETURNING transcript_id
+        """,  # noqa: S608 -- the names are the literals above
+        (audio_id, speech_model, *values.values()),
+    )
+    return int(one_row(cursor)[0])
+
+
+def save_verdict(cursor: psycopg2.extensions.cursor, audio_id: int, transcript_id: int, verdict: Verdict) -> None:
+    cursor.execute(
+        """
+        INSERT INTO classifications (audio_id, transcript_id, policy, policy_version, policy_sha256, model,
+                                     prompt_version, violates, score, threshold, mass, truncated)
+        VALUES (%(audio_id)s, %(transcript_id)s, %(policy)s, %(policy_version)s, %(policy_sha256)s, %(model)s,
+                %(prompt_version)s, %(violates)s, %(score)s, %(threshold)s, %(mass)s, %(truncated)s)
+        ON CONFLICT (audio_id, policy, policy_version, model) DO UPDATE SET
+            transcript_id = EXCLUDED.transcript_id, policy_sha256 = EXCLUDED.policy_sha256,
+            prompt_version = EXCLUDED.prompt_version, violates = EXCLUDED.violates, score = EXCLUDED.score,
+            threshold = EXCLUDED.threshold, mass = EXCLUDED.mass, truncated = EXCLUDED.truncated
+        """,
+        {"audio_id": audio_id, "transcript_id": transcript_id, **vars(verdict)},
+    )
+
+
+def recount_if_complete(cursor: psycopg2.extensions.cursor, audio_id: int) -> None:
+    """A clip that was brought back from the dead letters gets its results after its batch was complete."""
+    cursor.execute(
+        "SELECT batch_id FROM batches JOIN audio_files USING (batch_id) "
+        "WHERE audio_id = %s AND completed_at IS NOT NULL FOR UPDATE OF batches",
+        (audio_id,),
+    )
+    found = cursor.fetchone()
+    if found:
+        cursor.execute(
+            f"UPDATE batches SET processed = n.processed, failed = n.failed FROM ({COUNTS}) n WHERE batch_id = %s",  # noqa: S608
+            (found[0], found[0]),
+        )
+
+
+def one_row(cursor: psycopg2.extensions.cursor) -> tuple[Any, ...]:
+    row = cursor.fetchone()
+    if row is None:
+        raise RetryableError("Postgres returned no row where there must be one")
+    return row
+
+
+def insert_clip(cursor: psycopg2.extensions.cursor, job: TranscribeJob) -> None:
+    if job.audio_id is not None:
+        cursor.execute(
+            """
+            INSERT INTO audio_files (audio_id, batch_id, original_filename) VALUES (%s, %s, %s)
+            ON CONFLICT DO NOTHING RETURNING audio_id
+            """,
+            (job.audio_id, job.batch_id, job.original_filename),
+        )
+        if cursor.fetchone():  # keep the sequence ahead of ids that were given by hand
+            cursor.execute(
+                "SELECT setval('audio_files_audio_id_seq', greatest(%s, last_value)) FROM audio_files_audio_id_seq",
+                (job.audio_id,),
+            )
+            return
+    cursor.execute(
+        "INSERT INTO audio_files (batch_id, original_filename) VALUES (%s, %s) ON CONFLICT DO NOTHING",
+        (job.batch_id, job.original_filename),
+    )
