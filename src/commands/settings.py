@@ -13,7 +13,7 @@ from commands.options import AsJson
 from config import Settings, origins
 from errors import PipelineError
 from monitoring.redis_checks import check_clock, check_redis
-from scratch import directories as scratch
+from scratch import volume
 
 app = typer.Typer(no_args_is_help=True, help="Settings: show and check them.")
 
@@ -75,10 +75,10 @@ def check(ctx: typer.Context) -> None:
 def _check_scratch(settings: Settings) -> Sequence[str]:
     """As a worker does; but an operator may only look, and a host that unpacks nothing has no scratch -> remarks."""
     root, mount = settings.scratch_root, settings.scratch_mount
-    scratch.check_mounted(root, mount)
+    volume.check_mounted(root, mount)
     if mount is None and not root.parent.exists():
         return [f"there is no {root.parent}: right for a host that unpacks nothing"]
     if root.exists() and os.geteuid() not in {0, root.stat().st_uid} and not os.access(root, os.W_OK | os.X_OK):
         return [f"writing was not tried: {root} is {root.owner()}'s"]
-    scratch.check_scratch(root, mount)
+    volume.check_scratch(root, mount)
     return []

@@ -6,7 +6,7 @@ from config import Settings
 from db import Database
 from monitoring.redis_checks import check_clock
 from s3_utils import ObjectStore
-from scratch.directories import check_scratch
+from scratch.volume import check_scratch
 
 
 def check_stores(db: Database, s3: ObjectStore, settings: Settings) -> None:

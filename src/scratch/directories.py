@@ -6,21 +6,18 @@ directories that unpack made from those an operator put there by hand; only the 
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
-import shutil
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from errors import OperatorError, PermanentError
 from jobs.payloads import BATCH_ID
+from scratch.volume import disk_errors
 
 MARKER = ".unpacked-by-pipeline"
 REMOVED = ".removed-"  # before the batch id: a directory on its way out
-ROOM_FACTOR = 3  # archive, originals and Opus files together, as a multiple of the archive's size
 
 Progress = Callable[[], None]  # called for every file that is removed
 
@@ -29,104 +26,11 @@ def _nothing() -> None:
     pass
 
 
-def check_mounted(root: Path, mount: Path | None) -> None:
-    """The scratch directory lies on the volume mounted at `mount` (None: on any).
-
-    Raises OperatorError with one sentence. Without the check a host whose data volume is not mounted would fill its
-    system disk.
-    """
-    # Resolved: a link that leads off the volume would fill the system disk all the same.
-    if mount is not None and not (mount.is_mount() and root.resolve().is_relative_to(mount.resolve())):
-        where = "nothing is mounted there" if not mount.is_mount() else f"SCRATCH_ROOT {root} does not lie under it"
-        raise OperatorError(f"SCRATCH_MOUNT is {mount}, but {where}; mount the data volume (findmnt {mount})")
-
-
-def check_scratch(root: Path, mount: Path | None = None) -> None:
-    """The scratch directory exists, or can be made, and can be written; it lies on the volume mounted at `mount`.
-
-    Raises OperatorError with one sentence.
-    """
-    check_mounted(root, mount)
-    probe = root / f".probe-{os.getpid()}"
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        probe.write_bytes(b"x")
-        probe.unlink()
-    except OSError as error:
-        raise OperatorError(
-            f"SCRATCH_ROOT {root} cannot be written ({error.strerror}); is the data volume mounted, and ours?"
-        ) from error
-
-
-def room_problem(root: Path, archive_bytes: int, what: str) -> OperatorError | PermanentError | None:
-    """Why an archive of so many bytes cannot be unpacked under `root` now (OperatorError) or ever (PermanentError)."""
-    needed = ROOM_FACTOR * archive_bytes
-    try:
-        disk = shutil.disk_usage(root)
-    except OSError as error:
-        return OperatorError(f"SCRATCH_ROOT {root} cannot be looked at ({error.strerror}); is the volume mounted?")
-    sum_ = f"{what} has {archive_bytes:,} bytes and needs {ROOM_FACTOR} x that, {needed:,}, of scratch while unpacking"
-    if needed > disk.total:
-        return PermanentError(
-            f"{sum_}, but {root} holds {disk.total:,} in all, so it can never fit; split the archive, or mount "
-            "a larger volume and retry"
-        )
-    if needed > disk.free:
-        return OperatorError(
-            f"{sum_}, but {root} has {disk.free:,} free; it waits until batches in work have made room "
-            f"(du -sh {root}/*)"
-        )
-    return None
-
-
-def lasting_problem(root: Path, archive_bytes: int, what: str) -> PermanentError | None:
-    """Why an archive of so many bytes would not even fit if nothing lay under `root`, as long as its volume is so full.
-
-    For the caller to decide when it has lasted: models that are being exchanged, for example, take twice their room.
-    """
-    needed, most = ROOM_FACTOR * archive_bytes, room_when_empty(root)
-    if needed <= most:
-        return None
-    return PermanentError(
-        f"{what} has {archive_bytes:,} bytes and needs {ROOM_FACTOR} x that, {needed:,}, of scratch while unpacking, "
-        f"but an empty {root} would offer {most:,}: the rest of its volume is used beside it, by models for example; "
-        "split the archive, remove what is not needed beside it, or mount a larger volume, and retry"
-    )
-
-
-def room_when_empty(root: Path) -> int:
-    """Bytes that would be free under `root` if nothing lay there: what its volume holds elsewhere stays."""
-    with _disk_errors(root):
-        before = shutil.disk_usage(root).free
-        ours = _bytes_under(root)
-        # Others fill and empty scratch meanwhile: the more generous look counts, since "never" must be right.
-        return max(before, shutil.disk_usage(root).free) + ours
-
-
-def capacity(root: Path, *, beside_others: bool) -> int:
-    """Bytes that the volume could hold if it were empty, less a reserve for the file system and the Opus files.
-
-    With `beside_others`, what lies on it outside scratch stays.
-    """
-    with _disk_errors(root):
-        return (room_when_empty(root) if beside_others else shutil.disk_usage(root).total) * 9 // 10
-
-
-def _bytes_under(root: Path) -> int:
-    """Bytes that the files under `root` take on their volume; those that vanish meanwhile do not count."""
-    total = 0
-    for folder, _, files in os.walk(root):
-        for name in files:
-            with suppress(OSError):
-                total += os.lstat(os.path.join(folder, name)).st_blocks * 512  # noqa: PTH118 -- many files: no objects
-    return total
-
-
 @contextmanager
 def owned_directory(root: Path, batch_id: str) -> Iterator[Path | None]:
     """Make the batch's directory and own it -> its path, or None while another process owns it."""
     path = root / batch_id
-    with _disk_errors(path):
+    with disk_errors(path):
         path.mkdir(mode=0o750, parents=True, exist_ok=True)
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
@@ -142,7 +46,7 @@ def owned_directory(root: Path, batch_id: str) -> Iterator[Path | None]:
 def empty(directory: Path, on_progress: Progress = _nothing) -> None:
     """Remove what an interrupted run left in a directory that we own, and mark the directory as ours."""
     marker = directory / MARKER
-    with _disk_errors(directory):
+    with disk_errors(directory):
         marker.touch(mode=0o640)  # first: cut off here, it is still swept
         for child in directory.iterdir():
             if child.is_dir() and not child.is_symlink():
@@ -176,7 +80,7 @@ def discard(directory: Path, on_progress: Progress = _nothing) -> None:
     A removal that was cut off in its place could have taken the marker and left clips, which nobody would ever sweep.
     """
     removed = directory.with_name(f"{REMOVED}{directory.name}")
-    with _disk_errors(directory):
+    with disk_errors(directory):
         _delete(removed, on_progress)  # of an earlier run of the same batch
         directory.rename(removed)
         _delete(removed, on_progress)
@@ -202,7 +106,7 @@ def sweep(root: Path, in_use: Callable[[str], bool], on_progress: Progress = _no
     with suppress(OSError):  # operators remove what is older than a day (find -mtime +1); the root itself is in use
         os.utime(root)
     for removed in root.glob(f"{REMOVED}*"):
-        with _disk_errors(removed):
+        with disk_errors(removed):
             _delete(removed, on_progress)
     over = leftovers(root, in_use)
     return [batch_id for batch_id in over if remove(root, batch_id, unless=in_use, on_progress=on_progress)]
@@ -234,12 +138,3 @@ def _locked(descriptor: int, path: Path) -> bool:
         return os.path.samestat(os.fstat(descriptor), path.stat())
     except (BlockingIOError, FileNotFoundError):
         return False
-
-
-@contextmanager
-def _disk_errors(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        hint = "make room" if error.errno in {errno.ENOSPC, errno.EDQUOT} else "check the volume and who owns it"
-        raise OperatorError(f"scratch {path} cannot be changed ({error.strerror}); {hint}") from error

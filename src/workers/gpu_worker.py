@@ -33,8 +33,9 @@ from models.sets import resolve
 from moderation.policies import Policy, load_policies
 from moderation.scorer import Scorer
 from monitoring.store_checks import check_stores
+from recovery import parked_clips
 from s3_utils import ObjectStore
-from scratch import clip_files, parked_clips
+from scratch import clip_files
 from scratch import directories as scratch
 from transcription import Transcriber, Transcript
 from utils import event

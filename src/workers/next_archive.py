@@ -20,7 +20,7 @@ from pathlib import Path
 from errors import OperatorError, PermanentError, PipelineError
 from jobs.payloads import parse_unpack_job
 from s3_utils import ObjectStore
-from scratch import directories as scratch
+from scratch import volume
 
 LOOK_AHEAD = 50  # jobs looked at; each costs one question to S3 a minute
 MAX_LET_BY = 5  # as many as are in work at a time at most hosts: they end within minutes
@@ -88,7 +88,7 @@ class NextArchive:
         """Why scratch cannot hold the archive yet, or ''; what else is wrong with a job is found when it is claimed."""
         try:
             job = parse_unpack_job(payload)
-            problem = scratch.room_problem(self._root, self._size(job.s3_key, now), job.s3_key)
+            problem = volume.room_problem(self._root, self._size(job.s3_key, now), job.s3_key)
         except OperatorError:
             raise
         except PipelineError:
@@ -97,7 +97,7 @@ class NextArchive:
 
     def _lasting_problem(self, payload: bytes, now: float) -> PermanentError | None:
         job = parse_unpack_job(payload)
-        return scratch.lasting_problem(self._root, self._size(job.s3_key, now), job.s3_key)
+        return volume.lasting_problem(self._root, self._size(job.s3_key, now), job.s3_key)
 
     def _size(self, key: str, now: float) -> int:
         known = self._sizes.get(key)

@@ -41,6 +41,7 @@ from recovery.lost_hosts import LostHosts
 from recovery.reconcile import Reconciler
 from s3_utils import ObjectStore
 from scratch import directories as scratch
+from scratch import volume
 from utils import event
 from workers.base import main
 from workers.failures import BusyError, JobWorker
@@ -216,9 +217,9 @@ class UnpackWorker(JobWorker):
 
     def _fetch(self, claim: Claim, job: UnpackJob, directory: Path) -> Extraction:
         size = self.s3.size(job.s3_key)
-        problem: PipelineError | None = scratch.room_problem(self.settings.scratch_root, size, job.s3_key)
+        problem: PipelineError | None = volume.room_problem(self.settings.scratch_root, size, job.s3_key)
         if problem is not None and self._next_archive.gives_up(claim.payload):
-            problem = scratch.lasting_problem(self.settings.scratch_root, size, job.s3_key) or problem
+            problem = volume.lasting_problem(self.settings.scratch_root, size, job.s3_key) or problem
         if problem is not None:
             raise problem
         archive = directory / "archive"
@@ -228,7 +229,7 @@ class UnpackWorker(JobWorker):
         # More than the volume can ever hold would be "disk full" for ever, on every host in turn.
         full_since = self._full_since.get(claim.payload, time.monotonic())
         lasting = time.monotonic() - full_since >= self.settings.room_wait_s
-        room = scratch.capacity(self.settings.scratch_root, beside_others=lasting and claim.payload in self._full_since)
+        room = volume.capacity(self.settings.scratch_root, beside_others=lasting and claim.payload in self._full_since)
         most = min(self.settings.max_archive_bytes, room - size)
         limits = Limits(total_bytes=most, members=self.settings.max_archive_members)
         try:
@@ -345,7 +346,7 @@ class UnpackWorker(JobWorker):
         return {member.name: letters[member.name] for member, _ in broken}
 
     def _park(self, claim: Claim, job: UnpackJob, member: Member, error: AudioError) -> bytes:
-        # An .opus there counts as converted by us (see `scratch/parked_clips.py`); only the pool converts an upload.
+        # An .opus there counts as converted by us (see `recovery/parked_clips.py`); only the pool converts an upload.
         upload = member.path.with_suffix(".ogg") if member.path.suffix == ".opus" else member.path
         key = f"failed/{job.batch_id}/{upload.name}"
         self.s3.upload(member.path, key)

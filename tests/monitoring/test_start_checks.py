@@ -20,7 +20,7 @@ from local.services.valkey import Valkey
 from monitoring.redis_checks import MAX_SKEW_S, check_clock, check_redis
 from monitoring.store_checks import check_stores
 from s3_utils import ObjectStore
-from scratch.directories import check_scratch
+from scratch.volume import check_scratch
 from tests.workers.programs import UNPACK, Program
 
 MOUNTED = Path("/dev/shm")  # noqa: S108 -- a mount point that every Linux has; what is made there is removed

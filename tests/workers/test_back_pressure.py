@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from scratch.directories import ROOM_FACTOR
+from scratch.volume import ROOM_FACTOR
 from tests.reliability.faulty_s3 import FaultyS3
 from tests.workers.conftest import dead_letters, tar, tone
 from tests.workers.processes import wait_until
