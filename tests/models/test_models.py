@@ -168,10 +168,12 @@ def test_an_unknown_set_names_those_there_are(tmp_path: Path) -> None:
 
 
 def test_help_explains_the_commands(workshop: Workshop) -> None:
-    done = workshop.run("--help")
-    assert done.returncode == 0
-    for word in ("list", "fetch SET --from DIR", "verify SET", "MODELS_ROOT", "HF_TOKEN"):
-        assert word in done.stdout
+    listed, fetch = workshop.run("--help"), workshop.run("fetch", "--help")
+    assert listed.returncode == fetch.returncode == 0
+    for command in ("list", "fetch", "pin", "verify", "path"):
+        assert f"\n  {command} " in listed.stdout
+    for word in ("SET", "--from DIR", "MODELS_ROOT", "HF_TOKEN"):
+        assert word in fetch.stdout
 
 
 def test_list_and_path_need_no_other_settings(workshop: Workshop) -> None:
