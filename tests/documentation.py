@@ -21,7 +21,8 @@ from app.commands import users
 from cli import app
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [ROOT / "README.md", *sorted(page for page in (ROOT / "docs").glob("*.md") if page.name != "cli.md")]
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", *sorted(page for page in DOCS.glob("*.md") if page.name != "cli.md")]
 FOLDERS = ("", "src/", "docs/", "ansible/", "ra_app/", "tests/reliability/", "local/")  # where a path may begin
 
 # Names of other programs, of a person's own files, or of the tests.
@@ -88,6 +89,10 @@ def false_names(text: str) -> list[str]:
     return [problem for mention in mentions(text) for check in checks for problem in check(mention)]
 
 
+def is_printed(message: str) -> bool:
+    return any(message in text for text in _texts())
+
+
 def paths(mention: Mention) -> Iterator[str]:
     for found in PATH.findall(mention.code):
         name = found.removeprefix("./")
@@ -111,7 +116,7 @@ def commands(mention: Mention) -> Iterator[str]:
         yield from _unknown_words(_program(), line.split("`")[0], "audio-pipeline")
     group, *rest = mention.code.split()
     called = hasattr(_program().commands.get(group), "commands") and rest and rest[0].islower()
-    if called and not any(mention.code in text for text in _texts()):
+    if called and not is_printed(mention.code):
         yield from _unknown_words(_program(), mention.code, "audio-pipeline")
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
-from tests.documentation import FOREIGN, PAGES, broken_spans, false_names, mentions
+from tests.documentation import DOCS, FOREIGN, PAGES, broken_spans, false_names, is_printed, mentions
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -55,3 +57,14 @@ def test_names_outside_of_code_are_words():
 @pytest.mark.parametrize("name", FOREIGN)
 def test_an_exception_is_still_needed(name):
     assert any(name in mention.code for page in PAGES for mention in mentions(page.read_text()))
+
+
+def test_a_line_that_the_guide_explains_is_one_that_workers_log():
+    _, _, table = (DOCS / "operator-guide.md").read_text().partition("| line | what it means | what to do |\n")
+    lines = re.findall(r"^\| `([^`]+)`", table.partition("\n\n")[0], re.MULTILINE)
+    assert len(lines) > 8
+    assert [line for line in lines if not is_printed(line)] == []
+
+
+def test_a_line_that_nobody_logs_is_found():
+    assert not is_printed("the worker dreams")
