@@ -22,7 +22,11 @@ from cli import app
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
-PAGES = [ROOT / "README.md", *sorted(page for page in DOCS.glob("*.md") if page.name != "cli.md")]
+PAGES = [
+    ROOT / "README.md",
+    *sorted(page for page in DOCS.glob("*.md") if page.name != "cli.md"),
+    *sorted(ROOT.glob("ansible/roles/*/README.md")),
+]
 FOLDERS = ("", "src/", "docs/", "ansible/", "ra_app/", "tests/reliability/", "local/")  # where a path may begin
 
 # Names of other programs, of a person's own files, or of the tests.
@@ -44,7 +48,7 @@ FOREIGN = {
 
 FENCE = re.compile(r"^ *```.*?$(.*?)^ *```", re.MULTILINE | re.DOTALL)
 SPAN = re.compile(r"(`+)(.+?)\1", re.DOTALL)
-FILE_NAME = re.compile(r"[\w.*-]*[\w*]\.(?:py|md|lua|yml|toml|sql|txt|j2|svg|sh|service|timer)")
+FILE_NAME = re.compile(r"[\w.*-]*[\w*]\.(?:py|md|lua|yml|toml|sql|txt|j2|svg|sh)")
 PATH = re.compile(r"(?<![\w./~$:}-])(?:[\w.*-]+/)*(?:[\w.*-]+/|[\w*-][\w.*-]*\.[a-z0-9]+)(?![\w/{])")
 COMMAND = re.compile(r"(?<![\w./-])audio-pipeline ([^|;&#\n<>]+)")
 USERS = re.compile(r"(?<![\w-])(?:ra-flask |flask )?users ([a-z-]+(?: [^|;&#\n]*)?)")
@@ -55,7 +59,7 @@ KEY = re.compile(
     r"(?<![\w:/.-])((?:queue|batch|batches|inflight|worker|transfer|hosts|lease|drain|pipeline):[\w:{}<>-]+)"
 )
 UNIT = re.compile(r"(?:journalctl|systemctl)((?: +[^|;&\"\n]+)?)")
-WORKER_UNIT = re.compile(r"(?<![\w/.-])([a-z]+-worker|audio-pipeline-[a-z-]+)(?![\w.-])")
+WORKER_UNIT = re.compile(r"(?<![\w/.-])([a-z]+-worker|audio-pipeline-[a-z-]+)(?:\.service|\.timer)?(?![\w.-])")
 PLAYBOOK_TAGS = re.compile(r"--tags ([\w,]+)")
 EXTRA_VARIABLE = re.compile(r"-e \"?(\w+)=")
 FUNCTION = re.compile(r"(\w+)\(\)")

@@ -1,4 +1,4 @@
-"""README.md and docs/ name nothing that does not exist. `docs/cli.md` is written from the program itself."""
+"""The documentation names nothing that does not exist. `docs/cli.md` is not read: it is written from the program itself."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import re
 
 import pytest
 
-from tests.documentation import DOCS, FOREIGN, PAGES, broken_spans, false_names, is_printed, mentions
+from tests.documentation import DOCS, FOREIGN, PAGES, ROOT, broken_spans, false_names, is_printed, mentions
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_a_page_names_only_what_exists(page):
     text = page.read_text()
     assert broken_spans(text) == []
@@ -39,6 +39,7 @@ def test_a_page_names_only_what_exists(page):
         ("`ansible-playbook playbooks/site.yml -e no_such=1`", "no variable no_such in ansible/"),
         ("`journalctl -u cpu-worker`", "no unit cpu-worker"),
         ("`systemctl start audio-pipeline-dreams`", "no unit audio-pipeline-dreams"),
+        ("`audio-pipeline-dreams.service`", "no unit audio-pipeline-dreams"),
     ],
 )
 def test_a_false_name_is_found(text, problem):
