@@ -1,4 +1,4 @@
-"""The documentation names nothing that does not exist. `docs/cli.md` is not read: it is written from the program itself."""
+"""The documentation names nothing that does not exist. `docs/cli.md` is left out: the program itself writes it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 import pytest
 
 from tests.documentation import DOCS, FOREIGN, PAGES, ROOT, broken_spans, false_names, is_printed, mentions
+from tests.test_floors import FLOORS
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -69,3 +70,10 @@ def test_a_line_that_the_guide_explains_is_one_that_workers_log():
 
 def test_a_line_that_nobody_logs_is_found():
     assert not is_printed("the worker dreams")
+
+
+def test_the_picture_of_the_floors_is_the_one_that_is_checked():
+    _, _, picture = (DOCS / "architecture.md").read_text().partition("```\n")
+    lines = picture.partition("```")[0].splitlines()
+    rooms = [set(re.split(r" {3,}", line)[0].split()) for line in reversed(lines)]
+    assert rooms == [set(floor) for floor in FLOORS]
