@@ -4,7 +4,7 @@ A job is its payload's bytes, and they never change. A claim moves them from the
 of this worker process, in one script; every later step is a script that does nothing unless the bytes still stand in
 that list. So a worker that was taken for dead, and whose jobs were handed on, cannot settle them a second time.
 
-Keys beside the queues (`queue:unpack`, `queue:transcribe`, `queue:transcribe:{host}`, `queue:failed`; all lists):
+Keys (see DESIGN for the queues):
     inflight:{queue}:{host}:{pid}:{nonce}   list    jobs of one worker process from one queue
     worker:{host}:{pid}:{nonce}             string  heartbeat, JSON state, expires with the worker
     hosts:seen                              zset    host, scored by the second it was last heard of
