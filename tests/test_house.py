@@ -74,9 +74,3 @@ def test_links_in_the_documentation_lead_somewhere():
     ]
     broken = [f"{page.relative_to(ROOT)}: {target}" for page, target in links if not (page.parent / target).exists()]
     assert broken == []
-
-
-def test_every_target_that_the_readme_names_exists():
-    makefile = (ROOT / "Makefile").read_text()
-    for target in re.findall(r"`?make ([a-z-]+)", (ROOT / "README.md").read_text()):
-        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target

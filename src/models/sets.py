@@ -31,7 +31,7 @@ class ModerationModel:
     base: Path
     adapter: Path | None
     reads: Reads  # how much of a policy it is shown
-    thresholds: Mapping[str, float]  # p_violation from which a policy (by id) counts as violated; others: 0.5
+    thresholds: Mapping[str, float]  # p_violation from which a policy (by id) is violated; others: the policy's own
     min_mass: float  # p("0") + p("1") below which model and prompt do not fit each other
 
 
