@@ -23,7 +23,10 @@ from system import shown
 app = typer.Typer(no_args_is_help=True, help="List, show, retry, drop and export dead letters.")
 
 Ids = Annotated[list[str] | None, typer.Argument(metavar="ID", help="As `failed list` shows them.")]
-Cause = Annotated[str | None, typer.Option("--cause", metavar="TEXT", help="Letters whose error contains this text.")]
+Cause = Annotated[
+    str | None,
+    typer.Option("--cause", metavar="TEXT", help="Letters whose error contains this text, in upper or lower case."),
+]
 Stage = Annotated[Literal["unpack", "gpu"] | None, typer.Option("--stage", help="Letters of jobs that failed there.")]
 Batch = Annotated[str | None, typer.Option("--batch", metavar="BATCH", help="Letters of this batch.")]
 Older = Annotated[str | None, typer.Option("--older", metavar="AGE", help="Letters older than `30m`, `12h` or `7d`.")]
@@ -119,7 +122,7 @@ def show(
 ) -> None:
     """Show everything that a dead letter says.
 
-    Among it the job's payload, the whole error message, and the worker and time of the failure.
+    It shows the payload of the job, the whole error message, and the worker and time of the failure.
     """
     context: Context = ctx.obj
     found = _repairs(context).find(LetterFilter(ids=(id_,)))
@@ -185,7 +188,7 @@ def drop(
     """Remove dead letters from `queue:failed`.
 
     When an archive's letter is dropped, its batch is cancelled, as by `batch cancel`; only `batch requeue` resumes it.
-    Archives and parked clips stay in S3, failed clips stay in Postgres, and the command lists them. To keep a copy of
+    Archives and parked clips stay in S3, failed clips stay in Postgres, and the command says which. To keep a copy of
     the letters, call `failed export` first.
 
     Entries of `queue:failed` that are not dead letters are removed by their id, or all of them by `--foreign`.

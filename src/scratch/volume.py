@@ -82,8 +82,8 @@ def lasting_problem(root: Path, archive_bytes: int, archive: str) -> PermanentEr
         return None
     return PermanentError(
         f"{archive} has {archive_bytes:,} bytes and needs {ROOM_FACTOR} x that, {needed:,}, of scratch while "
-        f"unpacking, but an empty {root} would offer {most:,}: the rest of its volume is used beside it, by models for example; "
-        "split the archive, remove what is not needed beside it, or mount a larger volume, and retry"
+        f"unpacking, but an empty {root} would offer {most:,}: other files use the rest of its volume, such as models; "
+        "split the archive, remove files that are not needed, or mount a larger volume, and retry"
     )
 
 
