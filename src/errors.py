@@ -68,7 +68,7 @@ class RefusedError(PipelineError):
 
 
 class UnknownError(RefusedError):
-    """No batch, dead letter or host has the name that an operator gave."""
+    """No batch or dead letter has the id that an operator gave."""
 
 
 class HostGoneError(PipelineError):

@@ -151,5 +151,5 @@ class Batches:
         A batch that was begun again in the meantime is not finishing, and keeps its keys.
         """
         with mapped_redis_errors():
-            keys = [FINISHING, *(batch_key(batch_id, what) for what in KEYS)]
+            keys = [FINISHING, *(batch_key(batch_id, name) for name in KEYS)]
             return bool(self._clear(keys=keys, args=[batch_id]))

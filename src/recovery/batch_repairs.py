@@ -1,7 +1,7 @@
 """Requeue or cancel a batch: first the plan, which changes nothing, then the change, which is recorded.
 
-A plan says what would change, for a question or a dry run. Both raise RefusedError, in one sentence for the operator,
-when the batch cannot be changed so; UnknownError when there is no such batch.
+A plan says what would change, for a question or a dry run. Both raise RefusedError, with a sentence for the operator,
+when the batch cannot be changed so, and UnknownError when there is no such batch.
 """
 
 from __future__ import annotations

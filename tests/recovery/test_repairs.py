@@ -219,10 +219,11 @@ def test_a_filter_that_chooses_nothing_is_not_taken_for_all(site, letters):
             plan(LetterFilter())
 
 
-@pytest.mark.parametrize("name", ["cause", "batch"])
-def test_an_empty_condition_is_an_error(name):
+@pytest.mark.parametrize("conditions", [("", None), (None, "")])
+def test_an_empty_condition_is_an_error(conditions):
+    cause, batch = conditions
     with pytest.raises(ValueError, match="must not be empty"):
-        LetterFilter(**{name: ""})
+        LetterFilter(cause=cause, batch=batch)
 
 
 def test_a_host_is_retired_when_none_of_its_workers_lives(site, db, settings, audit, recorded):

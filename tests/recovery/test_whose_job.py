@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import cast
 
 import pytest
 
@@ -49,7 +50,7 @@ def begun(site: Site, *payloads: bytes, place: str = OWN_LIST) -> None:
 
 def left(site: Site, place: str) -> list[bytes]:
     found = site.client.zrange(place, 0, -1) if place == DELAYED else site.client.lrange(place, 0, -1)
-    return [member.split(b"\n")[-1] for member in found]
+    return [member.split(b"\n")[-1] for member in cast("list[bytes]", found)]
 
 
 @pytest.mark.parametrize("place", PLACES)
