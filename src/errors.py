@@ -63,8 +63,16 @@ class ServiceUnavailableError(OperatorError):
     """Redis, Postgres, S3 or the ssh host cannot be reached or refuses us."""
 
 
+class RefusedError(PipelineError):
+    """An operator asked for a change that cannot be made as things are; nothing was changed."""
+
+
+class UnknownError(RefusedError):
+    """No batch or dead letter has the id that an operator gave."""
+
+
 class HostGoneError(PipelineError):
-    """The job would go to the list of a host that is gone, where nobody would ever take it."""
+    """The job would go to the list of a host that is gone, where no worker takes it."""
 
     def __init__(self, host: str) -> None:
         super().__init__(f"host {host}, on whose disk its clip lay, is gone")

@@ -13,7 +13,6 @@ from __future__ import annotations
 import errno
 import functools
 import logging
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -36,7 +35,7 @@ from errors import (
     RetryableError,
     ServiceUnavailableError,
 )
-from jobs.payloads import BATCH_ID
+from scratch import directories
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -234,18 +233,6 @@ def _is_about_the_request(error: ClientError) -> bool:
     return 400 <= status < 500 and status not in {408, 429} and code not in _BUSY | {"NoSuchBucket"}
 
 
-def remove_scratch(scratch_root: Path, batch_id: str) -> None:
-    """Remove a batch's scratch directory, if it is there."""
-    if not BATCH_ID.fullmatch(batch_id):
-        raise PermanentError(f"{batch_id!r} is no batch id, so there is no scratch directory to remove")
-    try:
-        shutil.rmtree(scratch_root / batch_id)
-    except FileNotFoundError:
-        pass
-    except OSError as error:
-        raise OperatorError(f"cannot remove {scratch_root / batch_id}: {error}; check who owns it") from error
-
-
 def _new_client(settings: Settings) -> S3Client:
     # Older Swift and Ceph reject the checksums that newer boto3 adds; addressing by path needs no wildcard DNS.
     config = Config(
@@ -305,8 +292,15 @@ def upload_opus(local_path: str | Path, audio_id: int, date_str: str) -> str:
 
 
 def cleanup_scratch(batch_id: str) -> None:
-    """Remove `{SCRATCH_ROOT}/{batch_id}/`; doing it twice does no harm."""
-    remove_scratch(load_settings().scratch_root, batch_id)
+    """Remove `{SCRATCH_ROOT}/{batch_id}/`; a second call changes nothing.
+
+    Raises OperatorError, and removes nothing, while a worker fills the directory.
+    """
+    root = load_settings().scratch_root
+    if not directories.remove(root, batch_id):
+        raise OperatorError(
+            f"{root / batch_id} is not removed: a worker on this host is unpacking into it; wait until it has ended"
+        )
 
 
 def check_s3_connection() -> bool:

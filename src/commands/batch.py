@@ -1,4 +1,4 @@
-"""`audio-pipeline batch`: every archive's way through the pipeline."""
+"""`audio-pipeline batch`: list, show, requeue and cancel batches."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from rich.table import Table
 from commands.context import Context, ago, cell, counted, escape
 from commands.options import AsJson, Yes
 from db import BatchState, ClipState
-from errors import PermanentError
-from jobs.batches import Batches
 from jobs.job_queue import UNPACK, mapped_redis_errors
-from jobs.payloads import UnpackJob, parse_unpack_job
 from jobs.queue_snapshot import standing_jobs
+from recovery.batch_repairs import BatchRepairs
 
-app = typer.Typer(no_args_is_help=True, help="Batches: list, show, requeue and cancel them.")
+app = typer.Typer(no_args_is_help=True, help="List, show, requeue and cancel batches.")
 
-BatchId = Annotated[str, typer.Argument(metavar="BATCH", help="As `batch list` shows it.")]
+BatchId = Annotated[str, typer.Argument(metavar="BATCH", help="The batch id, as `batch list` shows it.")]
 
 
 @app.command("list")
 def list_(
     ctx: typer.Context,
     *,
-    limit: Annotated[int, typer.Option(min=1, help="How many.")] = 30,
-    unfinished: Annotated[bool, typer.Option("--open", help="Only those of which something is still to come.")] = False,
+    limit: Annotated[int, typer.Option(min=1, help="How many to list at most.")] = 30,
+    unfinished: Annotated[
+        bool, typer.Option("--open", help="Only batches that are neither complete nor cancelled.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """List batches, the newest first.
@@ -58,21 +58,21 @@ def list_(
 def show(ctx: typer.Context, batch_id: BatchId, *, as_json: AsJson = False) -> None:
     """Show a batch and each of its clips.
 
-    Its way through the stages, and every clip with its state and the time that it spent in each.
+    The batch with the time of each stage, and every clip with its state and times.
 
-    A clip WAITED from the end of unpacking until its GPU worker began with it; HEARING and JUDGING are the seconds that
-    WhisperX and CoPE-A took.
+    WAITED is the time from the end of unpacking until the GPU worker began with the clip. HEARING and JUDGING are the
+    seconds that WhisperX and CoPE-A took.
     """
     context: Context = ctx.obj
     batch = known_batch(context, batch_id)
     clips = context.db.clips(batch_id)
-    jobs = standing_jobs(context.redis)
+    jobs = standing_jobs(context.redis, context.settings.scratch_root)
     where = {job.clip: "in hand" if job.in_flight else job.key for job in jobs if job.batch_id == batch_id}
     if as_json:
         rows = [{**vars(clip), "job": where.get(clip.clip)} for clip in clips]
         context.json({**vars(batch), "state": batch.state, "clips": rows})
         return
-    for line in _story(batch):
+    for line in _stages(batch):
         context.say(line)
     table = Table(box=None, pad_edge=False)
     for column in ("ID", "CLIP", "STATE", "AUDIO", "WAITED", "HEARING", "JUDGING", "FLAGGED, OR WHY NOT"):
@@ -93,16 +93,16 @@ def requeue(
     batch_id: BatchId,
     *,
     everything: Annotated[
-        bool, typer.Option("--everything", help="Also clips that have results; reviewers see them again when redone.")
+        bool, typer.Option("--everything", help="Also clips that have results; RAs see them again after that.")
     ] = False,
     yes: Yes = False,
 ) -> None:
-    """Do what is missing of a batch.
+    """Unpack a batch again and process its unfinished clips.
 
-    Its archive is unpacked again, and its clips without results are done. Takes a cancelled batch up again, too. The
-    batch's dead letters go: each of their clips gets a result, or a new letter.
+    The archive is unpacked again, and clips without results are transcribed and judged. This also resumes a cancelled
+    batch. The batch's dead letters are removed: each of their clips gets a result or a new letter.
 
-    Labels that reviewers have given stay, with `--everything` too.
+    Labels that RAs have given stay, also with `--everything`.
 
     For example:
 
@@ -111,76 +111,42 @@ def requeue(
     - `audio-pipeline batch requeue 20250622-143052-a1b2c3 --everything --yes`
     """
     context: Context = ctx.obj
-    batch = known_batch(context, batch_id)
-    job = _unpack_job(context, batch)
-    count = batch.total if everything else batch.total - batch.done
-    what = "all its clips" if everything else "its clips without results"
-    context.confirm(f"Unpack {batch_id} again and do {what} ({count})?", yes=yes)
-    with context.change("batch requeue", batch_id, count, {"everything": everything}) as change:
-        with context.db.reopened_batch(batch_id, everything=everything):
-            Batches(context.redis).restart(job, context.letters.of_batch(batch_id))
-        change.affected = count
+    repairs = _repairs(context)
+    plan = repairs.plan_requeue(batch_id, context.s3, everything=everything)
+    clips = "all its clips" if everything else "its clips without results"
+    context.confirm(f"Unpack {batch_id} again and do {clips} ({plan.clips})?", yes=yes)
+    repairs.requeue(plan)
     context.say(f"{batch_id} stands in queue:unpack again")
 
 
 @app.command()
 def cancel(ctx: typer.Context, batch_id: BatchId, *, yes: Yes = False) -> None:
-    """Give a batch up.
+    """Cancel a batch.
 
-    Its jobs are removed, also those in hand. What is done keeps its results.
+    Its jobs are removed, also those that a worker has in hand. Clips that are done keep their results.
 
-    Its archive stays in S3, and `batch requeue` takes it up again where it stopped.
+    The archive stays in S3. `batch requeue` resumes the batch where it stopped.
     """
     context: Context = ctx.obj
-    waiting = _waiting_job(context, batch_id)
-    if waiting is not None and context.db.batch(batch_id) is None:
-        context.db.note_batch(parse_unpack_job(waiting))  # so that there is something to be marked as cancelled
-    batch = known_batch(context, batch_id)
-    if batch.completed_at:
-        context.fail(f"batch {batch_id} is complete; there is nothing to cancel")
-    todo = batch.total - batch.done - batch.failed
-    what = counted(todo, "clip") if batch.unpacked_at else "all its clips"
-    context.confirm(f"Cancel {batch_id}, with {what} to do?", yes=yes)
-    with context.change("batch cancel", batch_id, todo) as change:
-        with context.db.cancelled_batch(batch_id) as in_time:
-            if not in_time:  # it was completed while the question stood
-                context.fail(f"batch {batch_id} is complete; there is nothing to cancel")
-            removed = Batches(context.redis).cancel(batch_id)
-        change.affected = todo
+    repairs = _repairs(context)
+    plan = repairs.plan_cancel(batch_id)
+    clips = "all its clips" if plan.clips is None else counted(plan.clips, "clip")
+    context.confirm(f"Cancel {batch_id}, with {clips} to do?", yes=yes)
+    removed = repairs.cancel(plan)
     context.say(f"{batch_id} is cancelled; {counted(removed, 'job')} removed")
 
 
 def known_batch(context: Context, batch_id: str) -> BatchState:
-    """The batch as Postgres knows it; ends the command when it does not."""
-    found = context.db.batch(batch_id)
-    if found is None and _waiting_job(context, batch_id):
-        context.fail(f"batch {batch_id} waits to be unpacked; Postgres knows it when a worker has begun with it")
-    if found is None:
-        context.fail(f"Postgres knows no batch {batch_id}; audio-pipeline batch list shows those it knows")
-    return found
+    """The batch as Postgres knows it; raises UnknownError when it does not."""
+    return _repairs(context).known(batch_id)
 
 
-def _waiting_job(context: Context, batch_id: str) -> bytes | None:
-    """Its job in queue:unpack, or one that was put off."""
-    jobs = (job for job in standing_jobs(context.redis) if job.batch_id == batch_id and job.queue == UNPACK)
-    return next((job.payload for job in jobs), None)
+def _repairs(context: Context) -> BatchRepairs:
+    return BatchRepairs(context.redis, context.db, context.settings.scratch_root, context.audit)
 
 
-def _unpack_job(context: Context, batch: BatchState) -> UnpackJob:
-    if batch.s3_key is None:
-        context.fail(f"batch {batch.batch_id} has no archive: its clips were injected one by one; inject them again")
-    try:
-        context.s3.size(batch.s3_key)
-    except PermanentError as error:
-        context.fail(f"{error}; bring the archive back, or inject its clips")
-    at = batch.transferred_at.isoformat() if batch.transferred_at else None
-    return UnpackJob(
-        batch_id=batch.batch_id, s3_key=batch.s3_key, original_filename=batch.original_filename, transferred_at=at
-    )
-
-
-def _story(batch: BatchState) -> list[str]:
-    """The batch's way through the stages, one line each."""
+def _stages(batch: BatchState) -> list[str]:
+    """The stages of the batch with their times, one line each."""
     waited = _between(batch.transferred_at, batch.unpack_began_at)
     worked = f"{_between(batch.unpack_began_at, batch.unpacked_at)} of work"
     lines = [

@@ -90,6 +90,10 @@ class Context:
         return DeadLetters(self.redis, self.settings.scratch_root)
 
     @functools.cached_property
+    def audit(self) -> AuditLog:
+        return AuditLog(self.settings)
+
+    @functools.cached_property
     def reconciler(self) -> Reconciler:
         from recovery.reconcile import Reconciler
 
@@ -109,7 +113,7 @@ class Context:
         self, action: str, subject: str, planned: int, details: dict[str, Any] | None = None
     ) -> AbstractContextManager[Change]:
         """Announce a change in the audit table, and record its end; whoever makes it counts `Change.affected`."""
-        return AuditLog(self.settings).change(action, subject, planned, details or {})
+        return self.audit.change(action, subject, planned, details or {})
 
     def say(self, sentence: str) -> None:
         """A sentence on standard output, as it is: names of clips may hold brackets."""

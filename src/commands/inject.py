@@ -1,4 +1,4 @@
-"""`audio-pipeline inject`: put jobs into the queues, checked before they are pushed."""
+"""`audio-pipeline inject`: check jobs and push them to the queues."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from jobs.payloads import UnpackJob, parse_transcribe_job, parse_unpack_job
 from jobs.queue_snapshot import standing_jobs
 from scratch import clip_files
 
-app = typer.Typer(no_args_is_help=True, help="Put jobs into the queues, checked first.")
+app = typer.Typer(no_args_is_help=True, help="Check jobs and push them to the queues.")
 
 Check = Callable[[Context, bytes], str]
 FromFile = Annotated[
     Path | None,
-    typer.Option("--file", exists=True, dir_okay=False, help="Many: payloads as redis-cli takes them, one a line."),
+    typer.Option("--file", exists=True, dir_okay=False, help="A file of payloads, one JSON object per line."),
 ]
 
 
@@ -32,16 +32,17 @@ FromFile = Annotated[
 def unpack(
     ctx: typer.Context,
     s3_key: Annotated[str | None, typer.Argument(metavar="KEY", help="The archive's key in S3.")] = None,
-    batch_id: Annotated[str | None, typer.Option(help="Default: the archive's name.")] = None,
+    batch_id: Annotated[str | None, typer.Option(help="Default: the archive's name without `.tar`.")] = None,
     file: FromFile = None,
     *,
     dry_run: DryRun = False,
 ) -> None:
-    """Let archives in S3 be unpacked.
+    """Push unpack jobs for archives in S3.
 
     Clips that have results already are skipped.
 
-    Nothing is pushed unless every payload is good: its fields, its archive in S3, and no job or batch of that id.
+    Every payload is checked first: its fields, that its archive is in S3, and that no job or batch has its id. If one
+    of them is wrong, nothing is pushed.
 
     For example:
 
@@ -50,13 +51,13 @@ def unpack(
     - `audio-pipeline inject unpack --file payloads.jsonl --dry-run`
     """
     if (s3_key is None) == (file is None):
-        raise typer.BadParameter("say either the archive's key in S3, or --file")
+        raise typer.BadParameter("give either the archive's key in S3 or --file")
     if s3_key is not None:
         payloads = [UnpackJob(batch_id=batch_id or Path(s3_key).name.removesuffix(".tar"), s3_key=s3_key).to_json()]
     else:
         payloads = _lines(file)
     context: Context = ctx.obj
-    awaited = {job.batch_id for job in standing_jobs(context.redis)}
+    awaited = {job.batch_id for job in standing_jobs(context.redis, context.settings.scratch_root)}
     _push(context, UNPACK, payloads, partial(_check_unpack, awaited), "inject unpack", dry_run=dry_run)
 
 
@@ -64,40 +65,40 @@ def unpack(
 def transcribe(
     ctx: typer.Context,
     opus_path: Annotated[Path | None, typer.Argument(metavar="PATH", help="A file on this host's scratch.")] = None,
-    batch_id: Annotated[str | None, typer.Option(help="Default: the directory under the scratch root.")] = None,
-    audio_id: Annotated[int | None, typer.Option(min=1, help="The clip's number. Default: a new one.")] = None,
+    batch_id: Annotated[str | None, typer.Option(help="Default: the clip's directory under the scratch root.")] = None,
+    audio_id: Annotated[int | None, typer.Option(min=1, help="The clip's audio_id. Default: a new one.")] = None,
     file: FromFile = None,
     *,
     dry_run: DryRun = False,
 ) -> None:
-    """Let clips be transcribed and judged.
+    """Push jobs for clips on this host's scratch.
 
-    They lie on this host's scratch, and go to this host's GPU worker.
+    This host's GPU worker transcribes and judges them.
 
     For example:
 
     - `audio-pipeline inject transcribe /data/scratch/test-001/audio.opus --audio-id 1`
     """
     if (opus_path is None) == (file is None):
-        raise typer.BadParameter("say either the clip's path, or --file")
+        raise typer.BadParameter("give either the clip's path or --file")
     context: Context = ctx.obj
     payloads = [_payload(context, opus_path, batch_id, audio_id)] if opus_path is not None else _lines(file)
     queue = f"queue:transcribe:{context.settings.host}"
-    waiting = {(job.batch_id, job.clip) for job in standing_jobs(context.redis)}
+    waiting = {(job.batch_id, job.clip) for job in standing_jobs(context.redis, context.settings.scratch_root)}
     _push(context, queue, payloads, partial(_check_transcribe, waiting), "inject transcribe", dry_run=dry_run)
 
 
 @app.command()
 def s3(
     ctx: typer.Context,
-    prefix: Annotated[str, typer.Option(help="Only keys that begin so; archives lie under archives/.")] = "archives/",
+    prefix: Annotated[str, typer.Option(help="Only archives whose keys begin with this.")] = "archives/",
     *,
     dry_run: DryRun = False,
     yes: Yes = False,
 ) -> None:
-    """Let forgotten archives in S3 be unpacked.
+    """Push unpack jobs for archives in S3 that never had one.
 
-    Those that never had a job: Postgres does not know them, and no queue holds them.
+    These are the archives that Postgres does not know and that no queue holds.
 
     Example: `audio-pipeline inject s3 --prefix archives/20250622- --dry-run`
     """
@@ -109,14 +110,14 @@ def s3(
 
 
 def _payload(context: Context, opus_path: Path, batch_id: str | None, audio_id: int | None) -> bytes:
-    """A clip's payload with all that the worker would otherwise conclude from the path."""
+    """A clip's payload, with the batch id and clip name that the worker would otherwise take from the path."""
     path = opus_path.absolute()  # the worker has another working directory
     named = {"opus_path": str(path), "batch_id": batch_id, "audio_id": audio_id}
     payload = json.dumps({name: value for name, value in named.items() if value is not None}).encode()
     try:
         return parse_transcribe_job(payload, context.settings.scratch_root).to_json()
     except PayloadError:
-        return payload  # the check says what is wrong with it
+        return payload  # the check before the push says what is wrong with it
 
 
 def _lines(file: Path | None) -> list[bytes]:
@@ -151,7 +152,7 @@ def _check_transcribe(waiting: set[tuple[str | None, str | None]], context: Cont
 
 
 def _push(context: Context, queue: str, payloads: list[bytes], check: Check, action: str, *, dry_run: bool) -> None:
-    """Check all, then push all at once."""
+    """Check all payloads, then push them in one step; if a check fails, end the command and push nothing."""
     for number, payload in enumerate(payloads, start=1):
         try:
             found = check(context, payload)

@@ -1,4 +1,4 @@
-"""`audio-pipeline reconcile | expire`: what is done now and then."""
+"""`audio-pipeline reconcile | expire`: commands for now and then."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from rich.progress import track
 from commands.context import Context, counted
 from commands.options import DryRun, Yes
 from jobs.batches import Batches
-from scratch import directories as scratch
+from recovery.finished_scratch import FinishedScratch
 
 
 def reconcile(ctx: typer.Context, *, dry_run: DryRun = False, yes: Yes = False) -> None:
     """Make Redis agree with Postgres and S3.
 
-    What is neither complete nor on its way is unpacked again.
+    Every batch that is not complete and has no jobs in Redis is unpacked again.
 
-    For after Redis has lost its memory, or a hand has slipped. It shows what would change, asks, and changes it.
-    Nothing that is under way is touched, clips that are done are skipped, and a second run changes nothing more.
+    Use it after Redis has lost its data, or after somebody deleted jobs by mistake. It shows what would change, asks,
+    and changes it. Batches that are under way are not touched, clips that have results are skipped, and a second run
+    changes nothing more.
     """
     context: Context = ctx.obj
     restarts = context.reconciler.plan(archives=True)
@@ -35,10 +36,12 @@ def reconcile(ctx: typer.Context, *, dry_run: DryRun = False, yes: Yes = False) 
             else "Redis agrees with Postgres"
         )
         return
-    context.confirm(f"Unpack {len(restarts)} archives again?", yes=yes)
-    if not yes:  # some may have found their way while the question stood
-        shown = {restart.job.batch_id for restart in restarts}
-        restarts = [restart for restart in context.reconciler.plan(archives=True) if restart.job.batch_id in shown]
+    context.confirm(f"Unpack {counted(len(restarts), 'archive')} again?", yes=yes)
+    if not yes:  # while the question waited for its answer, some may have been brought back
+        asked_about = {restart.job.batch_id for restart in restarts}
+        restarts = [
+            restart for restart in context.reconciler.plan(archives=True) if restart.job.batch_id in asked_about
+        ]
     names = [restart.job.batch_id for restart in restarts]
     with context.change("reconcile", "batches", len(names), {"batches": names}) as change:
         for restart in restarts:
@@ -55,12 +58,12 @@ def expire(
     dry_run: DryRun = False,
     yes: Yes = False,
 ) -> None:
-    """Delete what is old and finished.
+    """Delete old archives and leftover scratch directories.
 
-    Archives of complete batches in S3, and what finished batches have left on this host's scratch.
+    Deletes from S3 the archives of complete batches, and from this host's scratch the directories of finished batches.
 
-    An archive whose batch is not complete is never deleted, however old. Results, and clips that were parked with a
-    dead letter, stay.
+    An archive whose batch is not complete is never deleted. Results stay, and so do clips that are parked with a dead
+    letter.
 
     For example:
 
@@ -77,36 +80,32 @@ def _expire_archives(context: Context, days: float, *, dry_run: bool, yes: bool)
     complete = context.db.complete_archives()
     before = datetime.now(UTC) - timedelta(days=days)
     old = [key for key, at in context.s3.modified("archives/") if key in complete and at <= before]
-    what = f"archives of complete batches, {days:g} days old or older"
+    old_archives = f"{len(old)} archives of complete batches, {days:g} days old or older"
     if not old or dry_run:
         for key in old:
             context.say(f"would be deleted: {key}")
-        context.say(f"{len(old)} {what}")
+        context.say(old_archives)
         return
-    context.confirm(f"Delete {len(old)} {what}, from S3?", yes=yes)
+    context.confirm(f"Delete {old_archives}, from S3?", yes=yes)
     with context.change("expire archives", f"older than {days:g} days", len(old), {"keys": old}) as change:
         for key in track(old, "deleting", console=context.errors, transient=True):
-            if key in context.db.complete_archives([key]):  # one that was requeued meanwhile is needed again
+            if key in context.db.complete_archives([key]):  # a batch that was requeued meanwhile needs its archive
                 context.s3.delete(key)
                 change.affected += 1
     context.say(f"{counted(change.affected, 'archive')} deleted")
 
 
 def _expire_scratch(context: Context, *, dry_run: bool, yes: bool) -> None:
-    batches, root = Batches(context.redis), context.settings.scratch_root
-
-    def in_use(batch_id: str) -> bool:
-        return batches.under_way(batch_id) or context.db.batch_finished(batch_id) is False
-
-    over = scratch.leftovers(root, in_use)
-    if not over or dry_run:
-        context.say(f"{counted(len(over), 'finished directory', 'finished directories')} on scratch ({root})")
-        for name in over:
-            context.say(f"  {name}")
+    root = context.settings.scratch_root
+    finished = FinishedScratch(root, Batches(context.redis), context.db)
+    leftovers = finished.leftovers()
+    directories = counted(len(leftovers), "finished directory", "finished directories")
+    if not leftovers or dry_run:
+        context.say(f"{directories} on scratch ({root})")
+        for batch_id in leftovers:
+            context.say(f"  {batch_id}")
         return
-    context.confirm(
-        f"Remove {counted(len(over), 'finished directory', 'finished directories')} from scratch ({root})?", yes=yes
-    )
-    with context.change("expire scratch", context.settings.host, len(over), {"batches": over}) as change:
-        change.affected = len(scratch.sweep(root, in_use))
+    context.confirm(f"Remove {directories} from scratch ({root})?", yes=yes)
+    with context.change("expire scratch", context.settings.host, len(leftovers), {"batches": leftovers}) as change:
+        change.affected = len(finished.sweep())
     context.say(f"{counted(change.affected, 'finished directory', 'finished directories')} removed from scratch")

@@ -42,7 +42,7 @@ def list_(ctx: typer.Context, *, as_json: AsJson = False) -> None:
     context: Context = ctx.obj
     with mapped_redis_errors():
         workers = living_workers(context.redis)
-        in_hand = {job.worker: job for job in jobs_in_hand(context.redis, workers)}
+        in_hand = {job.worker: job for job in jobs_in_hand(context.redis, workers, context.settings.scratch_root)}
     drains = draining.drains(context.redis)
     if as_json:
         context.json({"workers": [vars(worker) for worker in workers], "drains": drains})
@@ -209,5 +209,5 @@ def _busy(context: Context, worker: str | None, host: str | None) -> list[str]:
     """Workers that have not come to rest: a job in their list, or a state from before they saw the drain."""
     meant = _meant(context, worker, host)
     with mapped_redis_errors():
-        holding = {job.worker for job in jobs_in_hand(context.redis, meant)}
+        holding = {job.worker for job in jobs_in_hand(context.redis, meant, context.settings.scratch_root)}
     return [one.worker for one in meant if one.worker in holding or one.state not in {"draining", "held", "waiting"}]

@@ -2,14 +2,15 @@
 
 Keys: batch:{id}:total, :processed, :failed (counters), :s3_key (string), :pending (set of clips without an outcome),
 :given_up (set of the clips that :failed counts), :run (string, names the run of unpack that began it), and
-batches:finishing (set of batches whose last clip is settled but whose traces are not yet cleared). That set, not the
-answer that one worker got, drives the finish; so a worker that dies between the two leaves the finish to the next.
+batches:finishing (set of batches whose last clip is settled, but whose keys and scratch are not yet removed). Workers
+finish the batches of that set. So when the worker that settled the last clip dies, another one finishes the batch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, cast
 
 import redis
@@ -41,7 +42,7 @@ class BatchStart:
     jobs: Sequence[TranscribeJob]  # clips to transcribe
     done_before: int  # clips that have results from an earlier run
     dead_letters: Mapping[str, bytes]  # clips that could not be read, and why
-    run: str  # names this run of unpack, unlike any other
+    run: str  # name of this run of unpack; no other run has it
 
     @property
     def total(self) -> int:
@@ -50,7 +51,7 @@ class BatchStart:
 
 @dataclass(frozen=True)
 class Progress:
-    """A batch's clips: all, with results, given up, without an outcome."""
+    """How many clips a batch has: all, with results, given up, without an outcome."""
 
     total: int
     processed: int
@@ -74,11 +75,11 @@ class Batches:
     ) -> Literal["ok", "exists", "lost"]:
         """Set the batch's keys, push its jobs and acknowledge the unpack job, all or nothing.
 
-        After a ServiceUnavailableError nobody knows whether it happened. Ask again: `start.run` makes that safe.
+        After a ServiceUnavailableError it may have happened or not. Call it again: `start.run` makes that safe.
         """
         batch_id = start.job.batch_id
         keys = [queue.inflight_key(claim.queue), transcribe_queue, FAILED, FINISHING, ATTEMPTS, INTERRUPTIONS]
-        keys += [batch_key(batch_id, what) for what in KEYS]
+        keys += [batch_key(batch_id, name) for name in KEYS]
         arguments: list[Any] = [claim.payload, claim.queue, batch_id, start.job.s3_key]
         arguments += [start.total, start.done_before, len(start.dead_letters), start.run, len(start.jobs)]
         for job in start.jobs:
@@ -90,25 +91,25 @@ class Batches:
         queue.forget(claim)
         return cast("Literal['ok', 'exists', 'lost']", answer.decode())
 
-    def restart(self, job: UnpackJob, letters: Collection[bytes] = ()) -> int:
-        """Forget the batch's keys and jobs, and let its archive be unpacked again -> how many jobs are gone.
+    def restart(self, job: UnpackJob, scratch_root: Path, letters: Collection[bytes] = ()) -> int:
+        """Remove the batch's keys and jobs, and push its unpack job again -> how many jobs were removed.
 
-        A worker that holds one finds that it is no longer its own. The given dead letters go as well: each of their
-        clips gets a result or a new letter.
+        A worker that holds one of the jobs can no longer settle it. The given dead letters are removed as well: each of
+        their clips gets a result or a new letter.
         """
-        return self._forget(job.batch_id, job.to_json(), letters)
+        return self._remove(job.batch_id, scratch_root, job.to_json(), letters)
 
-    def cancel(self, batch_id: str) -> int:
-        """Forget the batch's keys and jobs -> how many jobs are gone. Its dead letters stay."""
-        return self._forget(batch_id, b"", ())
+    def cancel(self, batch_id: str, scratch_root: Path) -> int:
+        """Remove the batch's keys and jobs -> how many jobs were removed. Its dead letters stay."""
+        return self._remove(batch_id, scratch_root, b"", ())
 
-    def _forget(self, batch_id: str, unpack_payload: bytes, letters: Collection[bytes]) -> int:
+    def _remove(self, batch_id: str, scratch_root: Path, unpack_payload: bytes, letters: Collection[bytes]) -> int:
         keys = [UNPACK, FINISHING, DELAYED, ATTEMPTS, INTERRUPTIONS, FAILED, batch_key(batch_id, "run")]
-        keys += [batch_key(batch_id, what) for what in KEYS if what != "run"]
-        while True:  # once, unless a run of unpack begins the batch between the two looks
+        keys += [batch_key(batch_id, name) for name in KEYS if name != "run"]
+        while True:  # a second time only when a run of unpack began the batch after the jobs were listed
             with mapped_redis_errors():
                 run = cast("bytes | None", self._client.get(batch_key(batch_id, "run"))) or b""
-            jobs = {job.payload for job in standing_jobs(self._client) if job.batch_id == batch_id}
+            jobs = {job.payload for job in standing_jobs(self._client, scratch_root) if job.batch_id == batch_id}
             with mapped_redis_errors():
                 removed = int(
                     self._restart(keys=keys, args=[batch_id, unpack_payload, run, len(jobs), *jobs, *letters])
@@ -117,10 +118,10 @@ class Batches:
                 return removed
 
     def progress(self, batch_ids: Sequence[str]) -> list[Progress | None]:
-        """How far each batch is, at one moment; None for one that is not under way."""
+        """The progress of each batch, read at one moment; None for a batch that is not under way."""
         with mapped_redis_errors(), self._client.pipeline(transaction=True) as pipe:
             for batch_id in batch_ids:
-                pipe.mget(*(batch_key(batch_id, what) for what in ("total", "processed", "failed")))
+                pipe.mget(*(batch_key(batch_id, name) for name in ("total", "processed", "failed")))
                 pipe.scard(batch_key(batch_id, "pending"))
             answers = pipe.execute() if batch_ids else []
         return [
@@ -129,13 +130,13 @@ class Batches:
         ]
 
     def pending(self, batch_id: str) -> set[str]:
-        """Clips without an outcome."""
+        """Names of the batch's clips without an outcome."""
         with mapped_redis_errors():
             members = cast("set[bytes]", self._client.smembers(batch_key(batch_id, "pending")))
         return {member.decode() for member in members}
 
     def finishing(self) -> list[str]:
-        """Batches whose clips are all settled and whose traces are still there."""
+        """Ids of the batches whose clips are all settled, but whose keys and scratch are not yet removed."""
         with mapped_redis_errors():
             members = cast("set[bytes]", self._client.smembers(FINISHING))
         return sorted(member.decode() for member in members)
@@ -145,10 +146,10 @@ class Batches:
             return bool(self._client.sismember(FINISHING, batch_id))
 
     def clear(self, batch_id: str) -> bool:
-        """Remove a finished batch's keys; True for the one caller who did it.
+        """Remove the keys of a batch that is finishing; True for the one caller who removed them.
 
-        A batch that has begun anew in the meantime is not finishing, and stays as it is.
+        A batch that was begun again in the meantime is not finishing, and keeps its keys.
         """
         with mapped_redis_errors():
-            keys = [FINISHING, *(batch_key(batch_id, what) for what in KEYS)]
+            keys = [FINISHING, *(batch_key(batch_id, name) for name in KEYS)]
             return bool(self._clear(keys=keys, args=[batch_id]))

@@ -2,12 +2,12 @@
 
 A letter is one JSON object: `queue` and `payload` (or `payload_base64` when the bytes are no UTF-8) as they were,
 `error` (a sentence), `error_class`, `permanent`, `attempts`, `interruptions`, `batch_id`, `clip`, `parked_s3_key` (the
-clip, kept under `failed/` in S3), `worker`, `host`, `failed_at` (UTC).
+clip, kept under `failed/` in S3), `worker`, `host`, `failed_at` (UTC). A letter that names no batch and no clip belongs
+to the batch and clip that its payload tells.
 
-A letter with a parked clip comes back as a job of `queue:transcribe` that names the parked object, so any GPU worker
-can do it, whether the batch's scratch is still there or not. Every other letter comes back as the bytes it was, to the
-list it was in; when that is the list of a host that is gone, which no worker serves, it stays where it is
-(`HostGoneError`).
+A letter whose clip is parked comes back as a job of `queue:transcribe` that names the parked object, so any GPU worker
+can do it, also when the batch's scratch directory is gone. Every other letter comes back as the payload it was, to the
+list it was in. If that list belongs to a host that is gone, no worker serves it: the letter stays (`HostGoneError`).
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import redis
 
@@ -38,29 +39,29 @@ from jobs.job_queue import (
     mapped_redis_errors,
     script,
 )
-from jobs.payloads import TranscribeJob, add_field
-from jobs.queue_snapshot import read_batch_and_clip
+from jobs.payloads import TranscribeJob, add_field, read_batch_and_clip
 
 TRANSCRIBE = "queue:transcribe"
 _QUEUE = re.compile(rf"{UNPACK}|{TRANSCRIBE}(:[A-Za-z0-9._-]+)?")
 
 
 def id_of(raw: bytes) -> str:
-    """Names an entry of `queue:failed` to people, whatever it is: the start of its SHA-256."""
+    """The id by which people name an entry of `queue:failed`, also a foreign one: the start of its SHA-256."""
     return hashlib.sha256(raw).hexdigest()[:10]
 
 
 @dataclass(frozen=True)
 class DeadLetter:
-    """One entry of `queue:failed`; `raw` is the entry itself, which names it."""
+    """One entry of `queue:failed`; `raw` is the entry itself, and identifies it."""
 
     raw: bytes
     queue: str
     payload: bytes
     error: str
     error_class: str
-    batch_id: str | None
-    clip: str | None
+    batch_id: str | None  # the batch of its clip or archive
+    clip: str | None  # None also when a whole archive was given up
+    counted: ClipRef | None  # the clip whose failure its batch has counted
     parked_s3_key: str | None
     fields: dict[str, Any]  # everything the entry says
 
@@ -69,9 +70,9 @@ class DeadLetter:
         return id_of(self.raw)
 
     @property
-    def batch(self) -> str | None:
-        """The batch that it is of: its clip's, or its archive's."""
-        return self.batch_id or read_batch_and_clip(self.payload)[0]
+    def stage(self) -> Literal["unpack", "gpu"]:
+        """Where the job failed."""
+        return "unpack" if self.queue == UNPACK else "gpu"
 
     @property
     def of_archive(self) -> bool:
@@ -79,26 +80,32 @@ class DeadLetter:
         return self.queue == UNPACK and self.clip is None
 
     @classmethod
-    def parse(cls, raw: bytes) -> DeadLetter:
-        """Read an entry; raises PayloadError when it is none of ours."""
+    def parse(cls, raw: bytes, scratch_root: Path) -> DeadLetter:
+        """Read an entry; raises PayloadError when it is not a dead letter."""
         try:
             fields = json.loads(raw.decode())
             encoded = fields.get("payload_base64")
             payload = base64.b64decode(encoded, validate=True) if encoded else fields["payload"].encode()
+            queue = _queue(fields["queue"])
+            batch_id, clip = _optional_text(fields.get("batch_id")), _optional_text(fields.get("clip"))
+            counted = ClipRef(batch_id, clip) if batch_id and clip else None
+            if batch_id is None and clip is None:
+                batch_id, clip = read_batch_and_clip(queue, payload, scratch_root)
             return cls(
                 raw=raw,
-                queue=_queue(fields["queue"]),
+                queue=queue,
                 payload=payload,
                 error=_text(fields["error"]),
                 error_class=_text(fields["error_class"]),
-                batch_id=_optional_text(fields.get("batch_id")),
-                clip=_optional_text(fields.get("clip")),
+                batch_id=batch_id,
+                clip=clip,
+                counted=counted,
                 parked_s3_key=_optional_text(fields.get("parked_s3_key")),
                 fields=fields,
             )
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise PayloadError(
-                f"an entry of {FAILED} is no dead letter ({type(error).__name__}: {error}); look at it with "
+                f"an entry of {FAILED} is not a dead letter ({type(error).__name__}: {error}); look at it with "
                 f"redis-cli LRANGE {FAILED} 0 -1"
             ) from error
 
@@ -111,7 +118,7 @@ def write(
     clip: ClipRef | None = None,
     parked: str | None = None,
 ) -> bytes:
-    """The entry for a job that is given up. `parked` is the S3 key under `failed/` that keeps its clip."""
+    """Make the entry for a job that is given up. `parked` is the S3 key of its clip under `failed/`."""
     try:
         raw = {"payload": claim.payload.decode("utf-8")}
     except UnicodeDecodeError:
@@ -137,7 +144,7 @@ def write(
 class DeadLetters:
     def __init__(self, client: redis.Redis, scratch_root: Path) -> None:
         self._client = client
-        self._scratch_root = scratch_root
+        self.scratch_root = scratch_root
         self._retry = script(client, "retry_letter")
 
     def __iter__(self) -> Iterator[bytes]:
@@ -146,75 +153,77 @@ class DeadLetters:
             yield from cast("list[bytes]", self._client.lrange(FAILED, 0, -1))
 
     def read(self) -> Iterator[DeadLetter]:
-        """The entries that are letters of ours."""
+        """The entries that are dead letters."""
         for raw in self:
-            try:
-                yield DeadLetter.parse(raw)
-            except PayloadError:
-                continue
+            with suppress(PayloadError):
+                yield self.parse(raw)
+
+    def parse(self, raw: bytes) -> DeadLetter:
+        """Read an entry; raises PayloadError when it is not a dead letter."""
+        return DeadLetter.parse(raw, self.scratch_root)
 
     def foreign(self) -> list[bytes]:
-        """The entries that are none: somebody has put them there, or changed them."""
+        """The entries that are not dead letters: a person put them there, or changed them."""
         found = []
         for raw in self:
             try:
-                DeadLetter.parse(raw)
+                self.parse(raw)
             except PayloadError:
                 found.append(raw)
         return found
 
     def of_batch(self, batch_id: str) -> list[bytes]:
-        """The batch's entries as they stand: its clips', and its archive's."""
-        return [letter.raw for letter in self.read() if letter.batch == batch_id]
+        """The entries of the batch's clips and of its archive."""
+        return [letter.raw for letter in self.read() if letter.batch_id == batch_id]
 
     def of_clips(self) -> dict[str, list[bytes]]:
-        """Batch -> the entries of its clips, which a new run of unpack makes anew, or gives results."""
+        """Batch id -> the entries of its clips. After a new run of unpack each clip has a result or a new letter."""
         found: dict[str, list[bytes]] = defaultdict(list)
         for letter in self.read():
-            if letter.batch and not letter.of_archive:
-                found[letter.batch].append(letter.raw)
+            if letter.batch_id and not letter.of_archive:
+                found[letter.batch_id].append(letter.raw)
         return found
 
     def archives(self) -> set[str]:
-        """Batches whose archive itself stands here: a person decides about them."""
-        return {letter.batch for letter in self.read() if letter.of_archive and letter.batch}
+        """Ids of the batches whose archive was given up: a person decides about them."""
+        return {letter.batch_id for letter in self.read() if letter.of_archive and letter.batch_id}
 
     def retry(self, letter: DeadLetter) -> bool:
-        """Put the job back, with all its attempts; False when the letter is gone.
+        """Put the job back into its queue, with all its attempts; False when the letter is gone.
 
-        A batch that is still under way waits for the clip again; for one that is complete, its counts are corrected
-        when the clip has its results. Raises HostGoneError, and changes nothing, when nobody would take the job.
+        A batch that is under way waits for the clip again. The counts of a batch that is complete are corrected when
+        the clip has its results. Raises HostGoneError, and changes nothing, when no worker would take the job.
         """
         queue, payload = self._job(letter)
         host = queue.removeprefix(TRANSCRIBE).removeprefix(":") if queue.startswith(TRANSCRIBE) else ""
-        batch_id = letter.batch_id or "-"
-        keys = [FAILED, queue, *(batch_key(batch_id, what) for what in ("given_up", "failed", "pending")), FINISHING]
+        batch_id, clip = (letter.counted.batch_id, letter.counted.clip) if letter.counted else ("-", "")
+        keys = [FAILED, queue, *(batch_key(batch_id, name) for name in ("given_up", "failed", "pending")), FINISHING]
         keys.append(HOSTS_SEEN)
         with mapped_redis_errors():
-            done = int(self._retry(keys=keys, args=[letter.raw, payload, letter.clip or "", batch_id, host]))
+            done = int(self._retry(keys=keys, args=[letter.raw, payload, clip, batch_id, host]))
         if done < 0:
             raise HostGoneError(host)
         return bool(done)
 
     def drop(self, entry: DeadLetter | bytes) -> bool:
-        """Forget an entry; False when it is gone already. What is parked in S3 stays."""
+        """Remove an entry; False when it is gone already. A clip that is parked in S3 stays there."""
         raw = entry if isinstance(entry, bytes) else entry.raw
         with mapped_redis_errors():
             return bool(self._client.lrem(FAILED, 1, cast("str", raw)))
 
     def _job(self, letter: DeadLetter) -> tuple[str, bytes]:
-        if not (letter.parked_s3_key and letter.clip and letter.batch_id):
+        if not (letter.parked_s3_key and letter.counted):
             return letter.queue, letter.payload
         if letter.queue.startswith(TRANSCRIBE):
             try:
                 return TRANSCRIBE, add_field(letter.payload, "opus_s3_key", letter.parked_s3_key)
             except PipelineError:
                 return letter.queue, letter.payload
-        path = (self._scratch_root / letter.batch_id / Path(letter.parked_s3_key).name).with_suffix(".opus")
+        path = (self.scratch_root / letter.counted.batch_id / Path(letter.parked_s3_key).name).with_suffix(".opus")
         job = TranscribeJob(
             opus_path=path,
-            batch_id=letter.batch_id,
-            original_filename=letter.clip,
+            batch_id=letter.counted.batch_id,
+            original_filename=letter.counted.clip,
             opus_s3_key=letter.parked_s3_key,
         )
         return TRANSCRIBE, job.to_json()
@@ -222,13 +231,13 @@ class DeadLetters:
 
 def _queue(value: object) -> str:
     if not isinstance(value, str) or not _QUEUE.fullmatch(value):
-        raise ValueError("its queue is none of ours")
+        raise ValueError("its queue is not one of the pipeline's")
     return value
 
 
 def _text(value: object) -> str:
     if not isinstance(value, str):
-        raise TypeError("a field that must be a string is none")
+        raise TypeError("a field that must be a string is not one")
     value.encode()  # halves of surrogate pairs cannot be written back
     return value
 

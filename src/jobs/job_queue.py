@@ -2,19 +2,19 @@ r"""Reliable Redis lists: claim, acknowledge, retry, dead-letter, reap.
 
 A job is its payload's bytes, and they never change. A claim moves them from the head of a queue to the in-flight list
 of this worker process, in one script; every later step is a script that does nothing unless the bytes still stand in
-that list. So a worker that was taken for dead, and whose jobs were handed on, cannot settle them a second time.
+that list. So a worker that was taken for dead, and whose jobs were given to others, cannot settle them a second time.
 
-Keys (see DESIGN for the queues):
+Keys, besides the queues themselves (`queue:unpack`, `queue:transcribe`, `queue:transcribe:{host}`, `queue:failed`):
     inflight:{queue}:{host}:{pid}:{nonce}   list    jobs of one worker process from one queue
     worker:{host}:{pid}:{nonce}             string  heartbeat, JSON state, expires with the worker
     hosts:seen                              zset    host, scored by the second it was last heard of
-    lease:reap                              string  somebody looked for dead workers a moment ago
+    lease:reap                              string  a worker looked for dead workers a moment ago
     queue:delayed                           zset    queue \n nonce \n payload, scored by the second it is due
     queue:attempts, queue:interruptions     hash    {queue}:{sha1 of payload} -> failures, deaths of its worker
-Counting by payload means that two byte-equal jobs share their counts; that only makes them give up sooner.
+Two jobs with equal bytes share their counts; the only effect is that they are given up sooner.
 
-Claims poll instead of blocking: a blocking move serves one list where a GPU worker serves two, and a client that sends
-it again after a time-out would claim twice.
+Claims poll instead of blocking: a blocking move serves one list, but a GPU worker serves two, and a client that sends
+the move again after a time-out would claim twice.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ Settled = Literal["ok", "complete", "lost"]
 
 @dataclass(frozen=True)
 class WorkerName:
-    """One worker process; the nonce tells it from an earlier process with the same pid."""
+    """One worker process; the nonce distinguishes it from an earlier process with the same pid."""
 
     host: str
     pid: int
@@ -68,7 +68,7 @@ class WorkerName:
 
     @property
     def drain_keys(self) -> tuple[str, str, str]:
-        """While one of them is there, this worker claims nothing; see `draining.py`."""
+        """While one of these keys exists, this worker claims nothing; see `draining.py`."""
         return ("drain:all", f"drain:host:{self.host}", f"drain:worker:{self}")
 
 
@@ -91,7 +91,7 @@ class ClipRef:
 
 
 def script(client: redis.Redis, name: str) -> Any:
-    """Register `lua/{name}.lua`; redis-py loads it again by itself when the server has flushed its scripts."""
+    """Register `lua/{name}.lua`; redis-py loads it again when the server has flushed its scripts."""
     return client.register_script((Path(__file__).parent / "lua" / f"{name}.lua").read_text())
 
 
@@ -100,8 +100,8 @@ def counts_field(queue: str, payload: bytes) -> str:
     return f"{queue}:{hashlib.sha1(payload, usedforsecurity=False).hexdigest()}"
 
 
-def batch_key(batch_id: str, what: str) -> str:
-    return f"batch:{batch_id}:{what}"
+def batch_key(batch_id: str, name: str) -> str:
+    return f"batch:{batch_id}:{name}"
 
 
 class JobQueue:
@@ -109,7 +109,7 @@ class JobQueue:
         self.client = client
         self.worker = worker
         self._held: list[Claim] = []
-        self._uncertain = False  # a claim's answer was lost: Redis may hold a job for us that we do not know of
+        self._uncertain = False  # a claim's answer was lost: our in-flight list may hold a job that we do not know of
         names = ("claim", "settle", "release", "promote", "lease", "reap")
         self._scripts = {name: script(client, name) for name in names}
 
@@ -119,9 +119,9 @@ class JobQueue:
     def claim(self, queues: Sequence[str], *, only: bytes = b"") -> Claim | None:
         """Take the first job of the first queue that has one; None when all are empty.
 
-        With `only`, that payload is taken from the first queue if it still stands there. A worker without a heartbeat
-        (it was stopped for too long, or Redis lost its memory) gets nothing until its next one; a drained worker gets
-        nothing until it is resumed.
+        With `only`, that payload is taken from the first queue if it still stands there. A worker whose heartbeat has
+        expired (it was paused for too long, or Redis lost its data) gets nothing until its next heartbeat; a drained
+        worker gets nothing until it is resumed.
         """
         if self._uncertain:
             self._give_back_unknown(queues)
@@ -134,7 +134,7 @@ class JobQueue:
         if found == b"unknown":
             self._give_back_unknown(queues)
             self._uncertain = False
-            return None  # they are claimed in their turn
+            return None  # a later call claims them
         self._uncertain = False
         if not found:
             return None
@@ -144,17 +144,20 @@ class JobQueue:
         return claim
 
     def first(self, queue: str, most: int) -> list[bytes]:
-        """The jobs that would be claimed next, at most so many, untouched.
+        """The jobs that would be claimed next, at most `most` of them; they stay where they are.
 
-        A worker that looks before it claims may never come to claim again: what Redis holds for it and it does not know
-        of is given back here, too.
+        Jobs in our in-flight list that we do not know of are given back here too: a worker that looks first may not
+        claim again for a long time.
         """
         self._give_back_unknown([queue])
         with mapped_redis_errors():
             return cast("list[bytes]", self.client.lrange(queue, 0, most - 1))
 
     def settle(self, claim: Claim, *, clip: ClipRef | None = None, dead_letter: bytes | None = None) -> Settled:
-        """Acknowledge: done, or, with a dead letter, given up. Counts `clip` once and tells whether it was the last."""
+        """Acknowledge a job: done or, with a dead letter, given up. Counts `clip` once.
+
+        Returns 'complete' when the clip was its batch's last, 'lost' when the job was no longer ours, else 'ok'.
+        """
         batch_id = clip.batch_id if clip else "-"
         counter = "failed" if dead_letter else "processed"
         keys = [self.inflight_key(claim.queue), ATTEMPTS, INTERRUPTIONS, FAILED]
@@ -179,11 +182,11 @@ class JobQueue:
         return self._release(claim, "back", 0, failed=False)
 
     def hand_back_all(self) -> int:
-        """Hand back whatever this process holds, for a stop that cannot wait."""
+        """Hand back every job that this process holds, for a stop that cannot wait -> how many."""
         return sum(self.hand_back(claim) for claim in list(self._held))
 
     def owns(self, claim: Claim) -> bool:
-        """Whether the job is still in our hands."""
+        """Whether the job is still in our in-flight list."""
         with mapped_redis_errors():
             return self.client.lpos(self.inflight_key(claim.queue), cast("str", claim.payload)) is not None
 
@@ -197,7 +200,7 @@ class JobQueue:
     def reap(self, lease_s: float = 0) -> list[tuple[str, str, int]]:
         """Return dead workers' jobs to their queues -> [(worker, queue, jobs)].
 
-        With `lease_s`, only if no worker has looked for so long: in a large fleet one look is enough for all.
+        With `lease_s`, only if no worker has done so for that long: in a large fleet one worker does it for all.
         """
         if lease_s and not self._run("lease", [REAP_LEASE], [str(self.worker), int(lease_s * 1000)]):
             return []
@@ -241,12 +244,12 @@ class JobQueue:
 
 
 def _parse_inflight_key(key: str) -> tuple[str, WorkerName | None]:
-    """-> (queue, worker); no worker for a key that some person has made."""
+    """-> (queue, worker); no worker for a key that a person made by hand."""
     found = INFLIGHT_KEY.fullmatch(key)
     return (found[1], WorkerName(found[2], int(found[3]), found[4])) if found else ("", None)
 
 
-class mapped_redis_errors:  # noqa: N801 -- reads as a statement where it is used
+class mapped_redis_errors:  # noqa: N801 -- used as a statement
     """Turn redis-py's exceptions into ours."""
 
     def __enter__(self) -> None:

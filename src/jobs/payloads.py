@@ -1,6 +1,9 @@
-"""The jobs in the queues: what their JSON must say, and one sentence for each way it can be wrong.
+"""The jobs in the queues: what their JSON must say, one sentence for each way it can be wrong, and whose job each is.
 
-Operators write these by hand, so unknown fields are kept and everything that can be derived may be left out.
+Operators write these by hand, so unknown fields are kept and everything that can be derived may be left out. The two
+`parse_...` functions judge a payload: workers call them. `read_batch_and_clip` only asks which batch and clip a payload
+belongs to: whatever lists, removes or counts jobs calls it. It gives the parser's answer for every payload that the
+parser accepts.
 """
 
 from __future__ import annotations
@@ -9,18 +12,20 @@ import json
 import os
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from errors import PayloadError
+from jobs.job_queue import UNPACK
 
-MAX_PAYLOAD_BYTES = 1_000_000  # a job is a few hundred bytes; more is no job
+MAX_PAYLOAD_BYTES = 1_000_000  # a job has a few hundred bytes; what is larger is not a job
 BATCH_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")  # becomes a directory name and part of Redis keys
 MAX_NAME_BYTES = 1000  # of a clip's name in UTF-8: it stands in a database index, whose rows end at 2,700 bytes
-MAX_PART_BYTES = 255  # of one part of a path: file systems refuse more, at every look at the file
-MAX_KEY_BYTES = 1024  # what S3 takes
-MAX_AUDIO_ID = 2**53  # exact in every JSON reader, and far from where the sequence would end
+MAX_PART_BYTES = 255  # of one part of a path: file systems refuse more
+MAX_KEY_BYTES = 1024  # the limit of S3
+MAX_AUDIO_ID = 2**53  # exact in every JSON reader, and far below the end of the sequence
 MANUAL_BATCH = "manual"  # clips that an operator injects from outside any batch's directory
 
 
@@ -75,7 +80,7 @@ def parse_transcribe_job(raw: bytes, scratch_root: Path) -> TranscribeJob:
     path, inside = _scratch_path(_required(fields, "opus_path", str), scratch_root)
     batch_id = fields.get("batch_id")
     if batch_id is None:
-        batch_id = inside.parts[0] if len(inside.parts) > 1 else MANUAL_BATCH
+        batch_id = _batch_of_path(inside)
     key = _optional_text(fields, "opus_s3_key")
     audio_id = fields.get("audio_id")
     if audio_id is not None and (
@@ -96,8 +101,31 @@ def parse_transcribe_job(raw: bytes, scratch_root: Path) -> TranscribeJob:
     )
 
 
+def read_batch_and_clip(queue: str, payload: bytes, scratch_root: Path) -> tuple[str | None, str | None]:
+    """-> (batch id, clip) of a job of `queue`, None for what the payload does not tell; never raises.
+
+    The job of an archive has no clip. A payload that the parser refuses may still name its batch or its clip.
+    """
+    try:
+        fields = json.loads(payload)
+    except (ValueError, RecursionError):
+        return None, None
+    if not isinstance(fields, dict):
+        return None, None
+    batch_id = _text_or_none(fields, "batch_id")
+    if queue == UNPACK:
+        return batch_id, None
+    clip = _text_or_none(fields, "original_filename")
+    if fields.get("batch_id") is None or fields.get("original_filename") is None:
+        with suppress(PayloadError):
+            path, inside = _scratch_path(_required(fields, "opus_path", str), scratch_root)
+            batch_id = _batch_of_path(inside) if fields.get("batch_id") is None else batch_id
+            clip = path.name if fields.get("original_filename") is None else clip
+    return batch_id, clip
+
+
 def probe_job(nonce: str) -> bytes:
-    """A job that asks a GPU worker whether all of its chain works; see `workers/probe.py`."""
+    """A job that makes a GPU worker try every step of its work; see `workers/probe.py`."""
     return _dump({"probe": nonce})
 
 
@@ -112,10 +140,10 @@ def parse_probe(raw: bytes) -> str | None:
 
 
 def add_field(raw: bytes, name: str, value: str) -> bytes:
-    """The payload with one field set; raises PayloadError when it is no JSON object.
+    """The payload with one field added; raises PayloadError when it is not a JSON object.
 
-    Everything else stays byte for byte as it was: written anew, numbers could change. Should the field be there
-    already, readers take the last.
+    All other bytes stay as they were, because numbers could change if the JSON were written again. When the field was
+    there already, readers take the last one.
     """
     fields = _load(raw, example="{}")
     if fields.get(name) == value:
@@ -141,7 +169,7 @@ def _load(raw: bytes, *, example: str) -> dict[str, Any]:
 
 
 def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON value")
+    raise ValueError(f"{name} is not a JSON value")
 
 
 def _required(fields: dict[str, Any], name: str, kind: type) -> Any:
@@ -168,12 +196,20 @@ def _text(value: str, name: str) -> str:
     return value
 
 
+def _text_or_none(fields: dict[str, Any], name: str) -> str | None:
+    """The field if it is text that Redis and Postgres can store."""
+    try:
+        return _optional_text(fields, name)
+    except PayloadError:
+        return None
+
+
 def _s3_key(value: str, name: str) -> str:
-    # What S3 has no room for it may refuse in words that mean "down", and the worker would wait. The last part becomes
-    # a file's name, with an ending of boto3's while it is fetched.
+    # S3 may answer a key that is too long with an error that means "down", and the worker would wait. The last part
+    # becomes the name of a file, to which boto3 adds a suffix while it is fetched.
     last = Path(_text(value, name)).name
     if len(value.encode()) > MAX_KEY_BYTES or last in {"", ".."} or len(last.encode()) > MAX_PART_BYTES - 15:
-        raise PayloadError(f"{name} is {_shorten(repr(value))}, which is no key of a file, or is too long for one")
+        raise PayloadError(f"{name} is {_shorten(repr(value))}, which is not the key of a file, or is too long for one")
     return value
 
 
@@ -198,6 +234,11 @@ def _scratch_path(value: str, scratch_root: Path) -> tuple[Path, Path]:
         raise PayloadError(
             f"opus_path is {_shorten(repr(value))}, but must lie under SCRATCH_ROOT, here {scratch_root}"
         ) from error
+
+
+def _batch_of_path(inside: Path) -> str:
+    """The batch of a clip whose job names none: the directory under the scratch root that holds it."""
+    return inside.parts[0] if len(inside.parts) > 1 else MANUAL_BATCH
 
 
 def _dump(fields: dict[str, Any]) -> bytes:

@@ -1,19 +1,20 @@
-"""Every job that Redis holds, and where, at one moment: what reconciliation and repairs act on.
+"""Every job that Redis holds, and where, at one moment: reconciliation and repairs use it.
 
-It costs Redis a pause (0.1 s for 100,000 jobs or so), so it is for what is done now and then.
+Redis answers no one else meanwhile (about 0.1 s for 100,000 jobs), so it is for what is done seldom.
 """
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import cast
 
 import redis
 
 from jobs.job_queue import DELAYED, INFLIGHT_KEY, mapped_redis_errors, script
+from jobs.payloads import read_batch_and_clip
 
-MEMORY = "pipeline:memory"  # set once Redis agrees with Postgres; missing, Redis has lost everything, or is new
+MEMORY = "pipeline:memory"  # set once Redis agrees with Postgres; it is missing when Redis lost its data, or is new
 TRANSCRIBE_LISTS = "queue:transcribe*"
 
 
@@ -25,46 +26,35 @@ class StandingJob:
     key: str  # the list, or queue:delayed, that holds it
     member: bytes  # as it stands there
     payload: bytes
-    batch_id: str | None  # None when the payload cannot be read
-    clip: str | None
+    batch_id: str | None  # None when the payload does not tell it
+    clip: str | None  # None also when the job is a whole archive's
 
     @property
     def in_flight(self) -> bool:
         return self.key.startswith("inflight:")
 
 
-def standing_jobs(client: redis.Redis) -> list[StandingJob]:
-    """All jobs of `queue:unpack` and the transcribe queues: waiting, delayed or in flight."""
+def standing_jobs(client: redis.Redis, scratch_root: Path) -> list[StandingJob]:
+    """All jobs of `queue:unpack` and the transcribe queues: waiting, delayed or in flight.
+
+    A job whose payload names no batch belongs to the one whose directory under `scratch_root` holds its clip.
+    """
     with mapped_redis_errors():
         lists = cast("list[tuple[bytes, list[bytes]]]", script(client, "standing_jobs")())
     found: list[StandingJob] = []
     for name, members in lists:
         key = name.decode()
         if key == DELAYED:
-            found += [_delayed(member) for member in members if member.count(b"\n") >= 2]  # no others are ours
+            for member in members:
+                if member.count(b"\n") >= 2:  # `queue \n nonce \n payload`; only these are written by our scripts
+                    queue, _, payload = member.split(b"\n", 2)
+                    found.append(_job(queue.decode(), key, member, payload, scratch_root))
         elif not key.startswith("inflight:"):
-            found += [_in_list(key, key, member) for member in members]
+            found += [_job(key, key, member, member, scratch_root) for member in members]
         elif match := INFLIGHT_KEY.fullmatch(key):
-            found += [_in_list(match[1], key, member) for member in members]
+            found += [_job(match[1], key, member, member, scratch_root) for member in members]
     return found
 
 
-def read_batch_and_clip(payload: bytes) -> tuple[str | None, str | None]:
-    """What a payload says of itself, without judging it."""
-    try:
-        fields = json.loads(payload)
-    except (ValueError, RecursionError):  # a payload that nests too deeply is as unreadable as any other
-        return None, None
-    if not isinstance(fields, dict):
-        return None, None
-    batch_id, clip = fields.get("batch_id"), fields.get("original_filename")
-    return batch_id if isinstance(batch_id, str) else None, clip if isinstance(clip, str) else None
-
-
-def _in_list(queue: str, key: str, payload: bytes) -> StandingJob:
-    return StandingJob(queue, key, payload, payload, *read_batch_and_clip(payload))
-
-
-def _delayed(member: bytes) -> StandingJob:
-    queue, _, payload = member.split(b"\n", 2)
-    return StandingJob(queue.decode(), DELAYED, member, payload, *read_batch_and_clip(payload))
+def _job(queue: str, key: str, member: bytes, payload: bytes, scratch_root: Path) -> StandingJob:
+    return StandingJob(queue, key, member, payload, *read_batch_and_clip(queue, payload, scratch_root))

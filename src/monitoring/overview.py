@@ -14,7 +14,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import redis
@@ -24,7 +24,8 @@ from errors import OperatorError, PayloadError
 from jobs.batches import Batches
 from jobs.dead_letters import TRANSCRIBE, DeadLetter, DeadLetters
 from jobs.job_queue import DELAYED, FAILED, HOSTS_SEEN, INFLIGHT_KEY, UNPACK, mapped_redis_errors
-from jobs.queue_snapshot import MEMORY, TRANSCRIBE_LISTS, read_batch_and_clip
+from jobs.payloads import read_batch_and_clip
+from jobs.queue_snapshot import MEMORY, TRANSCRIBE_LISTS
 from system import shown
 
 if TYPE_CHECKING:
@@ -178,7 +179,7 @@ class Gatherer:
     def _from_redis(self, found: Overview) -> None:
         with mapped_redis_errors():
             found.workers = living_workers(self._client)
-            found.in_flight = jobs_in_hand(self._client, found.workers)
+            found.in_flight = jobs_in_hand(self._client, found.workers, self._letters.scratch_root)
             found.queues, self._heads = self._queues()
             found.delayed = self._client.zcard(DELAYED)
             found.batches = self._under_way(found)
@@ -211,7 +212,7 @@ class Gatherer:
             if queue.name == FAILED:
                 continue
             if head is not None:
-                queue.oldest_s = self._age(head)
+                queue.oldest_s = self._age(queue.name, head)
             if queue.name == UNPACK:
                 queue.done_per_min = activity.archives_per_minute
             elif queue.name == TRANSCRIBE:
@@ -224,8 +225,8 @@ class Gatherer:
             waiting += batch.in_flight + batch.waiting
             batch.eta_s = activity.eta_s(waiting)
 
-    def _age(self, payload: bytes) -> float | None:
-        batch_id, _ = read_batch_and_clip(payload)
+    def _age(self, queue: str, payload: bytes) -> float | None:
+        batch_id, _ = read_batch_and_clip(queue, payload, self._letters.scratch_root)
         if batch_id is None:
             return None
         try:
@@ -255,10 +256,10 @@ class Gatherer:
         groups: dict[tuple[str, str], list[str]] = defaultdict(list)
         for raw in self._letters:
             try:
-                letter = DeadLetter.parse(raw)
-                groups[stage(letter), cause(letter)].append(letter.error)
+                letter = self._letters.parse(raw)
+                groups[letter.stage, cause(letter)].append(letter.error)
             except PayloadError as error:
-                groups["?", "an entry that is no dead letter of ours"].append(str(error))
+                groups["?", "an entry that is not a dead letter"].append(str(error))
         found = [FailureGroup(where, why, len(texts), texts[0]) for (where, why), texts in groups.items()]
         return sorted(found, key=lambda group: -group.count)
 
@@ -322,7 +323,7 @@ def _described(name: str, status: dict[str, Any], heartbeat_s: float) -> WorkerS
     )
 
 
-def jobs_in_hand(client: redis.Redis, workers: list[WorkerState]) -> list[InFlight]:
+def jobs_in_hand(client: redis.Redis, workers: list[WorkerState], scratch_root: Path) -> list[InFlight]:
     """Jobs in the workers' in-flight lists, those of dead workers too."""
     since = {worker.worker: worker.since for worker in workers}
     keys = [(key, match) for key in _keys(client, "inflight:*") if (match := INFLIGHT_KEY.fullmatch(key))]
@@ -334,14 +335,9 @@ def jobs_in_hand(client: redis.Redis, workers: list[WorkerState]) -> list[InFlig
     for (_, match), payloads in zip(keys, answers, strict=True):
         worker = ":".join(match.groups()[1:])
         for payload in payloads:
-            batch_id, clip = read_batch_and_clip(payload)
+            batch_id, clip = read_batch_and_clip(match[1], payload, scratch_root)
             found.append(InFlight(match[1], worker, match[2], batch_id, clip, since.get(worker)))
     return found
-
-
-def stage(letter: DeadLetter) -> str:
-    """Where a job failed: unpack or gpu."""
-    return "unpack" if letter.queue == UNPACK else "gpu"
 
 
 def cause(letter: DeadLetter) -> str:
@@ -355,6 +351,6 @@ def cause(letter: DeadLetter) -> str:
 
 def _names(letter: DeadLetter) -> list[str]:
     """What the letter's job is called, the longest first: a sentence may name it without quotes."""
-    found = {letter.clip, letter.batch, letter.parked_s3_key}
+    found = {letter.clip, letter.batch_id, letter.parked_s3_key}
     found |= {PurePosixPath(name).name for name in found if name}
     return sorted((name for name in found if name and len(name) > 2), key=lambda name: (-len(name), name))

@@ -1,7 +1,7 @@
-"""Clips that come back from S3 `failed/`: fetched, converted when they are still the upload, removed afterwards.
+"""Clips that are parked in S3 under `failed/`: fetched for a retry, converted unless they are Opus, then removed.
 
-Each lies in a directory of its own on scratch, named after the process that made it, so that what a killed process left
-behind can be told from what is in use.
+Each is fetched into a directory of its own on scratch. The directory's name holds the process's id, so that what a
+killed process left behind can be removed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ PREFIX = ".parked-"
 
 @contextmanager
 def fetched(s3: ObjectStore, key: str, settings: Settings) -> Iterator[Path]:
-    """The clip of S3 `key` as an Opus file -> its path, valid inside the block.
+    """Fetch the clip of S3 `key` as an Opus file -> its path, valid inside the block.
 
     Raises PermanentError when S3 has no such object, AudioError when it cannot be converted, OperatorError when scratch
     is full.
@@ -37,14 +37,14 @@ def fetched(s3: ObjectStore, key: str, settings: Settings) -> Iterator[Path]:
 def _own_directory(root: Path) -> tempfile.TemporaryDirectory[str]:
     try:
         return tempfile.TemporaryDirectory(dir=root, prefix=f"{PREFIX}{os.getpid()}-", ignore_cleanup_errors=True)
-    except OSError as error:  # before anything of the clip was touched: the volume is to blame
+    except OSError as error:  # the clip was not touched yet: the volume is to blame
         raise OperatorError(
             f"no directory can be made in {root} ({error.strerror}); make room on the scratch volume"
         ) from error
 
 
 def clear_leftovers(scratch_root: Path) -> None:
-    """Remove the directories of processes that are no more."""
+    """Remove the directories of processes that have ended."""
     for folder in scratch_root.glob(f"{PREFIX}*-*"):
         pid = folder.name.removeprefix(PREFIX).split("-")[0]
         if not Path(f"/proc/{pid}").exists():

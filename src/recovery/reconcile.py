@@ -1,14 +1,15 @@
 """Make Redis agree with Postgres and S3 again, after Redis lost its data or somebody deleted a job by mistake.
 
-Postgres is the truth: a batch that is not complete there must be on its way in Redis. It is not when
+Postgres is the truth: Redis must hold jobs for every batch that is not complete there. It does not when
 
-- nothing in Redis knows it: no unpack job, no keys, no dead letter of its archive; or
-- its keys are there, but a clip it waits for has no job anywhere.
+- Redis has nothing of the batch: no unpack job, no keys, no dead letter of its archive; or
+- the batch's keys are there, but a clip that it waits for has no job anywhere.
 
-Such a batch is unpacked again from its archive; clips that are done are skipped. An archive in S3 that Postgres has
-never heard of gets an unpack job. Nothing that is under way is touched, and running it twice changes nothing more.
+Such a batch is unpacked again from its archive; clips that have results are skipped. An archive in S3 that Postgres
+does not know gets an unpack job. Batches that are under way are not touched, and a second run changes nothing more.
 
-Every unpack worker does this at its start; archives without a batch only when Redis has come up empty.
+Every unpack worker does this when it starts. Only when Redis is empty does it look for archives that Postgres does not
+know.
 """
 
 from __future__ import annotations
@@ -63,7 +64,10 @@ class Reconciler:
         self._batches = Batches(client)
 
     def plan(self, *, archives: bool) -> list[Restart]:
-        """What is not on its way although it should be; with `archives`, those that never got a batch, too."""
+        """The batches to unpack again; with `archives`, also the archives that never got a job.
+
+        A batch counts only if two looks, a moment apart, find it: between them a job may have moved on.
+        """
         first = {restart.job.batch_id for restart in self._look(archives=archives)}
         if not first:
             return []
@@ -71,23 +75,23 @@ class Reconciler:
         return [restart for restart in self._look(archives=archives) if restart.job.batch_id in first]
 
     def apply(self, restarts: Iterable[Restart]) -> None:
-        """Unpack these again. The letters of their clips go: each clip gets a result or a new letter."""
+        """Unpack these again. The letters of their clips are removed: each clip gets a result or a new letter."""
         letters = self._letters.of_clips()
         for restart in restarts:
-            self._batches.restart(restart.job, letters.get(restart.job.batch_id, ()))
+            self._batches.restart(restart.job, self._letters.scratch_root, letters.get(restart.job.batch_id, ()))
             self._on_progress()
 
     def remember(self) -> None:
-        """Note in Redis that it agrees with Postgres. While the note is missing, `status` says that it may not."""
+        """Note in Redis that it agrees with Postgres. While the note is missing, `status` warns."""
         with mapped_redis_errors():
             self._client.set(MEMORY, int(time.time()), nx=True)
 
     def archives_without_batch(self) -> list[UnpackJob]:
-        """Archives in S3 that Postgres has never heard of and that wait in no queue."""
+        """Archives in S3 that Postgres does not know and that have no job."""
         return [restart.job for restart in self._look(archives=True) if restart.reason == NEVER_HAD_A_JOB]
 
     def at_start(self, worker: str) -> list[Restart]:
-        """What an unpack worker does when it starts; nothing if another did it within the last minute."""
+        """Reconcile when an unpack worker starts -> what was brought back; nothing if one did so in the last minute."""
         with mapped_redis_errors():
             if not self._client.set(LEASE, worker, nx=True, ex=60):
                 return []
@@ -98,7 +102,7 @@ class Reconciler:
             self.remember()
         except OperatorError:
             with contextlib.suppress(redis.RedisError):
-                self._client.delete(LEASE)  # it has not been done: whoever asks next is to do it
+                self._client.delete(LEASE)  # it is not done: the next worker that starts must do it
             raise
         return restarts
 
@@ -106,7 +110,7 @@ class Reconciler:
         unfinished = self._db.unfinished_batches()
         known = self._db.known_batches() if archives else set()
         stored = [batch for batch in self._archives() if batch.batch_id not in known] if archives else []
-        jobs = standing_jobs(self._client)
+        jobs = standing_jobs(self._client, self._letters.scratch_root)
         awaited = {job.batch_id for job in jobs if job.queue == UNPACK} | self._letters.archives()
         clips: dict[str, set[str]] = defaultdict(set)
         for job in jobs:
@@ -115,7 +119,7 @@ class Reconciler:
         restarts = []
         for batch in unfinished:
             self._on_progress()
-            reason = self._problem(batch.batch_id, clips[batch.batch_id]) if batch.batch_id not in awaited else None
+            reason = None if batch.batch_id in awaited else self._problem(batch.batch_id, clips[batch.batch_id])
             if reason:
                 restarts.append(Restart(batch, reason))
         restarts += [Restart(batch, NEVER_HAD_A_JOB) for batch in stored if batch.batch_id not in awaited]

@@ -1,7 +1,7 @@
-"""Whether the file that a clip's job names can be read: what else stands there is said, and is never opened.
+"""Whether the file that a clip's job names can be read; anything but a regular file is named, and never opened.
 
-A path may come from a person's hand, so anything may lie there: a directory, a FIFO that would keep whoever opens it
-waiting for ever, a file of somebody else.
+A person may have written the path, so anything may lie there: a directory, a FIFO that would block its reader for
+ever, a file of another user.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ def problem(path: Path, host: str) -> str | None:
     try:
         mode = path.stat().st_mode
         if stat.S_ISREG(mode):
-            # Not blocking, should it have become a FIFO meanwhile.
+            # Not blocking, in case it has become a FIFO meanwhile.
             os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
             return None
     except (FileNotFoundError, NotADirectoryError):
         return (
-            f"{path} is not on this host ({host}): correct the path; if it is right and its scratch is gone, put the "
-            "batch's archive into queue:unpack again"
+            f"{path} is not on this host ({host}): correct the path; if it is right and its scratch is gone, push the "
+            "batch's archive to queue:unpack again"
         )
     except PermissionError:
         return f"{path} cannot be read by {_user()}: give that user the right to read it and to enter its directories"
     except OSError as error:
         return f"{path} cannot be read ({error.strerror}); look at the volume it lies on"
-    kind = _KINDS.get(stat.S_IFMT(mode), "no regular file")
-    return f"{path} is {kind}, not a file of audio: correct the path, and inject the clip again"
+    kind = _KINDS.get(stat.S_IFMT(mode), "not a regular file")
+    return f"{path} is {kind}, not an audio file: correct the path, and inject the clip again"
 
 
 def _user() -> str:

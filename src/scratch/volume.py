@@ -17,10 +17,10 @@ ROOM_FACTOR = 3  # archive, originals and Opus files together, as a multiple of 
 def check_mounted(root: Path, mount: Path | None) -> None:
     """The scratch directory lies on the volume mounted at `mount` (None: on any).
 
-    Raises OperatorError with one sentence. Without the check a host whose data volume is not mounted would fill its
+    Raises OperatorError with one sentence. Without this check, a host whose data volume is not mounted would fill its
     system disk.
     """
-    # Resolved: a link that leads off the volume would fill the system disk all the same.
+    # Resolved, because a link that leads to another volume would also fill the system disk.
     if mount is not None and not (mount.is_mount() and root.resolve().is_relative_to(mount.resolve())):
         where = "nothing is mounted there" if not mount.is_mount() else f"SCRATCH_ROOT {root} does not lie under it"
         raise OperatorError(f"SCRATCH_MOUNT is {mount}, but {where}; mount the data volume (findmnt {mount})")
@@ -43,14 +43,21 @@ def check_scratch(root: Path, mount: Path | None = None) -> None:
         ) from error
 
 
-def room_problem(root: Path, archive_bytes: int, what: str) -> OperatorError | PermanentError | None:
-    """Why an archive of so many bytes cannot be unpacked under `root` now (OperatorError) or ever (PermanentError)."""
+def room_problem(root: Path, archive_bytes: int, archive: str) -> OperatorError | PermanentError | None:
+    """Why an archive of `archive_bytes` cannot be unpacked under `root` now (OperatorError) or ever (PermanentError).
+
+    None when it can. `archive` is its name in the sentence.
+    """
     needed = ROOM_FACTOR * archive_bytes
     try:
         disk = shutil.disk_usage(root)
     except OSError as error:
-        return OperatorError(f"SCRATCH_ROOT {root} cannot be looked at ({error.strerror}); is the volume mounted?")
-    need = f"{what} has {archive_bytes:,} bytes and needs {ROOM_FACTOR} x that, {needed:,}, of scratch while unpacking"
+        return OperatorError(
+            f"the free space of SCRATCH_ROOT {root} cannot be read ({error.strerror}); is the volume mounted?"
+        )
+    need = (
+        f"{archive} has {archive_bytes:,} bytes and needs {ROOM_FACTOR} x that, {needed:,}, of scratch while unpacking"
+    )
     if needed > disk.total:
         return PermanentError(
             f"{need}, but {root} holds {disk.total:,} in all, so it can never fit; split the archive, or mount "
@@ -64,41 +71,42 @@ def room_problem(root: Path, archive_bytes: int, what: str) -> OperatorError | P
     return None
 
 
-def lasting_problem(root: Path, archive_bytes: int, what: str) -> PermanentError | None:
-    """Why an archive of so many bytes would not even fit if nothing lay under `root`, as long as its volume is so full.
+def lasting_problem(root: Path, archive_bytes: int, archive: str) -> PermanentError | None:
+    """Why an archive of `archive_bytes` would not fit even if `root` were empty, as full as the rest of its volume is.
 
-    For the caller to decide when it has lasted: models that are being exchanged, for example, take twice their room.
+    The caller decides when this has lasted long enough: for a while, models that are being replaced take twice their
+    room.
     """
     needed, most = ROOM_FACTOR * archive_bytes, room_when_empty(root)
     if needed <= most:
         return None
     return PermanentError(
-        f"{what} has {archive_bytes:,} bytes and needs {ROOM_FACTOR} x that, {needed:,}, of scratch while unpacking, "
-        f"but an empty {root} would offer {most:,}: the rest of its volume is used beside it, by models for example; "
-        "split the archive, remove what is not needed beside it, or mount a larger volume, and retry"
+        f"{archive} has {archive_bytes:,} bytes and needs {ROOM_FACTOR} x that, {needed:,}, of scratch while "
+        f"unpacking, but an empty {root} would offer {most:,}: other files use the rest of its volume, such as models; "
+        "split the archive, remove files that are not needed, or mount a larger volume, and retry"
     )
 
 
 def room_when_empty(root: Path) -> int:
-    """Bytes that would be free under `root` if nothing lay there: what its volume holds elsewhere stays."""
+    """Bytes that would be free under `root` if it were empty and the rest of its volume stayed as it is."""
     with disk_errors(root):
         before = shutil.disk_usage(root).free
         ours = _bytes_under(root)
-        # Others fill and empty scratch meanwhile: the more generous look counts, since "never" must be right.
+        # Other processes fill and empty scratch meanwhile. The larger value counts: "it can never fit" must be right.
         return max(before, shutil.disk_usage(root).free) + ours
 
 
 def capacity(root: Path, *, beside_others: bool) -> int:
     """Bytes that the volume could hold if it were empty, less a reserve for the file system and the Opus files.
 
-    With `beside_others`, what lies on it outside scratch stays.
+    With `beside_others`, files on it outside scratch count as staying.
     """
     with disk_errors(root):
         return (room_when_empty(root) if beside_others else shutil.disk_usage(root).total) * 9 // 10
 
 
 def _bytes_under(root: Path) -> int:
-    """Bytes that the files under `root` take on their volume; those that vanish meanwhile do not count."""
+    """Bytes that the files under `root` take on their volume; files that are removed meanwhile do not count."""
     total = 0
     for folder, _, files in os.walk(root):
         for name in files:

@@ -37,6 +37,7 @@ from media.audio import AudioInfo, ConvertedClip
 from media.conversion import convert_all, probe_all
 from monitoring.redis_checks import check_room
 from monitoring.store_checks import check_stores
+from recovery.finished_scratch import FinishedScratch
 from recovery.lost_hosts import LostHosts
 from recovery.reconcile import Reconciler
 from s3_utils import ObjectStore
@@ -84,9 +85,11 @@ class UnpackWorker(JobWorker):
         letters = dead_letters.DeadLetters(self.redis, settings.scratch_root)
         self._reconciler = Reconciler(self.redis, self.db, self.s3, letters, self.watchdog.feed)
         self._next_archive = NextArchive(settings.scratch_root, self.s3, settings.room_wait_s)
+        self._finished_scratch = FinishedScratch(settings.scratch_root, self.batches, self.db)
         self._lost_hosts = LostHosts(
-            self.redis, self.db, self.name, after_s=settings.host_lost_after_s, ttl_s=settings.heartbeat_ttl_s
-        )
+            self.redis, self.db, self.name, settings.scratch_root,
+            after_s=settings.host_lost_after_s, ttl_s=settings.heartbeat_ttl_s,
+        )  # fmt: skip
         self._sweep_s = min(SWEEP_S, settings.heartbeat_ttl_s)
         self._next_sweep = 0.0
         self._not_before = 0.0
@@ -132,7 +135,7 @@ class UnpackWorker(JobWorker):
             return
         self._next_sweep = time.monotonic() + self._sweep_s
         self._retire_lost_hosts()
-        for batch_id in scratch.sweep(self.settings.scratch_root, self._in_use, self.watchdog.feed):
+        for batch_id in self._finished_scratch.sweep(self.watchdog.feed):
             event(log, logging.INFO, "scratch swept: the batch is over", batch=batch_id)
 
     def _retire_lost_hosts(self) -> None:
@@ -355,9 +358,6 @@ class UnpackWorker(JobWorker):
             batch=job.batch_id, clip=member.name, parked=key, reason=error,
         )  # fmt: skip
         return dead_letters.write(claim, error, worker=self.name, clip=ClipRef(job.batch_id, member.name), parked=key)
-
-    def _in_use(self, batch_id: str) -> bool:
-        return self.batches.under_way(batch_id) or self.db.batch_finished(batch_id) is False
 
     def _backlog_problem(self) -> str:
         """Why no archive is worth unpacking yet, or ''."""

@@ -103,6 +103,13 @@ def test_a_batch_is_shown_with_every_clip_its_place_and_its_times(cli, unpacked,
     assert rows["broken.mp3"].startswith("failed 'broken.mp3' cannot be read as audio")
 
 
+def test_the_guides_payload_is_shown_as_its_clips_job(cli, add, redis_db, settings):
+    add("batches", batch_id="test-001", unpacked_at=ago(9), total=1)
+    add("audio_files", batch_id="test-001", original_filename="audio.opus")
+    redis_db.lpush("queue:transcribe", json.dumps({"opus_path": f"{settings.scratch_root}/test-001/audio.opus"}))
+    assert states(shown(cli, "test-001")) == {"audio.opus": ("pending", "queue:transcribe")}
+
+
 def test_a_batch_that_is_unknown_or_waits_to_be_unpacked_is_a_sentence(cli, put_archive):
     for verb in ("show", "requeue", "cancel"):
         done = cli("batch", verb, "nothing")

@@ -40,8 +40,8 @@ def test_letters_are_listed_oldest_first_as_sentences(cli, redis_db, four):
     assert lines[1].split()[1:5] == ["2026-01-01", "00:00:00", "unpack", "b1"]
     assert lines[1].rstrip().endswith("  archives/b1.tar is damaged at member 1")
     assert lines[3].split()[3:] == ["gpu", "b1", "clip", "3.mp3", "clip", "3.mp3", "holds", "no", "audio"]
-    assert lines[5].split() == [id_of(STRANGE), "?", "no", "dead", "letter:", "[/b]", "no", "letter", r"\xff"]
-    assert lines[6].startswith("1 entry is no dead letter of ours; audio-pipeline failed show ID")
+    assert lines[5].split() == [id_of(STRANGE), "?", "not", "a", "dead", "letter:", "[/b]", "no", "letter", r"\xff"]
+    assert lines[6].startswith("1 entry is not a dead letter; audio-pipeline failed show ID")
     assert len(lines) == 7
     found = json.loads(cli("failed", "list", "--json").stdout)
     assert found == [{"id": id_of(raw), **json.loads(raw)} for raw in four]
@@ -140,7 +140,7 @@ def test_letters_are_dropped_and_entries_that_are_none_stay(cli, redis_db, four,
     assert cli("failed", "drop", "--cause", "DIED", "--yes").stdout.startswith("1 dead letter dropped\n")
     said = cli("failed", "drop", "--all", "--yes").stdout.splitlines()
     assert said[0] == "3 dead letters dropped"
-    assert said[-1].startswith("1 entry is no dead letter of ours; "), "what stays is said"
+    assert said[-1].startswith("1 entry is not a dead letter; "), "what stays is said"
     assert redis_db.lrange(FAILED, 0, -1) == [STRANGE]
     assert actions() == [("failed drop", "cause=DIED", 1), ("failed drop", "all", 3)]
     assert "0 dead letters" not in cli("failed", "retry", "--all", "--yes").stdout
@@ -186,7 +186,7 @@ def test_foreign_entries_are_seen_and_dropped_by_id_or_all(cli, redis_db, four, 
     assert "can only be dropped" in retry.stderr
     said = cli("failed", "drop", id_of(other), "--yes").stdout.splitlines()
     assert said[0] == "1 foreign entry dropped"
-    assert said[1].startswith("2 entries are no dead letter of ours")
+    assert said[1].startswith("2 entries are not dead letters")
     assert cli("failed", "drop", "--foreign", "--dry-run").stdout == "2 foreign entries would be dropped\n"
     assert cli("failed", "drop", "--foreign", "--yes").stdout == "2 foreign entries dropped\n"
     assert redis_db.lrange(FAILED, 0, -1) == four

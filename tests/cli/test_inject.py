@@ -109,7 +109,7 @@ def test_many_clips_come_from_a_file_and_one_bad_one_keeps_all_back(cli, clip, l
             {"opus_path": str(clip.with_name("none.opus"))},
             f"{clip.with_name('none.opus')} is not on this host",
         ),
-        ({"opus_path": str(clip.parent)}, f"{clip.parent} is a directory, not a file of audio"),
+        ({"opus_path": str(clip.parent)}, f"{clip.parent} is a directory, not an audio file"),
         ({**parked, "opus_s3_key": "failed/b1/none.mp3"}, "S3 has no object failed/b1/none.mp3"),
         ({**good, "audio_id": 0}, "audio_id is 0, but must be a whole number above 0"),
         (good, "a b.opus of batch b1 has a job already"),

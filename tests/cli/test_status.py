@@ -208,7 +208,7 @@ def test_failures_fall_together_by_stage_and_cause(cli, redis_db):
     groups = [(group["stage"], group["cause"], group["count"]) for group in read(cli)["failures"]]
     assert sorted(groups, key=lambda group: -group[2]) == groups
     assert sorted(groups) == [
-        ("?", "an entry that is no dead letter of ours", 1),
+        ("?", "an entry that is not a dead letter", 1),
         ("gpu", "AudioError: … cannot be read: … of … bytes, see …", 3),
         ("unpack", "ArchiveError: … is damaged at member …", 2),
         ("unpack", "RetryableError: no [b] room", 1),

@@ -101,7 +101,7 @@ class Scene:
         return random.Random(f"{SEED} {name}")  # noqa: S311 -- to be repeated, not to be secret
 
     def standing(self, batch_id: str) -> list[StandingJob]:
-        return [job for job in standing_jobs(self.world.redis) if job.batch_id == batch_id]
+        return [job for job in standing_jobs(self.world.redis, self.world.scratch) if job.batch_id == batch_id]
 
     def row(self, batch_id: str) -> tuple[bool, bool, bool]:
         """-> begun, complete, cancelled."""
@@ -322,7 +322,7 @@ def test_failed_jobs_brought_back_in_a_loop_are_neither_lost_nor_doubled(service
 
 def depths(scene: Scene) -> dict[str, int]:
     """Of what can be claimed. Jobs that are put off come back to their queues, also while all is drained."""
-    jobs = [job for job in standing_jobs(scene.world.redis) if not job.in_flight]
+    jobs = [job for job in standing_jobs(scene.world.redis, scene.world.scratch) if not job.in_flight]
     return {queue: sum(job.queue == queue for job in jobs) for queue in (UNPACK, TRANSCRIBE)}
 
 

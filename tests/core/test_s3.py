@@ -6,7 +6,7 @@ import pytest
 
 from config import load_settings
 from errors import MissingObjectError, OneArchiveError, PermanentError, RetryableError, ServiceUnavailableError
-from s3_utils import ObjectStore, remove_scratch
+from s3_utils import ObjectStore
 from tests.reliability.faulty_s3 import FaultyS3
 
 
@@ -76,16 +76,6 @@ def test_an_unusable_service_is_one_sentence_that_names_the_setting(settings_env
         store.check()
     assert name in str(caught.value)
     assert "\n" not in str(caught.value)
-
-
-def test_scratch_is_removed_once_or_twice_and_never_outside(tmp_path):
-    (tmp_path / "scratch" / "b1" / "originals").mkdir(parents=True)
-    for _ in range(2):
-        remove_scratch(tmp_path / "scratch", "b1")
-    assert not (tmp_path / "scratch" / "b1").exists()
-    (tmp_path / "precious").mkdir()
-    with pytest.raises(PermanentError, match="is no batch id"):
-        remove_scratch(tmp_path / "scratch", "../precious")
 
 
 @pytest.fixture

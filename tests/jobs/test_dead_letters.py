@@ -80,7 +80,7 @@ def do(queue: JobQueue, name: str) -> str:
 
 def the_letter(letters: DeadLetters) -> DeadLetter:
     [raw] = letters
-    return DeadLetter.parse(raw)
+    return DeadLetter.parse(raw, SCRATCH)
 
 
 def counts(client: redis.Redis) -> tuple[int, int, int, set[bytes | str]]:
@@ -188,7 +188,7 @@ def test_a_letter_of_an_earlier_run_takes_no_failure_off_a_batch_that_counts_non
     """The clip failed, the batch began anew (its host was lost), and the clip went well in the new run."""
     begin(queue, ["a.mp3", "b.mp3"], run="1")
     give_up(queue, take(queue))
-    Batches(redis_db).restart(ARCHIVE)
+    Batches(redis_db).restart(ARCHIVE, SCRATCH)
     redis_db.delete(UNPACK, OWN)
     begin(queue, ["a.mp3", "b.mp3"], run="2")
     assert do(queue, "a.mp3") == "ok"
@@ -232,7 +232,7 @@ def test_a_second_retry_of_the_same_letter_does_nothing(redis_db, queue, letters
 def test_equal_letters_are_brought_back_one_at_a_time(redis_db, letters):
     letter = dead_letters.write(Claim(UNPACK, b"job", 2, 0), PermanentError("no"), worker=WorkerName("h", 1, "n"))
     redis_db.rpush(FAILED, letter, letter)
-    assert letters.retry(DeadLetter.parse(letter))
+    assert letters.retry(letters.parse(letter))
     assert (redis_db.llen(FAILED), redis_db.lrange(UNPACK, 0, -1)) == (1, [b"job"])
 
 
@@ -253,12 +253,14 @@ def test_entries_come_the_oldest_first_and_those_that_are_no_letters_are_said_to
     redis_db.rpush(FAILED, b"put here by hand", b"{}")
     assert list(letters) == [b"put here by hand", b"{}"]
     for raw in letters:
-        with pytest.raises(PayloadError, match=r"queue:failed is no dead letter .* redis-cli LRANGE queue:failed 0 -1"):
-            DeadLetter.parse(raw)
+        with pytest.raises(
+            PayloadError, match=r"queue:failed is not a dead letter .* redis-cli LRANGE queue:failed 0 -1"
+        ):
+            DeadLetter.parse(raw, SCRATCH)
 
 
 def test_a_reason_that_quotes_a_file_name_of_any_bytes_can_be_written():
     error = PermanentError("the member 'caf\udce9.mp3' is no audio")
     raw = dead_letters.write(Claim(UNPACK, b"job", 0, 0), error, worker=WorkerName("h", 1, "n"))
-    assert DeadLetter.parse(raw).error == "the member 'caf\\udce9.mp3' is no audio"
+    assert DeadLetter.parse(raw, SCRATCH).error == "the member 'caf\\udce9.mp3' is no audio"
     assert json.loads(raw)["permanent"] is True

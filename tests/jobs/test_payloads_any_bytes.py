@@ -15,10 +15,12 @@ from errors import PayloadError, PermanentError
 from jobs import dead_letters
 from jobs.dead_letters import DeadLetter, DeadLetters
 from jobs.job_queue import FAILED, HOSTS_SEEN, UNPACK, Claim, ClipRef, JobQueue, WorkerName
-from jobs.payloads import add_field, parse_transcribe_job, parse_unpack_job
-from jobs.queue_snapshot import read_batch_and_clip, standing_jobs
+from jobs.payloads import BATCH_ID, add_field, parse_transcribe_job, parse_unpack_job, read_batch_and_clip
+from jobs.queue_snapshot import standing_jobs
 
 SCRATCH = Path("/data/scratch")
+TRANSCRIBE = "queue:transcribe"
+GUIDES_CLIP = b'{"audio_id": 1, "opus_path": "/data/scratch/test-001/audio.opus"}'
 WORKER = WorkerName("host-1", 42, "aa")
 DEEP = b"[" * 100_000  # deeper than any reader goes
 NESTED = b'{"batch_id": ' + b"[" * 900 + b"]" * 900 + b', "opus_path": "/data/scratch/b/a.opus"}'
@@ -46,7 +48,7 @@ RAW = st.binary(max_size=300) | ASCII_JSON | OTHER_JSON
 READERS: dict[str, Callable[[bytes], object]] = {
     "unpack job": parse_unpack_job,
     "transcribe job": lambda raw: parse_transcribe_job(raw, SCRATCH),
-    "dead letter": DeadLetter.parse,
+    "dead letter": lambda raw: DeadLetter.parse(raw, SCRATCH),
     "added field": lambda raw: add_field(raw, "opus_s3_key", "failed/b1/a.mp3"),
 }
 
@@ -72,10 +74,70 @@ def test_whatever_it_is_it_is_read_or_refused_with_a_sentence(name, raw):
 @given(RAW)
 @example(DEEP)
 @example(HUGE_NUMBER)
-def test_a_snapshot_reads_any_payload_and_judges_none(raw):
-    batch_id, clip = read_batch_and_clip(raw)
-    assert batch_id is None or isinstance(batch_id, str)
-    assert clip is None or isinstance(clip, str)
+def test_whose_job_a_payload_is_can_be_asked_of_any_bytes(raw):
+    for queue in (UNPACK, TRANSCRIBE):
+        for text in read_batch_and_clip(queue, raw, SCRATCH):
+            assert text is None or text.encode(), "text that Redis and Postgres can store"
+
+
+BATCH_IDS = st.from_regex(BATCH_ID, fullmatch=True)
+NAMES = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=40)
+CLIP_FIELDS = st.fixed_dictionaries(
+    {"opus_path": st.sampled_from(["b1/a.opus", "b1/deeper/a.opus", "a.opus", "./b1/../b2/a.opus", "b 3/é.opus"]).map(
+        lambda inside: f"{SCRATCH}/{inside}")},
+    optional={
+        "batch_id": st.none() | BATCH_IDS,
+        "original_filename": st.none() | NAMES,
+        "audio_id": st.none() | st.integers(1, 9),
+        "unknown": JSON,
+    },
+)  # fmt: skip
+ARCHIVE_FIELDS = st.fixed_dictionaries(
+    {"batch_id": BATCH_IDS, "s3_key": st.just("archives/b1.tar")},
+    optional={"original_filename": st.none() | NAMES, "opus_path": st.just(f"{SCRATCH}/b2/a.opus"), "unknown": JSON},
+)
+
+
+@given(CLIP_FIELDS.map(lambda fields: json.dumps(fields).encode()))
+@example(GUIDES_CLIP)
+@example(b'{"opus_path": "/data/scratch/a.opus"}')
+def test_a_clips_job_belongs_to_whom_the_parser_says(raw):
+    try:
+        job = parse_transcribe_job(raw, SCRATCH)
+    except PayloadError:
+        assume(False)
+    assert read_batch_and_clip(TRANSCRIBE, raw, SCRATCH) == (job.batch_id, job.original_filename)
+
+
+@given(ARCHIVE_FIELDS.map(lambda fields: json.dumps(fields).encode()))
+@example(b'{"batch_id": "test-001", "s3_key": "archives/test-001.tar"}')
+@example(b'{"batch_id": "b1", "s3_key": "archives/b1.tar", "original_filename": "monday.tar"}')
+def test_an_archives_job_belongs_to_the_batch_that_the_parser_says_and_to_no_clip(raw):
+    try:
+        job = parse_unpack_job(raw)
+    except PayloadError:
+        assume(False)
+    assert read_batch_and_clip(UNPACK, raw, SCRATCH) == (job.batch_id, None)
+
+
+def test_the_guides_payload_belongs_to_the_directory_of_its_clip():
+    assert read_batch_and_clip(TRANSCRIBE, GUIDES_CLIP, SCRATCH) == ("test-001", "audio.opus")
+
+
+@pytest.mark.parametrize(
+    ("payload", "whose"),
+    [
+        (b'{"batch_id": "b1", "original_filename": "a.mp3", "opus_path": "/elsewhere/a.opus"}', ("b1", "a.mp3")),
+        (b'{"batch_id": "b1"}', ("b1", None)),
+        (b'{"opus_path": "/data/scratch/b1/a.opus", "audio_id": -1}', ("b1", "a.opus")),
+        (b'{"opus_path": "/elsewhere/b1/a.opus"}', (None, None)),
+        (b'{"batch_id": "a\\u0000b", "original_filename": "\\ud800"}', (None, None)),
+    ],
+)
+def test_a_payload_that_the_parser_refuses_belongs_to_what_it_names(payload, whose):
+    with pytest.raises(PayloadError):
+        parse_transcribe_job(payload, SCRATCH)
+    assert read_batch_and_clip(TRANSCRIBE, payload, SCRATCH) == whose
 
 
 PARTS = st.sampled_from(["", "..", ".", "scratch", "scratch2", "data", "etc", "passwd", " ", "~", "\\", "b1"])
@@ -146,13 +208,13 @@ def test_from_queue_to_dead_letter_and_back_not_a_byte_changes(redis_db, raw, qu
     assert claim.payload == raw
     entry = dead_letters.write(claim, PermanentError(reason), worker=WORKER)
     queue.settle(claim, dead_letter=entry)
-    assert [job.payload for job in standing_jobs(redis_db)] == []
+    assert [job.payload for job in standing_jobs(redis_db, SCRATCH)] == []
     [found] = list(letters)
-    letter = DeadLetter.parse(found)
+    letter = letters.parse(found)
     assert letter.payload == raw
     assert letters.retry(letter)
     assert not letters.retry(letter)
-    assert [(job.queue, job.payload) for job in standing_jobs(redis_db)] == [(queue_name, raw)]
+    assert [(job.queue, job.payload) for job in standing_jobs(redis_db, SCRATCH)] == [(queue_name, raw)]
     assert redis_db.llen(FAILED) == 0
 
 
@@ -166,7 +228,7 @@ def test_a_parked_clip_comes_back_under_its_own_name(redis_db, name, queue_name)
         claim, PermanentError("no"), worker=WORKER, clip=ClipRef("b1", name), parked="failed/b1/0.mp3"
     )
     redis_db.rpush(FAILED, entry)
-    assert DeadLetters(redis_db, SCRATCH).retry(DeadLetter.parse(entry))
+    assert DeadLetters(redis_db, SCRATCH).retry(DeadLetter.parse(entry, SCRATCH))
     found = json.loads(redis_db.lindex("queue:transcribe", 0))
     assert (found["batch_id"], found["original_filename"]) == ("b1", name)
     assert found["opus_s3_key"] == "failed/b1/0.mp3"

@@ -23,7 +23,7 @@ NEVER_S = 1e6
 
 @pytest.fixture
 def watch(site: Site) -> LostHosts:
-    return LostHosts(site.client, site.db, OBSERVER, after_s=SILENT_S, ttl_s=WATCHED_S)
+    return LostHosts(site.client, site.db, OBSERVER, SCRATCH, after_s=SILENT_S, ttl_s=WATCHED_S)
 
 
 def beat(client: redis.Redis, host: str) -> None:
@@ -40,7 +40,7 @@ def fall_silent(client: redis.Redis, host: str, for_s: float = SILENT_S + 1) -> 
 
 
 def letters(client: redis.Redis) -> list[DeadLetter]:
-    return [DeadLetter.parse(raw) for raw in cast("list[bytes]", client.lrange(FAILED, 0, -1))]
+    return [DeadLetter.parse(raw, SCRATCH) for raw in cast("list[bytes]", client.lrange(FAILED, 0, -1))]
 
 
 def test_a_host_is_lost_when_it_is_overdue_and_has_been_watched(site, watch):
@@ -51,7 +51,7 @@ def test_a_host_is_lost_when_it_is_overdue_and_has_been_watched(site, watch):
 
 
 def test_a_host_that_is_silent_for_less_is_not_watched(site):
-    watch = LostHosts(site.client, site.db, OBSERVER, after_s=SILENT_S, ttl_s=0)
+    watch = LostHosts(site.client, site.db, OBSERVER, SCRATCH, after_s=SILENT_S, ttl_s=0)
     fall_silent(site.client, "host-1", for_s=SILENT_S / 2)
     assert watch.look() == []
     site.client.zincrby(HOSTS_SEEN, -SILENT_S, "host-1")
@@ -59,14 +59,14 @@ def test_a_host_that_is_silent_for_less_is_not_watched(site):
 
 
 def test_nobody_gives_up_its_own_host(site):
-    watch = LostHosts(site.client, site.db, OBSERVER, after_s=SILENT_S, ttl_s=0)
+    watch = LostHosts(site.client, site.db, OBSERVER, SCRATCH, after_s=SILENT_S, ttl_s=0)
     fall_silent(site.client, OBSERVER.host)
     fall_silent(site.client, "host-1")
     assert watch.look() == ["host-1"]
 
 
 def test_a_host_that_is_heard_of_again_is_not_lost_and_is_watched_anew_when_it_falls_silent_again(site):
-    watch = LostHosts(site.client, site.db, OBSERVER, after_s=SILENT_S, ttl_s=NEVER_S)
+    watch = LostHosts(site.client, site.db, OBSERVER, SCRATCH, after_s=SILENT_S, ttl_s=NEVER_S)
     fall_silent(site.client, "host-1")
     watch.look()
     watch._suspected["host-1"] -= NEVER_S  # as long as it takes
@@ -77,7 +77,7 @@ def test_a_host_that_is_heard_of_again_is_not_lost_and_is_watched_anew_when_it_f
 
 
 def test_after_redis_was_away_hosts_are_watched_anew(site):
-    watch = LostHosts(site.client, site.db, OBSERVER, after_s=SILENT_S, ttl_s=NEVER_S)
+    watch = LostHosts(site.client, site.db, OBSERVER, SCRATCH, after_s=SILENT_S, ttl_s=NEVER_S)
     fall_silent(site.client, "host-1")
     watch.look()
     watch._suspected["host-1"] -= NEVER_S
@@ -133,7 +133,7 @@ def test_a_broken_clip_of_a_lost_host_has_one_letter_in_the_end(site, watch):
 def test_an_archive_that_was_given_up_is_left_to_a_person_when_its_host_is_lost(site, watch):
     site.transfer("begun")
     site.unpack("begun", ["a.mp3"])
-    site.batches.cancel("begun")
+    site.batches.cancel("begun", SCRATCH)
     site.transfer("begun")  # once more, by `batch requeue`, and now it is broken
     site.give_up_archive("begun")
     [before] = letters(site.client)

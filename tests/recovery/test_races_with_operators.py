@@ -22,6 +22,7 @@ from jobs.queue_snapshot import StandingJob, standing_jobs
 JOB = UnpackJob(batch_id="b1", s3_key="archives/b1.tar")
 CLIPS = ("a.mp3", "b.mp3")
 TRANSCRIBE = "queue:transcribe"
+SCRATCH = Path("/data/scratch")
 
 
 @pytest.fixture
@@ -45,7 +46,7 @@ def begin(client: redis.Redis, queue: JobQueue, run: str) -> None:
     client.rpush(UNPACK, JOB.to_json())
     claim = queue.claim([UNPACK])
     assert claim
-    jobs = [TranscribeJob(opus_path=Path("/s/b1") / clip, batch_id="b1", original_filename=clip) for clip in CLIPS]
+    jobs = [TranscribeJob(opus_path=SCRATCH / "b1" / clip, batch_id="b1", original_filename=clip) for clip in CLIPS]
     assert Batches(client).start(queue, claim, BatchStart(JOB, jobs, 0, {}, run), TRANSCRIBE) == "ok"
 
 
@@ -55,7 +56,7 @@ def test_a_clip_in_hand_when_its_batch_is_requeued_does_not_count_in_the_next_ru
     begin(redis_db, queue, "1")
     claim = queue.claim([TRANSCRIBE])
     assert claim
-    assert batches.restart(JOB) == 2
+    assert batches.restart(JOB, SCRATCH) == 2
     redis_db.delete(UNPACK)
     begin(redis_db, queue, "2")
     assert queue.settle(claim, clip=ClipRef("b1", CLIPS[0]), dead_letter=b"{}") == "lost"
@@ -74,9 +75,9 @@ def test_a_requeue_takes_the_batchs_dead_letters_along_and_no_others(redis_db, q
     archive = dead_letters.write(Claim(UNPACK, JOB.to_json(), 0, 0), error, worker=queue.worker, clip=None, parked=None)
     redis_db.rpush(FAILED, archive, *others)
     batches = Batches(redis_db)
-    batches.cancel("b1")
+    batches.cancel("b1", SCRATCH)
     assert redis_db.llen(FAILED) == 2 + len(others), "the letters of a cancelled batch stay"
-    batches.restart(JOB, dead_letters.DeadLetters(redis_db, tmp_path).of_batch("b1"))
+    batches.restart(JOB, SCRATCH, dead_letters.DeadLetters(redis_db, tmp_path).of_batch("b1"))
     assert redis_db.lrange(FAILED, 0, -1) == others
     assert redis_db.lrange(UNPACK, 0, -1) == [JOB.to_json()]
 
@@ -87,7 +88,7 @@ def test_a_job_that_is_put_off_or_comes_back_is_found_by_a_cancel(redis_db, queu
     assert claim
     queue.retry_later(claim, 1000, failed=True)
     redis_db.rpush(f"{TRANSCRIBE}:host-2", claim.payload, b"another job")
-    assert Batches(redis_db).cancel("b1") == 3
+    assert Batches(redis_db).cancel("b1", SCRATCH) == 3
     assert redis_db.lrange(f"{TRANSCRIBE}:host-2", 0, -1) == [b"another job"]
     assert redis_db.keys("queue:[du-]*") == redis_db.keys("queue:attempts") == redis_db.keys("batch*") == []
 
@@ -127,12 +128,12 @@ def test_a_run_that_was_requeued_just_before_its_completion_is_not_completed(db)
 def test_a_batch_that_begins_while_a_cancel_looks_for_its_jobs_is_cancelled_all_the_same(redis_db, queue, monkeypatch):
     batches = Batches(redis_db)
 
-    def look_too_early(client: redis.Redis) -> list[StandingJob]:
+    def look_too_early(client: redis.Redis, scratch_root: Path) -> list[StandingJob]:
         monkeypatch.setattr("jobs.batches.standing_jobs", standing_jobs)  # the next look is in time
-        found = standing_jobs(client)
+        found = standing_jobs(client, scratch_root)
         begin(redis_db, queue, "1")
         return found
 
     monkeypatch.setattr("jobs.batches.standing_jobs", look_too_early)
-    assert batches.cancel("b1") == len(CLIPS)
+    assert batches.cancel("b1", SCRATCH) == len(CLIPS)
     assert redis_db.keys("batch*") == redis_db.keys("queue:*") == []

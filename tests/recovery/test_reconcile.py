@@ -12,7 +12,7 @@ import pytest
 import redis
 
 from config import Settings
-from jobs.dead_letters import DeadLetter, DeadLetters
+from jobs.dead_letters import DeadLetters
 from jobs.job_queue import UNPACK, ClipRef
 from jobs.payloads import parse_unpack_job
 from jobs.queue_snapshot import MEMORY
@@ -162,7 +162,7 @@ def test_an_archive_that_was_given_up_is_left_to_a_person_and_is_no_less_so_afte
     letters = DeadLetters(site.client, settings.scratch_root)
     [raw] = letters
     assert planned(reconciler) == {}
-    letters.retry(DeadLetter.parse(raw))
+    letters.retry(letters.parse(raw))
     assert planned(reconciler) == {}, "its job waits"
     assert waiting(site.client) == ["untouched", "given-up"]
 

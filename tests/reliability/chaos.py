@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-from jobs.dead_letters import DeadLetter, DeadLetters
+from jobs.dead_letters import DeadLetters
 from local.services import Services
 from tests.reliability.tones import write_archive
 from tests.reliability.world import Accounts, WorkerProcess, World
@@ -205,7 +205,7 @@ class Chaos:
     def _operator(self) -> None:
         """Retry what was quarantined only because its workers were killed."""
         for raw in self._letters:
-            letter = DeadLetter.parse(raw)
+            letter = self._letters.parse(raw)
             if "workers died" in letter.error and self._letters.retry(letter):
                 self.report.brought_back += 1
 

@@ -20,6 +20,7 @@ from tests.reliability.queue_model import BatchModel, QueueModel, inflight
 
 TRANSCRIBE = "queue:transcribe"
 CLIPS = ("a.mp3", "b.mp3", "c.mp3")
+SCRATCH = Path("/scratch")
 BY_HAND = (b"no job", b"\xff\x00 bytes\nwith lines\n", b'{"batch_id": "b1"}')
 WORKERS = range(3)
 
@@ -39,7 +40,7 @@ class QueueWorld:
         self.client.flushdb()
         self.model = QueueModel()
         self.batches = Batches(self.client)
-        self.letters = DeadLetters(self.client, Path("/scratch"))
+        self.letters = DeadLetters(self.client, SCRATCH)
         self.fleet = [self.new_worker(number) for number in WORKERS]
         self.held: list[Held] = []
         self.spent: list[Held] = []  # claims that their worker has let go of, in its own opinion
@@ -117,7 +118,7 @@ class QueueWorld:
             if clip in broken
         }
         jobs = [
-            TranscribeJob(opus_path=Path("/scratch") / batch_id / clip, batch_id=batch_id, original_filename=clip)
+            TranscribeJob(opus_path=SCRATCH / batch_id / clip, batch_id=batch_id, original_filename=clip)
             for clip in todo
             if clip not in broken
         ]

@@ -138,7 +138,7 @@ class Siege:
             connection.close()
 
     def letters(self) -> list[DeadLetter]:
-        return [DeadLetter.parse(raw) for raw in cast("list[bytes]", self.redis.lrange(FAILED, 0, -1))]
+        return [DeadLetter.parse(raw, self.scratch) for raw in cast("list[bytes]", self.redis.lrange(FAILED, 0, -1))]
 
     def reasons(self) -> dict[str, str]:
         """The letters of whole archives -> batch: error. The payload must be what was sent, byte for byte."""

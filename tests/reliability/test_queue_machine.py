@@ -23,13 +23,13 @@ from hypothesis.stateful import (
 
 from errors import RetryableError
 from jobs import dead_letters
-from jobs.dead_letters import DeadLetter
 from jobs.job_queue import FAILED, UNPACK, ClipRef, JobQueue, WorkerName
 from jobs.queue_snapshot import standing_jobs
 from tests.reliability.queue_model import read_content
 from tests.reliability.queue_world import (
     BY_HAND,
     CLIPS,
+    SCRATCH,
     TRANSCRIBE,
     WORKERS,
     Held,
@@ -191,7 +191,7 @@ class QueueMachine(QueueWorld, RuleBasedStateMachine):
         """As after the loss of its host, or by an operator; jobs in flight go, too."""
         about = {payload: batch_of(whose) for payload, whose in self.about.items()} | {BY_HAND[2]: "b1"}
         removed = self.model.restart(batch_id, unpack_job(batch_id).to_json(), about)
-        assert self.batches.restart(unpack_job(batch_id)) == removed
+        assert self.batches.restart(unpack_job(batch_id), SCRATCH) == removed
         self.jobs += 1 - removed
 
     # Dead letters.
@@ -201,10 +201,10 @@ class QueueMachine(QueueWorld, RuleBasedStateMachine):
     def a_dead_letter_is_brought_back_once(self, pick: int) -> None:
         raw = self.model.lists[FAILED][pick % len(self.model.lists[FAILED])]
         twins = self.model.lists[FAILED].count(raw)
-        letter = DeadLetter.parse(raw)
+        letter = self.letters.parse(raw)
         assert self.letters.retry(letter)
         self.model.lists[FAILED].remove(raw)
-        whole = not (letter.parked_s3_key and letter.clip)
+        whole = not (letter.parked_s3_key and letter.counted)
         queue = letter.queue if whole else TRANSCRIBE
         payload = self.client.lindex(queue, -1)
         assert isinstance(payload, bytes)
@@ -213,12 +213,12 @@ class QueueMachine(QueueWorld, RuleBasedStateMachine):
         else:
             fields = json.loads(payload)
             clip = ClipRef(fields["batch_id"], fields["original_filename"])
-            assert clip == ClipRef(letter.batch_id or "", letter.clip or "")
+            assert clip == letter.counted
             assert fields["opus_s3_key"] == letter.parked_s3_key
             self.about[payload] = clip
         self.model.lists[queue].append(payload)
-        if letter.clip:
-            self.model.reopen(letter.batch_id or "", letter.clip)
+        if letter.counted:
+            self.model.reopen(letter.counted.batch_id, letter.counted.clip)
         self.jobs, self.dead = self.jobs + 1, self.dead - 1
         if twins == 1:
             assert not self.letters.retry(letter)
@@ -227,7 +227,7 @@ class QueueMachine(QueueWorld, RuleBasedStateMachine):
     @rule(pick=NUMBER)
     def a_dead_letter_is_dropped(self, pick: int) -> None:
         raw = self.model.lists[FAILED][pick % len(self.model.lists[FAILED])]
-        assert self.letters.drop(DeadLetter.parse(raw))
+        assert self.letters.drop(self.letters.parse(raw))
         self.model.lists[FAILED].remove(raw)
         self.dead -= 1
 
@@ -237,7 +237,7 @@ class QueueMachine(QueueWorld, RuleBasedStateMachine):
     def redis_agrees_with_the_model_and_the_ledger_and_every_batch_adds_up(self) -> None:
         content = read_content(self.client)
         assert content == self.model.content()
-        assert len(standing_jobs(self.client)) == self.jobs
+        assert len(standing_jobs(self.client, SCRATCH)) == self.jobs
         assert self.client.llen(FAILED) == self.dead
         for batch_id in BATCHES:
             if f"batch:{batch_id}:total" not in content:

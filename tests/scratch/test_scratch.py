@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from errors import OperatorError, PermanentError
+from s3_utils import cleanup_scratch
 from scratch import directories as scratch
 
 
@@ -68,6 +70,41 @@ def test_a_directory_in_use_stays(tmp_path):
     assert not scratch.remove(tmp_path, "b1", unless=lambda _: True)
     assert scratch.sweep(tmp_path, lambda _: True) == []
     assert (tmp_path / "b1" / "00001.opus").exists()
+
+
+def test_a_removal_may_be_repeated_and_makes_no_directory(tmp_path):
+    batch(tmp_path / "scratch")
+    for _ in range(2):
+        assert scratch.remove(tmp_path / "scratch", "b1")
+        assert list((tmp_path / "scratch").iterdir()) == []
+    assert scratch.remove(tmp_path / "not-mounted", "b1")
+    assert not (tmp_path / "not-mounted").exists()
+
+
+def test_nothing_outside_the_root_is_removed(tmp_path):
+    batch(tmp_path, "precious")
+    with pytest.raises(PermanentError, match="is not a batch id"):
+        scratch.remove(tmp_path / "scratch", "../precious")
+    assert (tmp_path / "precious" / "00001.opus").exists()
+
+
+def test_a_directory_that_another_process_owns_stays(tmp_path):
+    directory = batch(tmp_path)
+    with scratch.owned_directory(tmp_path, "b1"):
+        assert not scratch.remove(tmp_path, "b1")
+    assert (directory / "00001.opus").exists()
+
+
+def test_the_guides_function_takes_the_lock_and_may_be_called_twice(tmp_path, settings_env, monkeypatch):
+    for name, value in {**settings_env, "SCRATCH_ROOT": str(tmp_path)}.items():
+        monkeypatch.setenv(name, value)
+    batch(tmp_path)
+    with scratch.owned_directory(tmp_path, "b1"), pytest.raises(OperatorError, match="unpacking into it"):
+        cleanup_scratch("b1")
+    assert (tmp_path / "b1" / "00001.opus").exists()
+    for _ in range(2):
+        cleanup_scratch("b1")
+        assert not (tmp_path / "b1").exists()
 
 
 def test_the_guides_command_against_old_directories_spares_the_root_that_is_swept(tmp_path):

@@ -191,7 +191,7 @@ def test_an_archive_that_would_not_fit_beside_the_models_is_given_up_when_that_h
     [letter] = dead_letters(redis_db)
     assert '"too-large"' in letter["payload"]
     assert (letter["error_class"], letter["attempts"]) == ("PermanentError", 1)
-    assert "is used beside it, by models for example; split the archive" in letter["error"]
+    assert "other files use the rest of its volume, such as models; split the archive" in letter["error"]
     assert worker.running
 
 

@@ -43,9 +43,9 @@ def test_each_thing_that_is_no_file_is_named_and_leaves_no_row(
         expected = {
             "typo.opus": "is not on this host (test-host)",
             "file.opus/typo.opus": "is not on this host (test-host)",
-            "directory.opus": "is a directory, not a file of audio",
-            "fifo.opus": "is a FIFO, not a file of audio",
-            "s.opus": "is a socket, not a file of audio",
+            "directory.opus": "is a directory, not an audio file",
+            "fifo.opus": "is a FIFO, not an audio file",
+            "s.opus": "is a socket, not an audio file",
             "../../outside.opus": "must lie under SCRATCH_ROOT",
         }
         redis_db.rpush("queue:transcribe", *(json.dumps({"opus_path": f"{folder}/{name}"}) for name in expected))

@@ -61,7 +61,7 @@ def unpacked(worker: StartWorker, put_archive: Callable[..., str]) -> Callable[[
 
 def the_letter(letters: DeadLetters) -> DeadLetter:
     [raw] = letters
-    return DeadLetter.parse(raw)
+    return letters.parse(raw)
 
 
 def mend(store: ObjectStore, letter: DeadLetter, content: bytes) -> None:

@@ -8,9 +8,9 @@
 --       allowed to write: a worker may only read these.
 -- Returns {queue's number from 1, payload, failed attempts so far, interruptions so far}, or nil when all are empty, or
 -- 'unknown' when more stand in its lists than it knows of: Redis came back from a crash without its last writes.
--- A worker whose heartbeat has expired gets nothing: whoever reaps next would take the job from it at once.
+-- A worker whose heartbeat has expired gets nothing: the next reap would take the job from it at once.
 if redis.call('EXISTS', KEYS[1]) == 0 then return false end
--- Asked here although workers ask before: once a drain is set, nothing is claimed, not even by one that asked just before.
+-- Workers look for a drain before they claim. It is checked again here, so that nothing is claimed once a drain is set.
 if redis.call('EXISTS', ARGV[3], ARGV[4], ARGV[5]) > 0 then return false end
 if ARGV[1] ~= '' and not redis.call('LPOS', KEYS[4], ARGV[1]) then return false end
 local standing = 0
@@ -18,7 +18,7 @@ for i = 5, #KEYS, 2 do standing = standing + redis.call('LLEN', KEYS[i]) end
 if standing > tonumber(ARGV[2]) then return 'unknown' end
 local function take(i)
     if ARGV[1] == '' then return redis.call('LMOVE', KEYS[i], KEYS[i + 1], 'LEFT', 'RIGHT') end
-    -- Of equal payloads the foremost goes, which is where the search ends, too: the worker looked near the head.
+    -- Of equal payloads the first is removed. The search is short, because the worker looked near the head.
     if i > 4 then return false end
     redis.call('LREM', KEYS[i], 1, ARGV[1])
     redis.call('RPUSH', KEYS[i + 1], ARGV[1])

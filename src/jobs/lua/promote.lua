@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- Put delayed jobs whose time has come back to the end of their queues.
 -- KEYS: 1 queue:delayed (zset of queue \n nonce \n payload)  2 queue:failed (list)     Returns how many.
--- A member that no script of ours has written becomes a dead letter; left there, it would stand in the others' way.
+-- A member that our scripts did not write becomes a dead letter; left there, it would be read again and again.
 local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', redis.call('TIME')[1], 'LIMIT', 0, 100)
 for _, member in ipairs(due) do
     redis.call('ZREM', KEYS[1], member)

@@ -1,7 +1,7 @@
--- Forget what Redis knows of a batch, and let its archive be unpacked again; clips that are done will be skipped.
--- The caller names the batch's jobs by their bytes, which never change; they are removed wherever they stand by now.
--- Jobs in hand go, too: settled later, they would count for clips that the next run of unpack makes jobs of, and its
--- batch could end, and lose its files, before those have run.
+-- Remove a batch's keys and jobs and, unless it is cancelled, push its unpack job; clips with results will be skipped.
+-- The caller gives the payloads of the batch's jobs, which never change; they are removed wherever they stand by now.
+-- Jobs in hand are removed too. Settled later, they would count for clips that have new jobs after the next run of
+-- unpack, and the batch could complete, and lose its files, before those new jobs have run.
 -- KEYS: 1 queue:unpack (list)  2 batches:finishing (set)  3 queue:delayed (zset)  4 queue:attempts (hash)
 --       5 queue:interruptions (hash)  6 queue:failed (list)  7 batch:{id}:run (string)  8.. the batch's other keys
 -- ARGV: 1 batch id  2 unpack payload, or '' when the batch is cancelled  3 the run that the caller saw, or ''
@@ -15,7 +15,7 @@ for i = 5 + tonumber(ARGV[4]), #ARGV do letters[ARGV[i]] = true end
 local function take_from_list(key, wanted)
     local taken = {}
     if redis.call('TYPE', key).ok ~= 'list' then return taken end
-    local gone = 'removed from ' .. ARGV[1] -- marked first: one pass then removes them all
+    local gone = 'removed from ' .. ARGV[1] -- each is overwritten with this first, so that one LREM removes them all
     for index, member in ipairs(redis.call('LRANGE', key, 0, -1)) do
         if wanted[member] then
             redis.call('LSET', key, index - 1, gone)
@@ -27,7 +27,7 @@ local function take_from_list(key, wanted)
 end
 
 local removed = 0
-local function forget(queue, payload)
+local function drop_counts(queue, payload)
     local field = queue .. ':' .. redis.sha1hex(payload)
     redis.call('HDEL', KEYS[4], field)
     redis.call('HDEL', KEYS[5], field)
@@ -41,7 +41,7 @@ local function take_from_lists(pattern, name_of_queue)
         cursor = answer[1]
         for _, key in ipairs(answer[2]) do
             local queue = string.match(key, name_of_queue)
-            for _, payload in ipairs(take_from_list(key, jobs)) do forget(queue or key, payload) end
+            for _, payload in ipairs(take_from_list(key, jobs)) do drop_counts(queue or key, payload) end
         end
     until cursor == '0'
 end
@@ -56,7 +56,7 @@ if next(jobs) then
         local queue, payload = string.match(member, '^(queue:[^\n]+)\n[^\n]*\n(.*)$')
         if queue and jobs[payload] then
             redis.call('ZREM', KEYS[3], member)
-            forget(queue, payload)
+            drop_counts(queue, payload)
         end
     end
 end

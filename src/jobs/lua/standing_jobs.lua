@@ -1,5 +1,5 @@
 -- Every list of jobs, and queue:delayed, with what each holds, at one moment: {{key, {member, ...}}, ...}
--- Their names are looked for here: an in-flight list is there only while it holds something.
+-- The lists are found by their names here, because an in-flight list exists only while it holds a job.
 local found = {}
 local function add_lists(pattern)
     local cursor = '0'

@@ -6,7 +6,7 @@
 -- ARGV: 1 payload  2 queue  3 batch id  4 s3 key  5 total  6 clips done before  7 clips given up  8 name of this run
 --       9 number of jobs n, then n times (clip, job), then (clip, dead letter) to the end
 -- Returns 'lost' (not the owner), 'exists' (the batch is under way; the job is acknowledged) or 'ok'; 'ok' also when
--- this very run has begun the batch: then our first answer was lost on its way.
+-- this run has begun the batch before: then our first answer was lost.
 if redis.call('GET', KEYS[12]) == ARGV[8] then return 'ok' end
 if redis.call('LREM', KEYS[1], 1, ARGV[1]) == 0 then return 'lost' end
 local field = ARGV[2] .. ':' .. redis.sha1hex(ARGV[1])

@@ -1,5 +1,6 @@
 #!lua flags=allow-oom
--- Replace a job by its dead letter, wherever it stands; a clip that its batch waits for counts as failed.
+-- Replace a job by its dead letter in the list or sorted set that holds it; a clip that its batch waits for counts as
+-- failed.
 -- KEYS: 1 the list or sorted set that holds it  2 queue:failed (list)  3 queue:attempts (hash)
 --       4 queue:interruptions (hash)  5 batch:{id}:pending (set)  6 batch:{id}:failed (counter)
 --       7 batch:{id}:given_up (set)  8 batches:finishing (set)
