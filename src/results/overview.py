@@ -12,6 +12,7 @@ from jobs.payloads import UnpackJob
 from results.database import Database
 from results.rows import one_row
 from results.values import time_or_none
+from results.wanted import HAS_RESULTS, WantedResults, clips_with
 
 PACE_MINUTES = 15  # the pace is that of so many whole minutes
 # A batch is open while something of it is still to come: until its archive's clips all have an outcome, or it is
@@ -135,6 +136,12 @@ class DatabaseOverview(Database):
             row = cursor.fetchone()
             return BatchState(*row) if row else None
 
+    def clips_to_do(self, batch_id: str, wanted: WantedResults) -> int:
+        """How many of the batch's clips do not have all wanted results; a requeue of the batch does them."""
+        with self._transaction() as cursor:
+            cursor.execute("SELECT total FROM batches WHERE batch_id = %s", (batch_id,))
+            return max(0, int(one_row(cursor)[0]) - len(clips_with(cursor, batch_id, wanted)))
+
     def clips(self, batch_id: str) -> list[ClipState]:
         """Every clip of a batch, in the archive's order."""
         with self._transaction() as cursor:
@@ -142,8 +149,8 @@ class DatabaseOverview(Database):
                 """
                 SELECT audio_id, original_filename, status, error, duration_s, created_at, processed_at,
                        transcribe_s, classify_s,
-                       ARRAY(SELECT DISTINCT policy FROM classifications c
-                             WHERE c.audio_id = a.audio_id AND c.violates ORDER BY policy)
+                       ARRAY(SELECT policy FROM verdicts_in_force v
+                             WHERE v.audio_id = a.audio_id AND v.violates ORDER BY policy)
                 FROM audio_files a WHERE batch_id = %s ORDER BY audio_id
                 """,
                 (batch_id,),
@@ -194,26 +201,26 @@ class DatabaseOverview(Database):
             yield cursor.rowcount == 1
 
 
-_PACE = """
+_PACE = f"""
     SELECT extract(epoch FROM date_trunc('minute', now()) - date_trunc('minute', a.processed_at))::int / 60 AS ago,
            b.unpack_host, count(*), coalesce(sum(a.duration_s), 0)
     FROM audio_files a JOIN batches b USING (batch_id)
     WHERE a.processed_at >= date_trunc('minute', now()) - make_interval(mins => %(minutes)s)
-      AND a.processed_at < date_trunc('minute', now()) AND a.status IN ('done', 'no_speech')
+      AND a.processed_at < date_trunc('minute', now()) AND a.{HAS_RESULTS}
     GROUP BY 1, 2
-"""
+"""  # noqa: S608 -- a constant
 _ARCHIVES = f"""
     SELECT count(*) FILTER (WHERE b.unpacked_at >= now() - make_interval(mins => %(minutes)s)),
            count(*) FILTER (WHERE {_OPEN}), count(b.s3_key)
     FROM batches b
 """  # noqa: S608 -- a constant
-_BATCH = """
+_BATCH = f"""
     b.batch_id, b.s3_key, b.original_filename, b.transferred_at, b.unpack_began_at,
     b.unpacked_at, b.unpack_host, b.completed_at,
     b.cancelled_at, b.total, n.done, n.failed, b.skipped_members,
     b.metadata_matched, b.metadata_problems
     FROM batches b CROSS JOIN LATERAL (
-        SELECT count(*) FILTER (WHERE status IN ('done', 'no_speech')) AS done,
+        SELECT count(*) FILTER (WHERE {HAS_RESULTS}) AS done,
                count(*) FILTER (WHERE status = 'failed') AS failed
         FROM audio_files a WHERE a.batch_id = b.batch_id) n
-"""
+"""  # noqa: S608 -- a constant
