@@ -141,7 +141,7 @@ def test_the_verdict_in_force_is_the_one_that_was_judged_last(
     assert not batch.has(NEWER)
     assert batch.query("SELECT policy_version, violates FROM verdicts_in_force") == [("1.0.0", first.violates)]
     assert batch.queue() == queued
-    assert [clip.flagged for clip in batch.db.clips("b1")][0] == (["hate-speech"] if queued else [])
+    assert next(clip.flagged for clip in batch.db.clips("b1")) == (["hate-speech"] if queued else [])
     assert batch.query("SELECT count(*) FROM classifications") == [(2,)], "both stay, one row each"
 
 
