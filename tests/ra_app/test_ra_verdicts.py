@@ -67,3 +67,13 @@ def test_a_clip_that_left_the_queue_shows_the_transcript_made_last(mira: Visitor
     assert "by another model" in mira.get(f"/review/{clip}").text
     judge(pipeline, CLEAN, heard=replace(SPOKEN, text="by the first model again"))
     assert "by the first model again" in mira.get(f"/review/{clip}").text
+
+
+def test_without_the_releases_schema_the_app_is_not_healthy(visitor: Visitor, world: World) -> None:
+    world.sql("ALTER VIEW verdicts_in_force RENAME TO hidden")
+    try:
+        answer = visitor.get("/healthz")
+    finally:
+        world.sql("ALTER VIEW hidden RENAME TO verdicts_in_force")
+    assert answer.status_code == 503
+    assert visitor.get("/healthz").status_code == 200

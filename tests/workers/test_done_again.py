@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,10 +13,6 @@ from typing import Any
 import pytest
 import redis
 
-from config import Settings
-from db import DatabaseOverview
-from jobs.batches import Batches
-from jobs.payloads import UnpackJob
 from tests.workers.conftest import StartWorker, tar, tone
 from tests.workers.processes import wait_until
 from tests.workers.programs import STUB_GPU, Program
@@ -42,7 +41,7 @@ class Host:
         self._models.mkdir()
         shutil.copy(ROOT / "policies/hate-speech.md", self.policies)
         own = {"POLICIES_DIR": str(self.policies), "MODELS_ROOT": str(self._models)}
-        self._redis, self._env = client, {**env, "HEARTBEAT_TTL_S": "5", **own}
+        self._redis, self.env = client, {**env, "HEARTBEAT_TTL_S": "5", **own}
         self.unpack = start("unpack", HEARTBEAT_TTL_S="5", **own)
         self._unpacked = 0
 
@@ -55,7 +54,7 @@ class Host:
     def judges(self) -> str:
         """Start a GPU worker with the policies and models of now, let it finish the batch, stop it -> its log."""
         self._log.unlink(missing_ok=True)
-        with Program(STUB_GPU, self._env, self._log) as gpu:
+        with Program(STUB_GPU, self.env, self._log) as gpu:
             gpu.wait_for("batch complete")
             wait_until(lambda: not self._redis.keys("batch*"), "the batch's keys to be gone")
             assert gpu.stop() == 0
@@ -77,14 +76,13 @@ def host(worker: StartWorker, redis_db: redis.Redis, settings_env: dict[str, str
 
 
 @pytest.fixture
-def requeue(redis_db: redis.Redis, settings: Settings) -> Callable[..., None]:
-    """What `audio-pipeline batch requeue` does."""
+def requeue(host: Host) -> Callable[..., None]:
+    """Run `audio-pipeline batch requeue`."""
 
-    def run(*, everything: bool = False) -> None:
-        db = DatabaseOverview(settings)
-        with db.reopened_batch(BATCH, everything=everything):
-            Batches(redis_db).restart(UnpackJob(batch_id=BATCH, s3_key=f"archives/{BATCH}.tar"))
-        db.close()
+    def run(*options: str) -> None:
+        command = [sys.executable, str(ROOT / "src/cli.py"), "batch", "requeue", BATCH, "--yes", *options]
+        done = subprocess.run(command, env={**os.environ, **host.env}, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
 
     return run
 
@@ -167,7 +165,7 @@ def test_reviewers_see_the_older_verdict_until_the_new_one_is_there(host: Host, 
     before = query(queue)
     assert [row[0] for row in before] == ["flagged.wav"]
     host.change_policy("1.0.0", "2.0.0")
-    requeue(everything=True)
+    requeue("--everything")
     host.unpacks()
     assert query(queue) == before
     host.judges()
