@@ -88,11 +88,11 @@ class Database:
             return clips_with(cursor, batch_id, wanted)
 
     def begin_unpack(self, job: UnpackJob) -> int:
-        """Note that a run of unpack begins -> its number, which `record_unpacked` asks for.
+        """Record that a run of unpack begins. Returns its number, which `record_unpacked` needs.
 
-        The newest run alone may record: one that was paused, taken for dead and overtaken must not reset a batch.
-        Raises PermanentError when the batch was cancelled: a worker that claimed its job just before must not take it
-        up again; only an operator does.
+        Only the newest run may record: a run that was paused, taken for dead and replaced must not reset the batch.
+        Raises PermanentError when the batch was cancelled: only an operator may requeue it, not a worker that claimed
+        its job just before.
         """
         with self._transaction() as cursor:
             cursor.execute(
@@ -214,7 +214,7 @@ class Database:
         transcribe_s: float | None = None,
         classify_s: float | None = None,
     ) -> None:
-        """Transcript, verdicts and the clip's outcome, in one transaction; the last two: seconds the models took."""
+        """Save transcript, verdicts and the clip's status in one transaction; the last two are the models' seconds."""
         with self._transaction() as cursor:
             transcript_id = save_transcript(cursor, audio_id, transcript, speech_model)
             for verdict in verdicts:
@@ -250,8 +250,8 @@ class Database:
     def finish_batch(self, batch_id: str, is_finishing: Callable[[str], bool] = lambda _: True) -> FinishedBatch | None:
         """Record the batch's completion; None when it was recorded before. The counts come from its clips.
 
-        `is_finishing` is asked while the batch's row is locked, as it is while an operator requeues or cancels the
-        batch: what a worker knew before may be of a run that they have ended since.
+        `is_finishing` is called while the batch's row is locked. Requeue and cancel lock it as well, so a worker cannot
+        complete a batch that an operator has requeued or cancelled meanwhile.
         """
         with self._transaction() as cursor:
             cursor.execute("SELECT 1 FROM batches WHERE batch_id = %s FOR UPDATE", (batch_id,))

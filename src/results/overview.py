@@ -20,7 +20,7 @@ PACE_MINUTES = 15  # the pace is that of so many whole minutes
 # The one definition, for `status` and for `batch list --open`.
 _OPEN = """(b.completed_at IS NULL AND b.cancelled_at IS NULL AND (b.s3_key IS NOT NULL OR EXISTS (
     SELECT 1 FROM audio_files a WHERE a.batch_id = b.batch_id AND a.status = 'pending')))"""
-SURE = 0.25  # share of the minutes that may have been slower, or faster, than the estimate's two ends
+QUARTILE = 0.25  # the estimate's two ends leave out this share of the slowest and of the fastest minutes
 
 
 @dataclass
@@ -32,7 +32,7 @@ class Activity:
     archives_per_minute: float = 0.0
     audio_hours_per_hour: float = 0.0
     batches_open: int = 0  # see _OPEN
-    archives_known: int = 0  # that a worker has ever begun with
+    archives_known: int = 0  # that a worker has ever begun to unpack
 
     def eta_s(self, clips: int) -> tuple[float, float] | None:
         """Soonest and latest end for so many clips; None while nothing has been done lately.
@@ -42,7 +42,7 @@ class Activity:
         paces = sorted(count for count in self.clips_per_minute if count)
         if not paces:
             return None
-        slow, quick = paces[int(SURE * (len(paces) - 1))], paces[int((1 - SURE) * (len(paces) - 1) + 0.5)]
+        slow, quick = paces[int(QUARTILE * (len(paces) - 1))], paces[int((1 - QUARTILE) * (len(paces) - 1) + 0.5)]
         return 60 * clips / quick, 60 * clips / slow
 
 
@@ -168,7 +168,7 @@ class DatabaseOverview(Database):
             return {key for (key,) in cursor.fetchall()}
 
     def note_batch(self, job: UnpackJob) -> None:
-        """Know of a batch that no worker has begun with."""
+        """Record a batch that no worker has begun to unpack."""
         with self._transaction() as cursor:
             cursor.execute(
                 "INSERT INTO batches (batch_id, s3_key, original_filename, transferred_at) VALUES (%s, %s, %s, %s) "
@@ -178,10 +178,10 @@ class DatabaseOverview(Database):
 
     @contextmanager
     def reopened_batch(self, batch_id: str, *, everything: bool) -> Iterator[None]:
-        """Let the batch count as not complete; with `everything`, let its clips count as not done.
+        """Mark the batch as not complete and not cancelled; with `everything`, mark its clips as not done.
 
-        Clips that had been given up are to be tried again. The batch's row is locked until the block has ended: what it
-        does in Redis and a worker's completion of the batch come one after the other (see `finish_batch`).
+        The batch's row is locked until the block has ended, so that a worker completes the batch before or after what
+        the block does in Redis (see `finish_batch`).
         """
         with self._transaction() as cursor:
             cursor.execute(
@@ -193,7 +193,7 @@ class DatabaseOverview(Database):
 
     @contextmanager
     def cancelled_batch(self, batch_id: str) -> Iterator[bool]:
-        """Mark the batch as cancelled -> False when it is complete. Its row is locked as by `reopened_batch`."""
+        """Mark the batch as cancelled; yields False when it is complete. Locks its row as `reopened_batch` does."""
         with self._transaction() as cursor:
             cursor.execute(
                 "UPDATE batches SET cancelled_at = now() WHERE batch_id = %s AND completed_at IS NULL", (batch_id,)

@@ -89,7 +89,7 @@ def save_verdict(cursor: psycopg2.extensions.cursor, audio_id: int, transcript_i
 
 
 def recount_if_complete(cursor: psycopg2.extensions.cursor, audio_id: int) -> None:
-    """A clip that was brought back from the dead letters gets its results after its batch was complete."""
+    """Correct the counts of a complete batch: a clip that was retried gets its results after the completion."""
     cursor.execute(
         "SELECT batch_id FROM batches JOIN audio_files USING (batch_id) "
         "WHERE audio_id = %s AND completed_at IS NOT NULL FOR UPDATE OF batches",
