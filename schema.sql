@@ -142,7 +142,7 @@ CREATE TABLE IF NOT EXISTS public.transcripts (
     avg_logprob          double precision,           -- quality: mean over segments, weighted by length
     no_speech_prob       double precision,           -- quality: highest of the segments
     compression_ratio    double precision,           -- quality: highest of the segments
-    created_at           timestamptz NOT NULL DEFAULT now(),
+    created_at           timestamptz NOT NULL DEFAULT now(),  -- when it was made last: the row is written again then
     search               tsvector GENERATED ALWAYS AS (to_tsvector('english'::regconfig, text)) STORED,
     UNIQUE (audio_id, model)
 );
@@ -163,7 +163,7 @@ CREATE TABLE IF NOT EXISTS public.classifications (
     threshold         double precision NOT NULL,
     mass              double precision NOT NULL,     -- p("0") + p("1") at the answer; about 1 when the prompt is right
     truncated         boolean NOT NULL,              -- the middle of the transcript did not fit
-    created_at        timestamptz NOT NULL DEFAULT now(),
+    created_at        timestamptz NOT NULL DEFAULT now(),  -- when it was judged last: the row is written again then
     UNIQUE (audio_id, policy, policy_version, model)
 );
 CREATE INDEX IF NOT EXISTS classifications_violates_idx ON public.classifications (audio_id) WHERE violates;
@@ -180,18 +180,24 @@ CREATE TABLE IF NOT EXISTS public.operator_actions (
     details   jsonb NOT NULL DEFAULT '{}'
 );
 
--- The clips that reviewers see: at least one policy's newest verdict says that it is violated.
+-- Since version 5: the verdict in force, which is the one that was judged last, of whatever version of the policy and
+-- whatever model. The only place that says so: the queue below, the workers and the RA app read it here.
+CREATE OR REPLACE VIEW public.verdicts_in_force AS
+SELECT DISTINCT ON (audio_id, policy)
+       classification_id, audio_id, transcript_id, policy, policy_version, policy_sha256, model, prompt_version,
+       violates, score, threshold, mass, truncated, created_at
+FROM public.classifications
+ORDER BY audio_id, policy, created_at DESC, classification_id DESC;
+
+-- The clips that reviewers see: at least one policy's verdict in force says that it is violated. A clip that is done again
+-- stays in the queue with its older verdict until the new one is there, whatever its status is meanwhile.
 CREATE OR REPLACE VIEW public.ra_queue AS
-WITH newest AS (
-    SELECT DISTINCT ON (audio_id, policy) *
-    FROM public.classifications
-    ORDER BY audio_id, policy, created_at DESC, classification_id DESC
-), flagged AS (
+WITH flagged AS (
     SELECT audio_id,
            array_agg(policy ORDER BY score DESC, policy) AS policies,
            max(score) AS score,
-           max(transcript_id) AS transcript_id
-    FROM newest
+           (array_agg(transcript_id ORDER BY created_at DESC, classification_id DESC))[1] AS transcript_id
+    FROM public.verdicts_in_force
     WHERE violates
     GROUP BY audio_id
 )
@@ -200,16 +206,16 @@ SELECT a.audio_id, a.batch_id, a.original_filename, a.s3_opus_path, a.duration_s
 FROM flagged f
 JOIN public.audio_files a USING (audio_id)
 JOIN public.transcripts t ON t.transcript_id = f.transcript_id
-WHERE a.status = 'done' AND a.s3_opus_path IS NOT NULL;
+WHERE a.status <> 'no_speech' AND a.s3_opus_path IS NOT NULL;
 
 -- Rights. No DELETE and no TRUNCATE for the pipeline: results are added and updated, never removed by a worker.
 GRANT USAGE ON SCHEMA public TO pipeline, ra_app;
 GRANT SELECT, INSERT, UPDATE ON public.batches, public.audio_files, public.transcripts, public.classifications TO pipeline;
-GRANT SELECT ON public.schema_version, public.ra_queue TO pipeline;
+GRANT SELECT ON public.schema_version, public.verdicts_in_force, public.ra_queue TO pipeline;
 GRANT SELECT, INSERT ON public.operator_actions TO pipeline;
 GRANT USAGE, SELECT, UPDATE ON SEQUENCE public.audio_files_audio_id_seq TO pipeline;
 GRANT SELECT ON public.batches, public.audio_files, public.transcripts, public.classifications, public.schema_version,
-    public.ra_queue TO ra_app;
+    public.verdicts_in_force, public.ra_queue TO ra_app;
 
-INSERT INTO public.schema_version (version) VALUES (1), (2), (3), (4) ON CONFLICT DO NOTHING;
+INSERT INTO public.schema_version (version) VALUES (1), (2), (3), (4), (5) ON CONFLICT DO NOTHING;
 COMMIT;

@@ -7,6 +7,7 @@ from results.connection import tls_options
 from results.database import MIN_SERVER_VERSION, SCHEMA_VERSION, ClipRow, Database, FinishedBatch, NewClip
 from results.overview import PACE_MINUTES, Activity, BatchState, ClipState, DatabaseOverview
 from results.rows import Verdict
+from results.wanted import WantedResults, wanted_results
 
 __all__ = [
     "MIN_SERVER_VERSION",
@@ -23,6 +24,8 @@ __all__ = [
     "FinishedBatch",
     "NewClip",
     "Verdict",
+    "WantedResults",
     "tls_options",
+    "wanted_results",
     "who",
 ]

@@ -49,10 +49,10 @@ transcripts = sa.table(
     sa.column("text", sa.Text),
     sa.column("language", sa.Text),
     sa.column("segments", pg.JSONB),
+    sa.column("created_at", sa.DateTime(timezone=True)),
 )
-classifications = sa.table(
-    "classifications",
-    sa.column("classification_id", sa.BigInteger),
+verdicts_in_force = sa.table(
+    "verdicts_in_force",
     sa.column("audio_id", sa.BigInteger),
     sa.column("policy", sa.Text),
     sa.column("policy_version", sa.Text),
@@ -60,7 +60,6 @@ classifications = sa.table(
     sa.column("violates", sa.Boolean),
     sa.column("score", sa.Float),
     sa.column("threshold", sa.Float),
-    sa.column("created_at", sa.DateTime(timezone=True)),
 )
 
 
@@ -203,7 +202,7 @@ def _left_queue(user_id: int, audio_id: int) -> sa.Select[Any]:
         )
         .select_from(audio_files.join(transcripts, transcripts.c.audio_id == audio_files.c.audio_id))
         .where(audio_files.c.audio_id == audio_id, _has_assignment(user_id, audio_files.c.audio_id))
-        .order_by(transcripts.c.transcript_id.desc())
+        .order_by(transcripts.c.created_at.desc(), transcripts.c.transcript_id.desc())
         .limit(1)
     )
 
@@ -223,17 +222,11 @@ def audio_key(user_id: int, audio_id: int) -> str | None:
 
 
 def verdicts(audio_id: int) -> list[Verdict]:
-    """The newest verdict of each policy. Only for a reviewer whose own label on the clip is stored."""
-    columns = classifications.c
-    newest = (
-        sa.select(
-            columns.policy, columns.policy_version, columns.model, columns.violates, columns.score, columns.threshold
-        )
-        .ext(pg.distinct_on(columns.policy))
-        .where(columns.audio_id == audio_id)
-        .order_by(columns.policy, columns.created_at.desc(), columns.classification_id.desc())
-    )
-    return [Verdict(**row) for row in db.session.execute(newest).mappings()]
+    """The verdict in force of each policy. Only for a reviewer whose own label on the clip is stored."""
+    columns = verdicts_in_force.c
+    names = ("policy", "policy_version", "model", "violates", "score", "threshold")
+    query = sa.select(*(columns[name] for name in names)).where(columns.audio_id == audio_id).order_by(columns.policy)
+    return [Verdict(**row) for row in db.session.execute(query).mappings()]
 
 
 def _segments(row: Mapping[Any, Any]) -> tuple[Segment, ...]:

@@ -1,7 +1,7 @@
 """Who changed what, when, and how much of it: rows of `operator_actions`, which nobody can alter afterwards.
 
-A change is announced before it begins and counted when it has ended, in two rows: a program that is killed in between
-leaves the announcement, and nothing is changed that could not be announced.
+A change has two rows: one before it begins, one with the count when it has ended. A program that is killed in between
+leaves the first row, and when the first row cannot be written, nothing is changed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from results.values import json_text, storable
 
 @dataclass
 class Change:
-    """A change under way; whoever makes it counts in `affected` what has been changed so far."""
+    """A change that is being made. Its maker counts in `affected` how much has been changed so far."""
 
     affected: int = 0
 
@@ -51,5 +51,5 @@ class AuditLog(Database):
 
 
 def who() -> str:
-    """The person at the keyboard, as well as the system knows: login name, that behind sudo if any, and host."""
+    """Who runs this program: the login name (with sudo, the name of the user who called it) and the host."""
     return f"{os.environ.get('SUDO_USER') or getpass.getuser()}@{socket.gethostname()}"

@@ -21,12 +21,13 @@ from jobs.payloads import TranscribeJob, UnpackJob
 from results.connection import connect
 from results.rows import COUNTS, Verdict, insert_clip, one_row, recount_if_complete, save_transcript, save_verdict
 from results.values import json_text, storable, time_or_none
+from results.wanted import HAS_RESULTS, WantedResults, clip_has, clips_with
 from system import tls_errors
 
 if TYPE_CHECKING:  # with numpy, which the command line can do without
     from transcription import Transcript
 
-SCHEMA_VERSION = 4  # of schema.sql; workers wait for it
+SCHEMA_VERSION = 5  # of schema.sql; workers wait for it
 MIN_SERVER_VERSION = 140000
 
 
@@ -81,21 +82,17 @@ class Database:
                 f"{SCHEMA_VERSION}; apply schema.sql: psql -d {self._settings.postgres_db} -f schema.sql"
             )
 
-    def done_clips(self, batch_id: str) -> set[str]:
-        """Names of the batch's clips that have results from an earlier run."""
+    def done_clips(self, batch_id: str, wanted: WantedResults) -> set[str]:
+        """Names of the batch's clips that have all wanted results from earlier runs."""
         with self._transaction() as cursor:
-            cursor.execute(
-                "SELECT original_filename FROM audio_files WHERE batch_id = %s AND status IN ('done', 'no_speech')",
-                (batch_id,),
-            )
-            return {name for (name,) in cursor.fetchall()}
+            return clips_with(cursor, batch_id, wanted)
 
     def begin_unpack(self, job: UnpackJob) -> int:
-        """Note that a run of unpack begins -> its number, which `record_unpacked` asks for.
+        """Record that a run of unpack begins. Returns its number, which `record_unpacked` needs.
 
-        The newest run alone may record: one that was paused, taken for dead and overtaken must not reset a batch.
-        Raises PermanentError when the batch was cancelled: a worker that claimed its job just before must not take it
-        up again; only an operator does.
+        Only the newest run may record: a run that was paused, taken for dead and replaced must not reset the batch.
+        Raises PermanentError when the batch was cancelled: only an operator may requeue it, not a worker that claimed
+        its job just before.
         """
         with self._transaction() as cursor:
             cursor.execute(
@@ -129,9 +126,11 @@ class Database:
         metadata_problems: Sequence[tuple[str, str]] = (),
         on_progress: Callable[[], None] = lambda: None,
     ) -> bool:
-        """The batch and its new clips: pending, or failed when a clip has an error; `on_progress` for every clip.
+        """Record the batch and its clips: pending, or failed when a clip has an error. Calls `on_progress` per clip.
 
-        False, and nothing is written, when a newer run of unpack has begun, or the batch was cancelled.
+        A clip with results keeps them and its state while it is done again: reviewers see the older verdict until
+        the new one is there. Returns False, and writes nothing, when a newer run of unpack has begun or the batch was
+        cancelled.
         """
         with self._transaction() as cursor:
             cursor.execute(
@@ -162,7 +161,7 @@ class Database:
                 return False
             psycopg2.extras.execute_values(
                 cursor,
-                """
+                f"""
                 INSERT INTO audio_files (batch_id, original_filename, status, error, duration_s, source_format,
                                          source_bytes, source_sha256, platform_metadata, audio_notes)
                 VALUES %s
@@ -171,9 +170,9 @@ class Database:
                     source_format = EXCLUDED.source_format, source_bytes = EXCLUDED.source_bytes,
                     source_sha256 = EXCLUDED.source_sha256, platform_metadata = EXCLUDED.platform_metadata,
                     audio_notes = EXCLUDED.audio_notes
-                WHERE audio_files.status NOT IN ('done', 'no_speech')
-                """,
-                _told(on_progress, (_clip_row(job.batch_id, clip) for clip in clips)),
+                WHERE NOT (audio_files.{HAS_RESULTS})
+                """,  # noqa: S608 -- a constant
+                _calling(on_progress, (_clip_row(job.batch_id, clip) for clip in clips)),
             )
             return True
 
@@ -198,21 +197,10 @@ class Database:
             raise RetryableError(f"the row of {job.original_filename} of batch {job.batch_id} could not be made")
         return found
 
-    def has_results(self, audio_id: int, speech_model: str, verdicts: Sequence[tuple[str, str, str]]) -> bool:
-        """Whether the clip has this model's transcript and, unless it has no speech, each (policy, version, model)."""
+    def has_results(self, audio_id: int, wanted: WantedResults) -> bool:
+        """Whether the clip has all wanted results."""
         with self._transaction() as cursor:
-            cursor.execute(
-                """
-                SELECT t.no_speech FROM transcripts t JOIN audio_files a USING (audio_id)
-                WHERE t.audio_id = %s AND t.model = %s AND a.status IN ('done', 'no_speech')
-                """,
-                (audio_id, speech_model),
-            )
-            found = cursor.fetchone()
-            if found is None:
-                return False
-            cursor.execute("SELECT policy, policy_version, model FROM classifications WHERE audio_id = %s", (audio_id,))
-            return bool(found[0]) or set(verdicts) <= set(cursor.fetchall())
+            return clip_has(cursor, audio_id, wanted)
 
     def save_results(
         self,
@@ -226,7 +214,7 @@ class Database:
         transcribe_s: float | None = None,
         classify_s: float | None = None,
     ) -> None:
-        """Transcript, verdicts and the clip's outcome, in one transaction; the last two: seconds the models took."""
+        """Save transcript, verdicts and the clip's status in one transaction; the last two are the models' seconds."""
         with self._transaction() as cursor:
             transcript_id = save_transcript(cursor, audio_id, transcript, speech_model)
             for verdict in verdicts:
@@ -262,8 +250,8 @@ class Database:
     def finish_batch(self, batch_id: str, is_finishing: Callable[[str], bool] = lambda _: True) -> FinishedBatch | None:
         """Record the batch's completion; None when it was recorded before. The counts come from its clips.
 
-        `is_finishing` is asked while the batch's row is locked, as it is while an operator requeues or cancels the
-        batch: what a worker knew before may be of a run that they have ended since.
+        `is_finishing` is called while the batch's row is locked. Requeue and cancel lock it as well, so a worker cannot
+        complete a batch that an operator has requeued or cancelled meanwhile.
         """
         with self._transaction() as cursor:
             cursor.execute("SELECT 1 FROM batches WHERE batch_id = %s FOR UPDATE", (batch_id,))
@@ -360,7 +348,8 @@ def _find_clip(cursor: psycopg2.extensions.cursor, job: TranscribeJob) -> ClipRo
     return ClipRow(*found) if found else None
 
 
-def _told(on_progress: Callable[[], None], rows: Iterator[Any]) -> Iterator[Any]:
+def _calling(on_progress: Callable[[], None], rows: Iterator[Any]) -> Iterator[Any]:
+    """The rows, with a call of `on_progress` before each."""
     for row in rows:
         on_progress()
         yield row

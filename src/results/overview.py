@@ -12,6 +12,7 @@ from jobs.payloads import UnpackJob
 from results.database import Database
 from results.rows import one_row
 from results.values import time_or_none
+from results.wanted import HAS_RESULTS, WantedResults, clips_with
 
 PACE_MINUTES = 15  # the pace is that of so many whole minutes
 # A batch is open while something of it is still to come: until its archive's clips all have an outcome, or it is
@@ -19,7 +20,7 @@ PACE_MINUTES = 15  # the pace is that of so many whole minutes
 # The one definition, for `status` and for `batch list --open`.
 _OPEN = """(b.completed_at IS NULL AND b.cancelled_at IS NULL AND (b.s3_key IS NOT NULL OR EXISTS (
     SELECT 1 FROM audio_files a WHERE a.batch_id = b.batch_id AND a.status = 'pending')))"""
-SURE = 0.25  # share of the minutes that may have been slower, or faster, than the estimate's two ends
+QUARTILE = 0.25  # the estimate's two ends leave out this share of the slowest and of the fastest minutes
 
 
 @dataclass
@@ -31,7 +32,7 @@ class Activity:
     archives_per_minute: float = 0.0
     audio_hours_per_hour: float = 0.0
     batches_open: int = 0  # see _OPEN
-    archives_known: int = 0  # that a worker has ever begun with
+    archives_known: int = 0  # that a worker has ever begun to unpack
 
     def eta_s(self, clips: int) -> tuple[float, float] | None:
         """Soonest and latest end for so many clips; None while nothing has been done lately.
@@ -41,7 +42,7 @@ class Activity:
         paces = sorted(count for count in self.clips_per_minute if count)
         if not paces:
             return None
-        slow, quick = paces[int(SURE * (len(paces) - 1))], paces[int((1 - SURE) * (len(paces) - 1) + 0.5)]
+        slow, quick = paces[int(QUARTILE * (len(paces) - 1))], paces[int((1 - QUARTILE) * (len(paces) - 1) + 0.5)]
         return 60 * clips / quick, 60 * clips / slow
 
 
@@ -135,6 +136,12 @@ class DatabaseOverview(Database):
             row = cursor.fetchone()
             return BatchState(*row) if row else None
 
+    def clips_to_do(self, batch_id: str, wanted: WantedResults) -> int:
+        """How many of the batch's clips do not have all wanted results; a requeue of the batch does them."""
+        with self._transaction() as cursor:
+            cursor.execute("SELECT total FROM batches WHERE batch_id = %s", (batch_id,))
+            return max(0, int(one_row(cursor)[0]) - len(clips_with(cursor, batch_id, wanted)))
+
     def clips(self, batch_id: str) -> list[ClipState]:
         """Every clip of a batch, in the archive's order."""
         with self._transaction() as cursor:
@@ -142,8 +149,8 @@ class DatabaseOverview(Database):
                 """
                 SELECT audio_id, original_filename, status, error, duration_s, created_at, processed_at,
                        transcribe_s, classify_s,
-                       ARRAY(SELECT DISTINCT policy FROM classifications c
-                             WHERE c.audio_id = a.audio_id AND c.violates ORDER BY policy)
+                       ARRAY(SELECT policy FROM verdicts_in_force v
+                             WHERE v.audio_id = a.audio_id AND v.violates ORDER BY policy)
                 FROM audio_files a WHERE batch_id = %s ORDER BY audio_id
                 """,
                 (batch_id,),
@@ -161,7 +168,7 @@ class DatabaseOverview(Database):
             return {key for (key,) in cursor.fetchall()}
 
     def note_batch(self, job: UnpackJob) -> None:
-        """Know of a batch that no worker has begun with."""
+        """Record a batch that no worker has begun to unpack."""
         with self._transaction() as cursor:
             cursor.execute(
                 "INSERT INTO batches (batch_id, s3_key, original_filename, transferred_at) VALUES (%s, %s, %s, %s) "
@@ -171,10 +178,10 @@ class DatabaseOverview(Database):
 
     @contextmanager
     def reopened_batch(self, batch_id: str, *, everything: bool) -> Iterator[None]:
-        """Let the batch count as not complete; with `everything`, let its clips count as not done.
+        """Mark the batch as not complete and not cancelled; with `everything`, mark its clips as not done.
 
-        Clips that had been given up are to be tried again. The batch's row is locked until the block has ended: what it
-        does in Redis and a worker's completion of the batch come one after the other (see `finish_batch`).
+        The batch's row is locked until the block has ended, so that a worker completes the batch before or after what
+        the block does in Redis (see `finish_batch`).
         """
         with self._transaction() as cursor:
             cursor.execute(
@@ -186,7 +193,7 @@ class DatabaseOverview(Database):
 
     @contextmanager
     def cancelled_batch(self, batch_id: str) -> Iterator[bool]:
-        """Mark the batch as cancelled -> False when it is complete. Its row is locked as by `reopened_batch`."""
+        """Mark the batch as cancelled; yields False when it is complete. Locks its row as `reopened_batch` does."""
         with self._transaction() as cursor:
             cursor.execute(
                 "UPDATE batches SET cancelled_at = now() WHERE batch_id = %s AND completed_at IS NULL", (batch_id,)
@@ -194,26 +201,26 @@ class DatabaseOverview(Database):
             yield cursor.rowcount == 1
 
 
-_PACE = """
+_PACE = f"""
     SELECT extract(epoch FROM date_trunc('minute', now()) - date_trunc('minute', a.processed_at))::int / 60 AS ago,
            b.unpack_host, count(*), coalesce(sum(a.duration_s), 0)
     FROM audio_files a JOIN batches b USING (batch_id)
     WHERE a.processed_at >= date_trunc('minute', now()) - make_interval(mins => %(minutes)s)
-      AND a.processed_at < date_trunc('minute', now()) AND a.status IN ('done', 'no_speech')
+      AND a.processed_at < date_trunc('minute', now()) AND a.{HAS_RESULTS}
     GROUP BY 1, 2
-"""
+"""  # noqa: S608 -- a constant
 _ARCHIVES = f"""
     SELECT count(*) FILTER (WHERE b.unpacked_at >= now() - make_interval(mins => %(minutes)s)),
            count(*) FILTER (WHERE {_OPEN}), count(b.s3_key)
     FROM batches b
 """  # noqa: S608 -- a constant
-_BATCH = """
+_BATCH = f"""
     b.batch_id, b.s3_key, b.original_filename, b.transferred_at, b.unpack_began_at,
     b.unpacked_at, b.unpack_host, b.completed_at,
     b.cancelled_at, b.total, n.done, n.failed, b.skipped_members,
     b.metadata_matched, b.metadata_problems
     FROM batches b CROSS JOIN LATERAL (
-        SELECT count(*) FILTER (WHERE status IN ('done', 'no_speech')) AS done,
+        SELECT count(*) FILTER (WHERE {HAS_RESULTS}) AS done,
                count(*) FILTER (WHERE status = 'failed') AS failed
         FROM audio_files a WHERE a.batch_id = b.batch_id) n
-"""
+"""  # noqa: S608 -- a constant

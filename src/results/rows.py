@@ -10,16 +10,17 @@ import psycopg2.extensions
 from errors import RetryableError
 from jobs.payloads import TranscribeJob
 from results.values import json_text, storable
+from results.wanted import HAS_RESULTS
 
 if TYPE_CHECKING:  # with numpy, which the command line can do without
     from transcription import Transcript
 
 # Takes a batch id.
-COUNTS = """
-    SELECT count(*) FILTER (WHERE status IN ('done', 'no_speech')) AS processed,
+COUNTS = f"""
+    SELECT count(*) FILTER (WHERE {HAS_RESULTS}) AS processed,
            count(*) FILTER (WHERE status = 'failed') AS failed
     FROM audio_files WHERE batch_id = %s
-"""
+"""  # noqa: S608 -- a constant
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,11 +54,12 @@ def save_transcript(
         "no_speech_prob": transcript.no_speech_prob,
         "compression_ratio": transcript.compression_ratio,
     }
+    changes = ", ".join(f"{name} = EXCLUDED.{name}" for name in values)
     cursor.execute(
         f"""
         INSERT INTO transcripts (audio_id, model, {", ".join(values)})
         VALUES (%s, %s, {", ".join(["%s"] * len(values))})
-        ON CONFLICT (audio_id, model) DO UPDATE SET {", ".join(f"{name} = EXCLUDED.{name}" for name in values)}
+        ON CONFLICT (audio_id, model) DO UPDATE SET created_at = EXCLUDED.created_at, {changes}
         RETURNING transcript_id
         """,  # noqa: S608 -- the names are the literals above
         (audio_id, speech_model, *values.values()),
@@ -66,6 +68,10 @@ def save_transcript(
 
 
 def save_verdict(cursor: psycopg2.extensions.cursor, audio_id: int, transcript_id: int, verdict: Verdict) -> None:
+    """Store a verdict, which is in force from now on: also one that was given before and replaced since.
+
+    A row says when it was judged last, so that going back to an older version of a policy takes effect.
+    """
     cursor.execute(
         """
         INSERT INTO classifications (audio_id, transcript_id, policy, policy_version, policy_sha256, model,
@@ -75,14 +81,15 @@ def save_verdict(cursor: psycopg2.extensions.cursor, audio_id: int, transcript_i
         ON CONFLICT (audio_id, policy, policy_version, model) DO UPDATE SET
             transcript_id = EXCLUDED.transcript_id, policy_sha256 = EXCLUDED.policy_sha256,
             prompt_version = EXCLUDED.prompt_version, violates = EXCLUDED.violates, score = EXCLUDED.score,
-            threshold = EXCLUDED.threshold, mass = EXCLUDED.mass, truncated = EXCLUDED.truncated
+            threshold = EXCLUDED.threshold, mass = EXCLUDED.mass, truncated = EXCLUDED.truncated,
+            created_at = EXCLUDED.created_at
         """,
         {"audio_id": audio_id, "transcript_id": transcript_id, **vars(verdict)},
     )
 
 
 def recount_if_complete(cursor: psycopg2.extensions.cursor, audio_id: int) -> None:
-    """A clip that was brought back from the dead letters gets its results after its batch was complete."""
+    """Correct the counts of a complete batch: a clip that was retried gets its results after the completion."""
     cursor.execute(
         "SELECT batch_id FROM batches JOIN audio_files USING (batch_id) "
         "WHERE audio_id = %s AND completed_at IS NOT NULL FOR UPDATE OF batches",

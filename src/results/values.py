@@ -1,4 +1,4 @@
-"""Values as Postgres takes them: what it would refuse is left out or escaped, since it comes from strangers' files."""
+"""Values as Postgres takes them. They come from untrusted files; what Postgres refuses is left out or escaped."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-_YEARS = (1970, 2999)  # of a time that a payload notes: psycopg2 cannot read back what a zone moves out of 1 to 9999
+_YEARS = (1970, 2999)  # accepted in payloads: psycopg2 cannot read years that a time zone moves below 1 or above 9999
 
 
 def json_text(value: object) -> str:
@@ -32,7 +32,7 @@ def storable(text: str) -> str:
 
 
 def time_or_none(text: str | None) -> datetime | None:
-    """An ISO time from a payload; what cannot be read is left out: it is a note, not worth a batch."""
+    """An ISO time from a payload; None when it cannot be read, since no batch should fail for a wrong time."""
     try:
         parsed = datetime.fromisoformat(text) if text else None
     except ValueError:

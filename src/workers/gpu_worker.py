@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from config import Settings
-from db import ClipRow, Database, Verdict
+from db import ClipRow, Database, Verdict, WantedResults
 from errors import PayloadError, PermanentError, PipelineError
 from jobs.batches import Batches
 from jobs.job_queue import Claim, ClipRef
@@ -172,7 +172,7 @@ class GpuWorker(JobWorker):
         gone = not job.opus_path.is_file() and not job.opus_s3_key
         if gone and row.status in {"done", "no_speech"}:
             return True
-        return self.db.has_results(row.audio_id, self.transcriber.name, self._expected_verdicts())
+        return self.db.has_results(row.audio_id, self._wanted())
 
     def _transcribe_and_judge(self, job: TranscribeJob, opus_path: Path, row: ClipRow) -> None:
         audio_id = row.audio_id
@@ -224,8 +224,8 @@ class GpuWorker(JobWorker):
             truncated=score.truncated,
         )
 
-    def _expected_verdicts(self) -> list[tuple[str, str, str]]:
-        return [(policy.id, policy.version, self.scorer.name) for policy in self.policies]
+    def _wanted(self) -> WantedResults:
+        return WantedResults.of(self.transcriber.name, self.scorer.name, self.policies)
 
     def _finish(self, batch_id: str) -> None:
         """Record completion once, then remove the batch's traces; any worker may do it again after a crash.

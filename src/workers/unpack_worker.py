@@ -7,8 +7,9 @@ Postgres, remove archive and originals, and then, in one script, set the batch's
 
 Promises: until that script has run nothing of the batch counts, and on failure its scratch directory is gone; after it,
 the batch is the GPU workers'. A clip that cannot be read costs only itself: it is parked under `failed/` in S3, and a
-dead letter says why. Clips that have results from an earlier run are not done again; a batch that is under way is not
-begun twice. A run that was overtaken (paused, taken for dead) records nothing, neither in Postgres nor in Redis.
+dead letter says why. Clips that have all wanted results (`results/wanted.py`) are not done again; a batch that is under
+way is not begun twice. A run that was overtaken (paused, taken for dead) records nothing, neither in Postgres nor in
+Redis.
 
 Restart: an unpack job that was interrupted runs again from the start, on any host.
 """
@@ -27,7 +28,7 @@ from typing import Any, Literal
 from archives.clip_metadata import ClipMetadata, clip_metadata
 from archives.extract import Extraction, Limits, Member, extract
 from config import Settings
-from db import Database, NewClip
+from db import Database, NewClip, wanted_results
 from errors import ArchiveError, AudioError, OperatorError, PermanentError, PipelineError
 from jobs import dead_letters
 from jobs.batches import Batches, BatchStart
@@ -102,6 +103,7 @@ class UnpackWorker(JobWorker):
         check_stores(self.db, self.s3, self.settings)
 
     def prepare(self) -> None:
+        wanted_results(self.settings)  # stops here, before a job is claimed, when they cannot be read
         for restart in self._reconciler.at_start(str(self.name)):
             event(log, logging.WARNING, "batch brought back", batch=restart.job.batch_id, reason=restart.reason)
 
@@ -176,11 +178,15 @@ class UnpackWorker(JobWorker):
     def _unpack(self, claim: Claim, job: UnpackJob, directory: Path) -> bool:
         """-> whether the batch was started (another worker may have been faster)."""
         began = time.monotonic()
+        # Read for every archive, so that a changed policy counts without a restart of this worker. When policies or
+        # manifest cannot be read, this worker stops as the GPU worker does: to skip no clip would do finished work
+        # again, to skip all that have some results would lose the change, and nobody could judge them here anyway.
+        wanted = wanted_results(self.settings)
         run = self.db.begin_unpack(job)
         scratch.empty(directory, self.watchdog.feed)
         contents = self._sort(job, self._fetch(claim, job, directory))
         metadata = self._metadata(job, contents)
-        done = self.db.done_clips(job.batch_id)
+        done = self.db.done_clips(job.batch_id, wanted)
         todo = [member for member in contents.clips if member.name not in done]
         converted = self._convert(job, todo, directory, metadata.rows)
         letters = self._park_all(claim, job, converted.broken)

@@ -123,7 +123,11 @@ def test_a_batch_that_is_unknown_or_waits_to_be_unpacked_is_a_sentence(cli, put_
 
 def test_a_requeue_does_what_is_missing_and_everything_only_when_asked(cli, unpacked, worker, redis_db, query, actions):
     unpacked()
-    query("UPDATE audio_files SET status = 'done' WHERE original_filename = 'b.wav' RETURNING 1")
+    query(
+        "WITH silent AS (UPDATE audio_files SET status = 'no_speech', s3_opus_path = 'x' "
+        "WHERE original_filename = 'b.wav' RETURNING audio_id) INSERT INTO transcripts "
+        "(audio_id, model, text, speech_s, no_speech) SELECT audio_id, 'base', '', 0, true FROM silent RETURNING 1"
+    )
     [first, _, third] = redis_db.lrange("queue:transcribe", 0, -1)
     redis_db.lrem("queue:transcribe", 1, third)
     redis_db.zadd("queue:delayed", {b"queue:transcribe\nnonce\n" + third: 9e9})

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import redis
 
-from db import Database, NewClip
+from db import Database, NewClip, WantedResults
 from errors import PermanentError
 from jobs import dead_letters
 from jobs.batches import Batches, BatchStart
@@ -17,6 +17,7 @@ from s3_utils import ObjectStore
 from transcription import Transcript
 
 SCRATCH = Path("/data/scratch")
+WANTED = WantedResults("stub")
 SILENCE = Transcript(
     text="", language=None, language_probability=None, segments=(), speech_s=0.0, no_speech=True,
     no_speech_reason="silence", avg_logprob=None, no_speech_prob=None, compression_ratio=None,
@@ -55,7 +56,7 @@ class Site:
         queue, claim = self.claim_archive(batch_id, host)
         job = parse_unpack_job(claim.payload)
         run = self.db.begin_unpack(job)
-        done = self.db.done_clips(batch_id)
+        done = self.db.done_clips(batch_id, WANTED)
         todo = [clip for clip in clips if clip not in done]
         new = [NewClip(original_filename=clip) for clip in todo]
         assert self.db.record_unpacked(job, run, host, total=len(clips), clips=new, skipped=[])
@@ -80,7 +81,12 @@ class Site:
             job = parse_transcribe_job(claim.payload, SCRATCH)
             row = self.db.ensure_clip(job)
             self.db.save_results(
-                row.audio_id, transcript=SILENCE, speech_model="stub", verdicts=[], s3_opus_path="x", duration_s=1.0
+                row.audio_id,
+                transcript=SILENCE,
+                speech_model=WANTED.speech_model,
+                verdicts=[],
+                s3_opus_path="x",
+                duration_s=1.0,
             )
             if queue.settle(claim, clip=ClipRef(job.batch_id, clip)) == "complete":
                 assert self.db.finish_batch(job.batch_id)

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from errors import DeviceMemoryError
+from models.manifest import load_manifest
 from moderation.policies import Policy, load_policies
 from moderation.scorer import Score
 from transcription import Samples, Segment, Transcript
@@ -45,7 +46,8 @@ def is_flagged(pitch: int) -> bool:
 
 
 class StubTranscriber:
-    name = "stub-speech"
+    def __init__(self, name: str) -> None:
+        self.name = name
 
     def transcribe(self, clips: Sequence[Samples]) -> list[Transcript]:
         return [self._one(clip) for clip in clips]
@@ -76,8 +78,10 @@ class StubTranscriber:
 
 
 class StubScorer:
-    name = "stub-moderation"
     prompt_version = "stub"
+
+    def __init__(self, name: str) -> None:
+        self.name = name
 
     def score(self, policy: Policy, texts: Sequence[str]) -> list[Score]:  # noqa: ARG002
         return [Score(0.9 if is_flagged(int(text.split()[3])) else 0.1, 1.0, truncated=False) for text in texts]
@@ -88,9 +92,11 @@ class StubScorer:
 
 class StubGpuWorker(GpuWorker):
     def load_engines(self) -> None:
+        # Under the names of MODEL_SET: by them the unpack worker knows which clips are done.
+        models = load_manifest(self.settings.models_root).set(self.settings.model_set)
         self.policies = load_policies(self.settings.policies_dir)
-        self.transcriber = StubTranscriber()
-        self.scorer = StubScorer()
+        self.transcriber = StubTranscriber(models.speech.name)
+        self.scorer = StubScorer(models.moderation.name)
 
 
 if __name__ == "__main__":
