@@ -79,7 +79,7 @@ def test_a_session_in_use_ends_after_its_longest_life(mira: Visitor, world: Worl
     set_log_in_time(mira, 0.2 * HOUR)
     answer = mira.get(f"/review/{clip}")
     assert answer.location == f"/login?next=/review/{clip}"
-    assert "Your session has ended. Log in to go on where you were." in mira.get("/login").text
+    assert "Your session has ended. Log in to continue." in mira.get("/login").text
 
 
 def test_using_a_session_does_not_lengthen_its_longest_life(mira: Visitor) -> None:

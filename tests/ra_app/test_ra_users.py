@@ -44,7 +44,7 @@ def test_without_an_option_the_password_is_asked_for_twice(app: Flask, visitor: 
     ("args", "given", "sentence"),
     [
         (["create", "mira", "--password-stdin"], PASSWORD, "There is already a user named mira."),
-        (["create", "no spaces", "--password-stdin"], PASSWORD, "cannot be a user name"),
+        (["create", "no spaces", "--password-stdin"], PASSWORD, "is not a valid user name"),
         (["create", "jo", "--password-stdin"], "short", "12 to 200 characters"),
         (["create", "jo", "--password-stdin"], "", "12 to 200 characters"),
         (["create", "jo", "--role", "boss", "--generate"], None, "'boss' is not one of"),
