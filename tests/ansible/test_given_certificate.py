@@ -1,4 +1,4 @@
-"""A certificate that an operator gives: what is wrong with it is said before nginx gets it.
+"""The preflight finds mistakes in a given certificate before nginx uses it.
 
 One play looks into all of them, each given to a host of its own: a play for each would take a minute.
 """

@@ -1,4 +1,4 @@
-"""`audio-pipeline-health`: what it finds on a host, and what it tells of it."""
+"""`audio-pipeline-health`: its findings on a host, and its alerts."""
 
 from __future__ import annotations
 

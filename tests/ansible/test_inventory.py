@@ -1,4 +1,4 @@
-"""An inventory that the roles cannot follow is refused before anything is done."""
+"""The preflight refuses an invalid inventory before it changes anything."""
 
 from __future__ import annotations
 

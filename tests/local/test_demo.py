@@ -1,4 +1,4 @@
-"""The demo as its user meets it: a signal at any moment ends all it started, a dead worker is named, reset is clean."""
+"""The demo: a signal at any moment stops all its processes, a dead worker is named, and reset deletes all data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `make demo-check` demands, tried on made-up results: each deviation fails exactly one check."""
+"""The checks of `make demo-check` with artificial results: each deviation fails exactly one check."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A reviewer's way through the app in a real browser, against gunicorn as deployed."""
+"""A reviewer uses the app in a real browser, with gunicorn as it is deployed."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def address(app: object, ra_env: dict[str, str], tmp_path_factory: pytest.TempPa
 
 @pytest.fixture
 def page(browser: Browser, address: str) -> Iterator[Page]:
-    """A fresh browser profile; any complaint of the page fails the test."""
+    """A new browser profile. Any error of the page fails the test."""
     context = browser.new_context(viewport=SCREEN, base_url=address)
     opened = context.new_page()
     complaints: list[str] = []

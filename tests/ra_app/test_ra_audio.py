@@ -1,4 +1,4 @@
-"""Clips through the app: ranges as players ask for them, closed to strangers, honest when S3 is away."""
+"""Clips through the app: ranges as players request them, no access without a log-in, clear errors while S3 is down."""
 
 from __future__ import annotations
 

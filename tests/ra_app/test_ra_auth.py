@@ -152,7 +152,7 @@ def test_a_new_password_ends_other_sessions_and_keeps_this_one(mira: Visitor, ap
     ("current", "new", "repeat", "sentence"),
     [
         ("wrong", "another long password", "another long password", "current password is wrong"),
-        (PASSWORD, "another long password", "something else here", "differ"),
+        (PASSWORD, "another long password", "something else here", "are not the same"),
         (PASSWORD, "short", "short", "12 to 200 characters"),
     ],
 )

@@ -1,4 +1,4 @@
-"""The codebook: the one that is shipped, and what a mistake in one's own is answered with."""
+"""The codebook: the shipped file is valid, and a mistake in a file gets a clear message."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The commands that people have in their fingers, word for word, and what happens when Postgres is away."""
+"""The commands of the guide, word for word, and the app's behaviour while Postgres is down."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Closed by default: every route, every answer's headers, and nothing fetched from elsewhere."""
+"""Every route needs a log-in, every answer has the security headers, and pages load nothing from other sites."""
 
 from __future__ import annotations
 

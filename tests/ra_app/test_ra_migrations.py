@@ -1,4 +1,4 @@
-"""The app's schema: it comes from migrations alone, and the pipeline's tables are out of their reach."""
+"""The app's schema: only migrations create it, and they do not touch the pipeline's tables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Failed log-ins from elsewhere lock nobody out who has logged in before, and what counts as one client."""
+"""Failed log-ins from other places do not lock out users who have logged in before; and what counts as one client."""
 
 from __future__ import annotations
 
