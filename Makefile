@@ -11,48 +11,48 @@ CHECKED := src ra_app local tests $(if $(wildcard bench/*.py),bench)
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
 
-env: ## create or refresh .venv from locks/cpu.txt (at once when nothing changed)
+env: ## create or refresh .venv from locks/cpu.txt (does nothing if the lock has not changed)
 	@$(PYTHON) local/make_env.py
 
-demo: env ## the whole system on this machine: services, workers, sample clips, RA app; until Ctrl-C
+demo: env ## run the whole system on this machine: services, workers, sample clips, RA app; stop with Ctrl-C
 	@$(PY) -m local.demo run
 
-demo-check: env ## the same without serving: exit code 0 only if every clip ended as the manifest says
+demo-check: env ## run the demo once, compare the results with the manifest, and stop; exit code 0 if all checks pass
 	@$(PY) -m local.demo check
 
-demo-reset: env ## delete the demo's data (.demo/); models and environment stay
+demo-reset: env ## delete the demo's data (.demo/); keep the models and the environment
 	@$(PY) -m local.demo reset
 
 models: env ## fetch and verify the small models of the demo and the tests
 	@cd src && ../$(PY) -m models fetch demo
 
-browser: env ## find a Chromium for the browser tests, or get one
+browser: env ## find or install a Chromium for the browser tests
 	@$(PY) -m local.demo_browser
 
 test: env models browser ## all tests, against real services; ARGS="-k name" for some
 	@$(PY) -m pytest $(ARGS)
 
-reliability: env ## kill, pause and cut off everything while 1,000 clips go through (about 15 minutes); SEED=n
+reliability: env ## process 1,000 clips while workers and services are killed, paused and cut off (about 15 minutes); SEED=n
 	@$(PY) -m pytest -q -m 'thorough or not thorough' tests/reliability tests/cli/test_while_workers_work.py
 	@PYTHONPATH=src:. $(PY) -m tests.reliability.chaos --seed $(or $(SEED),1) --clips 1000
 	@PYTHONPATH=src:. $(PY) -m tests.reliability.fault_points
 	@PYTHONPATH=src:. $(PY) -m tests.reliability.recovery
 
-reliability-long: env ## the same for a release: 20 seeds of 1,000 clips (about an hour)
+reliability-long: env ## the reliability tests for a release: 20 seeds of 1,000 clips (about an hour)
 	@PYTHONPATH=src:. $(PY) -m tests.reliability.chaos --seed $(or $(SEED),1) --runs 20 --clips 1000
 	@PYTHONPATH=src:. $(PY) -m tests.reliability.fault_points
 	@PYTHONPATH=src:. $(PY) -m tests.reliability.recovery --workers 32
 
-fleet: env models ## deploy to real hosts on this machine (root, systemd-nspawn) and do everything to them; ARGS="--only NAME"
+fleet: env models ## deploy to test hosts on this machine and run all scenarios (needs root and systemd-nspawn); ARGS="--only NAME"
 	@$(PY) -m tests.fleet.run $(ARGS)
 
-fleet-keep: env models ## the same, and leave the hosts up; ARGS="--only site" for a fleet to try things on
+fleet-keep: env models ## run fleet and keep the hosts running afterwards; ARGS="--only site" only deploys
 	@$(PY) -m tests.fleet.run --keep $(ARGS)
 
-fleet-runbook: env models ## on a new fleet: every playbook with --check, and the troubles of docs/operations.md
+fleet-runbook: env models ## test every playbook with --check and the troubles of docs/operations.md on a new fleet
 	@$(PY) -m tests.fleet.run --only site deploy rollback rehearse troubles
 
-fleet-down: env ## take the fleet down and delete its files
+fleet-down: env ## stop the test hosts and delete their files
 	@$(PY) -m tests.fleet.down $(ARGS)
 
 check: env ## lint, format and types: what CI runs before the tests
@@ -60,14 +60,14 @@ check: env ## lint, format and types: what CI runs before the tests
 	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy $(CHECKED)
 
-format: env ## put the code into the project's format
+format: env ## format the code and apply safe lint fixes
 	@$(PY) -m ruff check --fix-only --quiet .
 	@$(PY) -m ruff format .
 
-docs: env ## write docs/cli.md from the command line itself
+docs: env ## generate docs/cli.md from the help texts of the command line
 	@PYTHONPATH=src $(PY) -m typer src/cli.py utils docs --name audio-pipeline --output docs/cli.md
 
-lock: env ## resolve the direct requirements into locks/
+lock: env ## resolve the requirements files into locks/
 	@sh local/lock.sh
 
 clean: ## delete the environment and all caches; the demo's data and the models stay

@@ -1,9 +1,9 @@
-"""How long `audio-pipeline status` takes when the queues and the tables are full.
+"""Measures how long `audio-pipeline status` takes with full queues and tables.
 
     PYTHONPATH=src:. python -m bench.status_at_size [--jobs 100000] [--rows 1000000]
 
-The baseline is the same command on an empty pipeline, on the same machine in the same run: what is above it is what
-the amount costs. Services are real ones, started here.
+The baseline is the same command on an empty pipeline, in the same run on the same machine. The difference is the cost
+of the data. The benchmark starts real services.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def main() -> None:
 
 
 def measure(env: dict[str, str]) -> list[float]:
-    """Seconds of each run, from the start of the program to its end."""
+    """Run the command several times and return the seconds of each run."""
     took = []
     for _ in range(RUNS):
         began = time.monotonic()

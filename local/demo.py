@@ -1,10 +1,11 @@
-"""The whole system on this machine: `python -m local.demo run | check | reset`, or `make demo`, `make demo-check`.
+"""Run the whole system on this machine: `python -m local.demo run | check | reset`, or `make demo`, `make demo-check`.
 
-Starts the real services, the three workers and the RA app, lets the transfer worker find the sample archive, shows
-how the clips travel, and compares what came out with the manifest. `run` then serves until Ctrl-C; `check` ends, with
-exit code 0 only if every check passed. All data lie in `.demo/` and stay for the next start; `reset` deletes them.
+The demo starts the real services, the three workers and the RA app. The transfer worker finds the sample archive, and
+the demo shows the progress of its clips and compares the results with the manifest. `run` then serves until Ctrl-C.
+`check` stops, with exit code 0 only if every check passed. All data are in `.demo/` and stay for the next start;
+`reset` deletes them.
 
-Whatever ends this program, a signal at any moment included, ends all that it started and nothing else.
+When this program ends, also by a signal, it stops every process that it has started, and no others.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from local.services.state import write_private
 
 STALL_S = 10 * 60.0  # without a change of any count; a busy machine needs a minute for a clip
 BATCH_LIMIT_S = 2 * 3600.0
-CLEAR_S = 15.0  # from a batch's completion until its scratch and keys must be gone; the checks tell if they are not
+CLEAR_S = 15.0  # after a batch's completion, for the removal of its scratch and keys; the checks fail if it is not done
 LOOK_S = 0.5
 EXIT_FAILED, EXIT_INTERRUPTED = 1, 130
 
@@ -51,12 +52,12 @@ class Demo:
         self.cleanup = cleanup
         self.programs: list[ServerProcess] = []
         self.address = ""
-        self.worked = False  # False: an earlier run did the batch
+        self.worked = False  # False: an earlier run has processed the batch
         self.ra_app_after_s = 0.0
 
     def prepare(self) -> None:
-        """Everything up to running programs and an archive in the place where the transfer worker looks."""
-        with self.screen.step("Models", "about 300 MB and a minute or two the first time, then a check"):
+        """Start the services and programs, and put the archive where the transfer worker looks for it."""
+        with self.screen.step("Models", "the first time about 300 MB and a minute or two, later only a check"):
             self._fetch_models()
         with self.screen.step("LibriVox sentences", "34 MB the first time"):
             librivox = fetch_librivox(paths.LIBRIVOX)
@@ -82,22 +83,22 @@ class Demo:
         Raises
         ------
         ServiceError
-            A program ended, nothing moved for `STALL_S`, or the batch was not complete after `BATCH_LIMIT_S`.
+            A program ended, there was no progress for `STALL_S`, or the batch took longer than `BATCH_LIMIT_S`.
         """
         reader = Reader(self.services, self.archive)
         began = moved = time.monotonic()
         last = Progress()
-        with self.screen.step("Clips", "minutes the first time: two models run on this machine's processor"):
+        with self.screen.step("Clips", "takes minutes the first time: two models run on the CPU"):
             while not (progress := reader.read()).complete:
                 self.worked = True
                 self.screen.update(str(progress))
-                programs.demand_alive(self.programs)
+                programs.check_alive(self.programs)
                 now = time.monotonic()
                 if progress != last:
                     last, moved = progress, now
                 if now - moved > STALL_S or now - began > BATCH_LIMIT_S:
                     raise ServiceError(
-                        f"Nothing moved for {now - moved:.0f} s, {now - began:.0f} s after the start; {progress}. "
+                        f"No progress for {now - moved:.0f} s, {now - began:.0f} s after the start; {progress}. "
                         f"See the logs in {paths.shown(paths.LOGS)}."
                     )
                 time.sleep(LOOK_S)
@@ -107,7 +108,7 @@ class Demo:
         return progress
 
     def report(self, progress: Progress) -> bool:
-        """Show the results; whether every check passed."""
+        """Show the results and return whether every check passed."""
         results = read_results(self.services, progress.batch_id or "", load_manifest())
         found = checks(results)
         report.show_clips(self.screen, results)
@@ -118,10 +119,10 @@ class Demo:
 
     def serve(self) -> NoReturn:
         """Stay until a signal comes or a program ends."""
-        report.show_doors(self.screen, self.address)
-        self.screen.say("Serving until Ctrl-C.", "bold")
+        report.show_addresses(self.screen, self.address)
+        self.screen.say("The demo runs until you press Ctrl-C.", "bold")
         while True:
-            programs.demand_alive(self.programs)
+            programs.check_alive(self.programs)
             time.sleep(LOOK_S)
 
     def _fetch_models(self) -> None:
@@ -183,7 +184,7 @@ class Demo:
         program.start()
 
     def _place_archive(self, librivox: list[Path]) -> Path:
-        """Put the archive on the SFTP host, unless the same one lies there: a new file would be a new batch."""
+        """Put the archive on the SFTP host, unless it is there already: a new file would become a new batch."""
         made = build_archive(paths.DEMO / "archive", librivox)
         there = self.services.ssh.archives / made.name
         if not there.exists() or there.read_bytes() != made.read_bytes():
@@ -199,12 +200,12 @@ def _on_signal(handler: Callable[[int, FrameType | None], None]) -> None:
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
-    _on_signal(_no_more)
+    _on_signal(_ignore)
     raise KeyboardInterrupt
 
 
-def _no_more(_number: int, _frame: FrameType | None) -> None:
-    """Nothing may cut the stopping short. Not SIG_IGN: a program started just now would inherit that."""
+def _ignore(_number: int, _frame: FrameType | None) -> None:
+    """Ignore signals while the programs are stopped. SIG_IGN is not used, because new processes would inherit it."""
 
 
 def main(command: str) -> int:
@@ -218,13 +219,13 @@ def main(command: str) -> int:
         try:
             return run(demo, serve=command == "run")
         except KeyboardInterrupt:
-            screen.say("\nStopping what was started here.")
+            screen.say("\nStopping the programs and services of the demo.")
             return 0 if command == "run" and demo.address else EXIT_INTERRUPTED
         except (ServiceError, LibrivoxError, OSError, ValueError) as error:
             screen.say(f"\n{error}", "red")
             return EXIT_FAILED
         finally:
-            _on_signal(_no_more)
+            _on_signal(_ignore)
             programs.stop_all(demo.programs)
 
 
@@ -238,7 +239,7 @@ def run(demo: Demo, *, serve: bool) -> int:
 
 
 def reset(screen: Screen, services: Services) -> int:
-    """Delete the demo's data, after stopping what a crashed run left behind."""
+    """Stop processes that a crashed run has left, and delete the demo's data."""
     try:
         services.claim()
     except ServiceError as error:
@@ -248,7 +249,7 @@ def reset(screen: Screen, services: Services) -> int:
         reap_leftover(pidfile)
     shutil.rmtree(paths.DEMO)
     services.stop()
-    screen.say(f"{paths.shown(paths.DEMO)}/ is gone; models and environment stay.")
+    screen.say(f"Deleted {paths.shown(paths.DEMO)}/. The models and the environment stay.")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Find a Chromium for the browser tests, or get one: `python -m local.demo_browser` prints its path."""
+"""Finds or installs a Chromium for the browser tests: `python -m local.demo_browser` prints its path."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import sys
 from pathlib import Path
 
 COMMANDS = ("chromium", "chromium-browser", "google-chrome")
-HOW = "Run `make browser`, install the package chromium, or set CHROMIUM to a browser's path."
+HOW = "Run `make browser`, install the package chromium, or set CHROMIUM to the path of a browser."
 
 
 def find_chromium() -> str | None:
-    """The path of a Chromium: what CHROMIUM names, else one on PATH, else Playwright's own; None if there is none."""
+    """Return the path of a Chromium, or None: first CHROMIUM, then PATH, then the one that Playwright has installed."""
     named = os.environ.get("CHROMIUM")
     if named:
         return shutil.which(named)
@@ -43,9 +43,9 @@ def _attempts() -> list[tuple[str, list[list[str]]]]:
 
 
 def main() -> int:
-    """Print the path of a browser, fetching one if need be; 1 if none can be had."""
+    """Print the path of a browser and install one if needed. Return 1 if that fails."""
     if os.environ.get("CHROMIUM") and find_chromium() is None:
-        print(f"CHROMIUM is {os.environ['CHROMIUM']}, and there is no such program.", file=sys.stderr)
+        print(f"CHROMIUM is {os.environ['CHROMIUM']}, but this program does not exist.", file=sys.stderr)
         return 1
     for name, commands in [("", []), *_attempts()]:
         if name:
@@ -56,7 +56,7 @@ def main() -> int:
         if found := find_chromium():
             print(found)
             return 0
-    print(f"No Chromium could be had. {HOW}", file=sys.stderr)
+    print(f"Chromium could not be installed. {HOW}", file=sys.stderr)
     return 1
 
 

@@ -1,4 +1,4 @@
-"""What the demo shows while it works: steps with their seconds, one live line on a terminal, plain lines elsewhere."""
+"""The demo's output: its steps with their seconds. A terminal shows the progress in one line that changes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Screen:
 
     @contextlib.contextmanager
     def step(self, title: str, hint: str = "") -> Iterator[None]:
-        """Name a step when it begins (with an honest `hint` if it is long) and its seconds when it ends."""
+        """Show a step when it begins, with a `hint` about its duration, and its seconds when it ends."""
         began = time.monotonic()
         shown = f"{title} ({hint})" if hint else title
         if self.console.is_terminal:
@@ -43,7 +43,7 @@ class Screen:
             self.say(f"[{self.elapsed_s:6.1f} s] {shown} ...")
         try:
             yield
-        except BaseException:  # raised again: a step that a signal cut short is shown as such too
+        except BaseException:  # raised again: a step that a signal interrupts is shown as not finished, too
             self._end_status()
             self.say(f"[{self.elapsed_s:6.1f} s] {title}: not finished", "red")
             raise
@@ -51,7 +51,7 @@ class Screen:
         self.say(f"[{self.elapsed_s:6.1f} s] {title}: done in {time.monotonic() - began:.1f} s", "green")
 
     def update(self, text: str) -> None:
-        """How far the step is: on a terminal in place, elsewhere a line now and then if it changed."""
+        """Show the progress of the step: on a terminal in place, else as a new line every few seconds."""
         if self._status is not None:
             self._status.update(escape(text))
         elif text != self._last and self.elapsed_s >= self._next_line_s:

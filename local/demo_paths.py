@@ -1,4 +1,4 @@
-"""Where the demo keeps what, and the settings that every program of it gets."""
+"""The demo's folders and files, and the settings of its programs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from local.services import Services
 from local.services.state import write_private
 
 ROOT = Path(__file__).resolve().parent.parent
-DEMO = Path(os.environ.get("DEMO_ROOT") or ROOT / ".demo").resolve()  # tests give theirs
+DEMO = Path(os.environ.get("DEMO_ROOT") or ROOT / ".demo").resolve()  # tests set their own
 LOGS = DEMO / "logs"
 RUN = DEMO / "run"
 SCRATCH = DEMO / "scratch"
@@ -20,11 +20,11 @@ ENV_FILE = DEMO / "env"
 RA_USER = "demo"
 RA_PASSWORD_FILE = DEMO / "ra-password"
 
-STOP_TIMEOUT_S = 15  # a worker that is asked to stop hands its job back after so long
+STOP_TIMEOUT_S = 15  # seconds after which a stopping worker hands its job back
 
 
 def shown(path: Path) -> str:
-    """A path as a person would type it here."""
+    """Return a path relative to the repository if it is inside it."""
     return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
 
 
@@ -33,7 +33,7 @@ def models_root() -> Path:
 
 
 def pipeline_environ(services: Services) -> dict[str, str]:
-    """Every setting of the pipeline, as systemd would hand it to the workers."""
+    """Return all settings of the pipeline, as the workers get them from systemd on a host."""
     return {
         **services.environ(),
         "SCRATCH_ROOT": str(SCRATCH),
@@ -49,12 +49,12 @@ def pipeline_environ(services: Services) -> dict[str, str]:
 
 
 def ra_app_environ(services: Services) -> dict[str, str]:
-    """Every setting of the RA app. `development`: log-in works over plain http on this machine."""
+    """Return all settings of the RA app. With `development`, log-in works over plain http on this machine."""
     return {**services.ra_app_environ(), "FLASK_APP": "app", "FLASK_ENV": "development"}
 
 
 def write_env_file(services: Services) -> None:
-    """`.demo/env` (0600): source it, and redis-cli, psql, aws, flask and python talk to the demo, in any directory."""
+    """Write `.demo/env` (0600). A shell that loads it can use redis-cli, psql, aws, flask and python with the demo."""
     settings, ra_app = pipeline_environ(services), ra_app_environ(services)
     shell = {
         **settings,

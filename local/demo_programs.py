@@ -1,4 +1,4 @@
-"""The programs of the demo: the three workers and the RA app, started as systemd starts them; and short commands."""
+"""The programs of the demo: starts the three workers and the RA app as systemd does, and runs short commands."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def ra_app(env: Mapping[str, str], port: int) -> ServerProcess:
 
 
 def ra_app_port(state: State) -> int:
-    """8000 if it is free, as on a host; else a port of the demo's own."""
+    """Return port 8000, which the app has on a host, or another free port if 8000 is taken."""
     return USUAL_PORT if port_is_free(USUAL_PORT) else state.free_port("ra-app")
 
 
@@ -61,8 +61,8 @@ def ra_app_answers(port: int) -> bool:
         connection.close()
 
 
-def demand_alive(programs: Sequence[ServerProcess]) -> None:
-    """Raise ServiceError with the end of its log if a program has ended."""
+def check_alive(programs: Sequence[ServerProcess]) -> None:
+    """Raise ServiceError if a program has ended. The message shows the end of its log."""
     for program in programs:
         if not program.alive():
             code = program.popen.returncode if program.popen is not None else "never started"
@@ -77,7 +77,7 @@ def stop_all(programs: Sequence[ServerProcess]) -> None:
 
 
 def peak_memory_bytes(program: ServerProcess) -> int | None:
-    """The most memory the program ever held at once; None where the kernel does not tell."""
+    """Return the peak memory of the program, or None if the kernel does not report it."""
     try:
         lines = Path(f"/proc/{program.pid}/status").read_text().splitlines()
     except OSError:
@@ -99,7 +99,7 @@ def _ended(process: subprocess.Popen[bytes]) -> bool:
 
 
 def run_command(
-    what: str,
+    title: str,
     command: Sequence[str | Path],
     *,
     cwd: Path,
@@ -108,14 +108,14 @@ def run_command(
     given: str = "",
     watch: Callable[[str], None] = lambda _line: None,
 ) -> None:
-    """Run a command to its end; with all it started, it ends with us.
+    """Run a command to its end. If this program ends earlier, the command and its child processes end, too.
 
-    `given` goes to its standard input; `watch` gets the last line of its output now and then.
+    `given` is its standard input. `watch` is called with the last line of its output, about twice a second.
 
     Raises
     ------
     ServiceError
-        It failed; the message ends with the tail of its output, which stands in `log`.
+        The command failed. The message ends with the last lines of its output, which is in `log`.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as output:
@@ -137,4 +137,4 @@ def run_command(
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
     if process.returncode != 0:
-        raise ServiceError(f"{what} failed (exit code {process.returncode}); it said:\n{tail(log)}")
+        raise ServiceError(f"{title} failed (exit code {process.returncode}); its output ends with:\n{tail(log)}")

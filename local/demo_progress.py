@@ -1,4 +1,4 @@
-"""How far a batch is, read from where the pipeline itself keeps it: Postgres and Redis."""
+"""The progress of a batch, read from the pipeline's tables in Postgres and its keys in Redis."""
 
 from __future__ import annotations
 
@@ -52,14 +52,14 @@ class Progress:
 
 
 class Reader:
-    """Reads progress; connects for each look, so that it never holds anything open."""
+    """Reads the progress of the batch. It opens a new connection for each read and closes it."""
 
     def __init__(self, services: Services, archive: Path) -> None:
         self._services = services
         self._archive = archive
 
     def batch_id(self) -> str | None:
-        """The batch that the transfer worker made of the archive, once it is enqueued."""
+        """Return the batch id that the transfer worker gave to the archive, or None if it is not enqueued yet."""
         facts = self._archive.stat()
         field = f"127.0.0.1:{REMOTE_DIR}/{self._archive.name}:{facts.st_size}:{int(facts.st_mtime)}"
         with connect_redis(self._services) as client:
@@ -67,7 +67,7 @@ class Reader:
         return found.decode() if found is not None else None
 
     def traces_left(self, batch_id: str) -> bool:
-        """Whether a complete batch is not cleared yet: the worker records completion first, then clears."""
+        """Whether keys or scratch of a batch still exist. The worker removes them after it records the completion."""
         with connect_redis(self._services) as client:
             keys = any(True for _ in client.scan_iter(f"batch:{batch_id}:*"))
         return keys or (SCRATCH / batch_id).exists()

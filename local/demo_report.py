@@ -1,4 +1,4 @@
-"""Prints what came out: a table of clips, figures, checks, and how to look further."""
+"""Prints the results of the demo: a table of clips, figures, checks, and how to explore the data."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ def show_clips(screen: Screen, results: Results) -> None:
 
 
 def show_figures(screen: Screen, results: Results, gpu_peak_bytes: int | None, ra_app_after_s: float) -> None:
-    """The figures; `ra_app_after_s` counts from the start of this command."""
+    """Print the figures. `ra_app_after_s` counts from the start of this command."""
     screen.say(
         f"word error rate      {shown_rate(results.wer())} overall, {shown_rate(results.wer('librivox'))} on LibriVox"
     )
     for policy in policy_names():
         flagged = sum(1 for outcome in results.outcomes if outcome.got and policy in outcome.got.flagged)
         wanted = sum(1 for outcome in results.outcomes if policy in outcome.wanted.flagged)
-        screen.say(f"flagged              {flagged} {policy} (the manifest has {wanted})")
+        screen.say(f"flagged              {flagged} {policy} (expected {wanted})")
     if results.took_s:
         screen.say(
             f"speed                {results.audio_s:.0f} s of audio in {results.took_s:.0f} s from transfer to end, "
-            f"{results.audio_s / results.took_s:.1f} times as fast as it plays"
+            f"{results.audio_s / results.took_s:.1f} times real time"
         )
     if gpu_peak_bytes is not None:
-        screen.say(f"memory               {gpu_peak_bytes / MIB:.0f} MiB, the GPU worker's peak")
+        screen.say(f"memory               {gpu_peak_bytes / MIB:.0f} MiB at the peak of the GPU worker")
     screen.say(f"RA app               ready {ra_app_after_s:.1f} s after the start")
     screen.console.print()
 
@@ -58,12 +58,12 @@ def show_checks(screen: Screen, found: list[Check]) -> None:
     screen.console.print()
 
 
-def show_doors(screen: Screen, address: str) -> None:
-    """Where to go from here."""
+def show_addresses(screen: Screen, address: str) -> None:
+    """Print the address of the RA app, the log-in, and commands to explore the data."""
     password = RA_PASSWORD_FILE.read_text().strip()
     screen.say(f"RA app     {address}", "bold")
     screen.say(f"log in as  {RA_USER} with {password} (kept in {shown(RA_PASSWORD_FILE)})")
-    screen.say(f"look into  . {shown(ENV_FILE)} && redis-cli LRANGE queue:failed 0 -1")
+    screen.say(f"explore    . {shown(ENV_FILE)} && redis-cli LRANGE queue:failed 0 -1")
     screen.say("           psql -c 'SELECT original_filename, policies FROM ra_queue'")
 
 

@@ -1,4 +1,4 @@
-"""What came out of a batch, clip by clip, beside what the manifest of the sample clips demands."""
+"""The results of a batch, clip by clip, and their comparison with the manifest of the sample clips."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ class ClipResult:
     language: str | None
     text: str
     flagged: frozenset[str]
-    verdicts: int  # policies that were judged
+    verdicts: int  # number of policies with a verdict
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """One clip: what was wanted and what came."""
+    """The expected and the actual result of one clip."""
 
     wanted: SampleClip
     got: ClipResult | None
@@ -50,9 +50,9 @@ class Outcome:
 
     @property
     def trouble(self) -> str:
-        """What is not as the manifest says; empty if all is."""
+        """How the result differs from the manifest; empty if it does not."""
         if self.got is None:
-            return "there is no row for it"
+            return "it has no row in audio_files"
         if self.got.status != self.wanted.end:
             return f"status is {self.got.status}"
         if self.got.flagged != frozenset(self.wanted.flagged):
@@ -73,7 +73,7 @@ class DeadLetter:
 class Results:
     batch_id: str
     outcomes: Sequence[Outcome]
-    unexpected: Sequence[str]  # clips of the batch that the manifest does not know
+    unexpected: Sequence[str]  # clips of the batch that are not in the manifest
     transferred_at: datetime | None
     completed_at: datetime | None
     dead_letters: Sequence[DeadLetter]
@@ -81,7 +81,7 @@ class Results:
     scratch: Sequence[str]
 
     def wer(self, source: str | None = None) -> float | None:
-        """Word error rate over the clips in which something is said, or over one source of them."""
+        """Return the word error rate over all clips with speech, or over those of one source."""
         pairs = [
             (outcome.wanted.text, outcome.got.text if outcome.got else "")
             for outcome in self.outcomes
@@ -95,7 +95,7 @@ class Results:
 
     @property
     def took_s(self) -> float | None:
-        """From the transfer to the batch's completion."""
+        """Seconds from the transfer to the completion of the batch."""
         if self.transferred_at is None or self.completed_at is None:
             return None
         return (self.completed_at - self.transferred_at).total_seconds()
@@ -151,7 +151,7 @@ def _read_redis(services: Services, batch_id: str) -> tuple[list[DeadLetter], li
 
 
 def checks(results: Results) -> list[Check]:
-    """Everything `make demo-check` demands, each with what was found."""
+    """Return the checks of `make demo-check` with their results."""
     troubles = [f"{outcome.wanted.file}: {outcome.trouble}" for outcome in results.outcomes if outcome.trouble]
     troubles += [f"{name}: not in the manifest" for name in results.unexpected]
     good = len(results.outcomes) - sum(1 for outcome in results.outcomes if outcome.trouble)
@@ -160,7 +160,7 @@ def checks(results: Results) -> list[Check]:
     named = {letter.clip for letter in results.dead_letters if len(letter.error.split()) >= 3}
     return [
         Check(
-            "every clip ended as the manifest says",
+            "every clip has the result that the manifest expects",
             not troubles,
             f"{good} of {len(results.outcomes)}" + "".join(f"\n      {trouble}" for trouble in troubles),
         ),
@@ -169,9 +169,9 @@ def checks(results: Results) -> list[Check]:
         Check("scratch is empty", not results.scratch, ", ".join(results.scratch) or "nothing left"),
         Check("no batch keys are left in Redis", not results.batch_keys, ", ".join(results.batch_keys) or "none"),
         Check(
-            "each failed clip stands in queue:failed with a sentence",
+            "each failed clip is in queue:failed with an error message",
             failed == named,
-            ", ".join(sorted(named)) or "none there",
+            ", ".join(sorted(named)) or "none",
         ),
     ]
 

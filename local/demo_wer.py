@@ -1,4 +1,4 @@
-"""Word error rate, after what a listener would call the same has been made the same."""
+"""Word error rate. Both texts are normalised first: case, punctuation, numbers and spellings do not count as errors."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SPELLINGS = {"mr": "mister", "mrs": "missus", "okay": "ok", "alright": "all righ
 
 
 def normalise(text: str) -> str:
-    """Lower case, no punctuation, no accents; numbers as digits, `Mr` as `mister`."""
+    """Return the text in lower case, without punctuation and accents, with numbers as digits and `Mr` as `mister`."""
     plain = unicodedata.normalize("NFKD", text.casefold())
     plain = "".join(char for char in plain if not unicodedata.combining(char))
     plain = re.sub(r"(?<=\d),(?=\d{3})", "", plain)  # 10,000
@@ -29,7 +29,7 @@ def normalise(text: str) -> str:
 
 
 def word_error_rate(pairs: Sequence[tuple[str, str]]) -> float | None:
-    """Errors per word over all (said, heard) pairs together; None when nothing was said."""
+    """Return the error rate over all (reference, transcript) pairs, or None if the references have no words."""
     said = [normalise(reference) for reference, _ in pairs]
     if not any(said):
         return None

@@ -1,8 +1,8 @@
 """Make `import torchaudio` work beside a CPU build of torch.
 
-The published Linux wheels of torchaudio carry a native library built for CUDA; it cannot load beside a CPU torch, and
-a library built for another torch cannot either. torchaudio runs its Python part, all that whisperx needs, when the file
-is absent; so take it away where it does not load, and leave it where it does.
+The Linux wheels of torchaudio contain a native library that is built for CUDA. It does not load with a CPU build of
+torch, and then `import torchaudio` fails. Without the file torchaudio uses only its Python code, which is enough for
+whisperx. So this program removes the library if it does not load.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ def main() -> None:
         return
     spec = importlib.util.find_spec("torchaudio")
     if spec is None or spec.origin is None:
-        sys.exit("torchaudio is not installed: run `make env` again")
+        sys.exit("torchaudio is not installed. Run `make env` again.")
     for library in (Path(spec.origin).parent / "lib").glob("*torchaudio*.so"):
-        print(f"==> {library.name} does not load beside this torch and is not needed: removed")
+        print(f"==> removed {library.name}: it does not load with this build of torch and is not needed")
         library.unlink()
     if not imports():
-        sys.exit("torchaudio cannot be imported even without its native library: see `python -c 'import torchaudio'`")
+        sys.exit("torchaudio cannot be imported, also without its native library. See `python -c 'import torchaudio'`.")
 
 
 def imports() -> bool:
-    # In a process of its own: a library that failed to load once cannot be tried again in the same process.
+    # In a new process: a process cannot load a library again after a failed attempt.
     return subprocess.run([sys.executable, "-c", "import torchaudio"], capture_output=True, check=False).returncode == 0
 
 

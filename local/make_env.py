@@ -1,10 +1,9 @@
 """Create or refresh `.venv` from `locks/cpu.txt`: the one environment of the demo, the tests and the checks.
 
-Needs Python 3.11 or newer with `venv`, and the package registry that pip is set up for; nothing else. Files whose
-SHA-256 is not in the lock are refused, the installer's too. Nothing is built: a build fetches packages that no lock
-names.
-A second run returns at once while the lock has not changed. Standard library only, because it runs before there is an
-environment.
+It needs only Python 3.11 or newer with `venv`, and the package index that pip is configured for. Files whose SHA-256
+is not in the lock are refused, also those of the installer. No package is built from source, because a build fetches
+packages that are not in the lock. A second run does nothing if the lock has not changed. The program uses the standard
+library only, because it runs before an environment exists.
 """
 
 from __future__ import annotations
@@ -29,7 +28,8 @@ TORCH_WHEELS = "https://download.pytorch.org/whl/cpu/torch/"
 def main() -> None:
     if sys.version_info < (3, 11):
         sys.exit(
-            f"Python 3.11 or newer is needed; {sys.executable} is {sys.version.split()[0]}. Try: make PYTHON=python3.12"
+            f"This needs Python 3.11 or newer, but {sys.executable} is {sys.version.split()[0]}. "
+            "Try: make PYTHON=python3.12"
         )
     wanted = hashlib.sha256(LOCK.read_bytes() + Path(__file__).read_bytes()).hexdigest()
     if STAMP.exists() and STAMP.read_text() == wanted:
@@ -49,7 +49,7 @@ def create_venv() -> None:
     try:
         venv.create(VENV, with_pip=True, clear=not STAMP.exists())
     except subprocess.CalledProcessError:
-        sys.exit("Python cannot create environments with pip; on Debian and Ubuntu: apt install python3-venv")
+        sys.exit("Python cannot create an environment with pip. On Debian and Ubuntu run: apt install python3-venv")
 
 
 def install_uv() -> None:
@@ -58,7 +58,7 @@ def install_uv() -> None:
 
 
 def install_lock() -> None:
-    """Install exactly the lock. CPU builds of torch come from a folder that pip knows, else from torch's own list."""
+    """Install the packages of the lock. Torch comes from a folder of pip's settings, else from the site of torch."""
     folders = pip_find_links()
     if not any(list(Path(folder).glob(TORCH_WHEEL)) for folder in folders):
         folders = [*folders, TORCH_WHEELS]
@@ -68,7 +68,7 @@ def install_lock() -> None:
 
 
 def install_command_line() -> None:
-    """Put `audio-pipeline` on the environment's path. The pipeline is run from its source tree, not installed."""
+    """Install the program `audio-pipeline`, which runs the pipeline from its source tree."""
     program = VENV / "bin" / "audio-pipeline"
     program.write_text(
         f"#!{VENV}/bin/python\n"
@@ -81,7 +81,7 @@ def install_command_line() -> None:
 
 
 def pip_find_links() -> list[str]:
-    """The folders that pip is configured to look into besides its index; uv does not read pip's settings."""
+    """Return the folders of pip's setting find-links, because uv does not read pip's settings."""
     answer = subprocess.run(
         [VENV / "bin/python", "-m", "pip", "config", "get", "global.find-links"],
         capture_output=True,
@@ -95,7 +95,7 @@ def pip_find_links() -> list[str]:
 def run(*command: str | Path) -> None:
     done = subprocess.run([str(part) for part in command], check=False)
     if done.returncode != 0:
-        sys.exit(f"this step failed (exit code {done.returncode}): {' '.join(str(part) for part in command)}")
+        sys.exit(f"This command failed (exit code {done.returncode}): {' '.join(str(part) for part in command)}")
 
 
 def say(text: str) -> None:

@@ -1,8 +1,8 @@
-"""How gunicorn serves the app; picked up by itself when started in this directory:
+"""Settings of gunicorn, which serves the app. Gunicorn reads this file when it is started in this directory:
 
     gunicorn --bind 0.0.0.0:8000 "app:create_app()"
 
-Errors go to stderr (the journal) and, where a `logs` directory exists, to `logs/error.log` as well.
+Errors go to stderr (the journal). If a directory `logs` exists, they also go to `logs/error.log`.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from typing import Any
 _LOGS = Path(__file__).resolve().parent / "logs"
 
 bind = "127.0.0.1:8000"
-worker_class = "gthread"  # streaming a clip holds a thread for seconds, not a process
+worker_class = "gthread"  # sending a clip takes seconds and must occupy a thread, not a process
 workers = 2
 threads = 8
-timeout = 60  # seconds without a sign of life from a worker
-graceful_timeout = 30  # seconds for running requests at a stop
+timeout = 60  # seconds without a heartbeat after which gunicorn restarts a worker
+graceful_timeout = 30  # seconds that running requests have when gunicorn stops
 keepalive = 5
 control_socket_disable = True  # the unit's home directory is read-only
-if Path("/dev/shm").is_dir():  # noqa: S108 - heartbeats in memory: a slow disk must not look like a dead worker
+if Path("/dev/shm").is_dir():  # noqa: S108 - heartbeats in memory: with a slow disk a live worker would look dead
     worker_tmp_dir = "/dev/shm"  # noqa: S108
 
-# The same characters as in the pipeline's src/shown.py, which is not deployed with this app; a test compares them.
+# The same characters as in the pipeline's src/system/shown.py. That file is not deployed with the app; a test compares.
 _FORBIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 class _LineFormatter(logging.Formatter):
-    """One line for each message; no character from a request or a file's name commands a terminal."""
+    """Writes each message as one line, and escapes characters that could control a terminal."""
 
     def format(self, record: logging.LogRecord) -> str:
         first, *more = super().format(record).split("\n") if record.exc_info else [super().format(record)]
@@ -66,7 +66,7 @@ logconfig_dict = {
 
 
 def on_starting(server: Any) -> None:
-    """Refuse bad settings once, in the master, in one sentence; workers would each say it with a traceback."""
+    """Check the settings in the master process: one error message, instead of a traceback from each worker."""
     from app.codebook import load_codebook
     from app.config import load_settings
     from app.errors import StartError

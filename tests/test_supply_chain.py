@@ -149,7 +149,7 @@ def test_make_env_installs_a_wheel_that_has_its_hash(workplace: Path) -> None:
 def test_make_env_refuses_a_tampered_wheel(workplace: Path, capfd: pytest.CaptureFixture[str]) -> None:
     make_env.LOCK.write_text(lock_line(wheel(workplace / "wheels")))
     wheel(workplace / "wheels", "import os  # what somebody added\n")
-    with pytest.raises(SystemExit, match="this step failed"):
+    with pytest.raises(SystemExit, match="This command failed"):
         make_env.install_lock()
     assert "Hash mismatch" in capfd.readouterr().err
     assert not installed(make_env.VENV)
@@ -158,7 +158,7 @@ def test_make_env_refuses_a_tampered_wheel(workplace: Path, capfd: pytest.Captur
 def test_make_env_refuses_a_line_without_a_hash(workplace: Path, capfd: pytest.CaptureFixture[str]) -> None:
     wheel(workplace / "wheels")
     make_env.LOCK.write_text(lock_line(None))
-    with pytest.raises(SystemExit, match="this step failed"):
+    with pytest.raises(SystemExit, match="This command failed"):
         make_env.install_lock()
     assert "hash" in capfd.readouterr().err
     assert not installed(make_env.VENV)
@@ -171,7 +171,7 @@ def test_make_env_refuses_a_tampered_installer(
     wheel(workplace / "wheels", "import os  # what somebody added\n")
     monkeypatch.setattr(make_env, "UV_LOCK", workplace / "uv.txt")
     monkeypatch.setenv("PIP_NO_INDEX", "1")
-    with pytest.raises(SystemExit, match="this step failed"):
+    with pytest.raises(SystemExit, match="This command failed"):
         make_env.install_uv()
     assert "DO NOT MATCH THE HASHES" in capfd.readouterr().err
 

@@ -1,1 +1,1 @@
-"""Sample clips for a first look: speech, near misses, music, silence and broken files, with what must come of each."""
+"""Sample clips for the demo: speech, near misses, music, silence and broken files, with the expected result of each."""

@@ -1,4 +1,4 @@
-"""The sample clips as data: what each must come to, and all of them packed as an upload day packs them.
+"""Reads the manifest of the sample clips with their expected results, and packs the clips into an archive.
 
 Needs the standard library only, so that the demo and the tests can use it before anything else is installed.
 """
@@ -28,7 +28,7 @@ PACKED_AT = datetime(2025, 6, 22, 14, 40, tzinfo=UTC)  # fixed, so that equal cl
 
 @dataclass(frozen=True)
 class SampleClip:
-    """One clip, and how the pipeline must leave it.
+    """One clip and its expected result.
 
     ``file`` is the name inside the archive, ``duration_s`` is in seconds (0.0 if nothing can be decoded), ``language``
     is an ISO 639-1 code and ``text`` what is said (both empty without speech).  ``flagged`` holds the ids of the
@@ -60,7 +60,7 @@ def _clip(entry: dict[str, Any], source: Literal["samples", "librivox"], origin:
 
 
 def load_manifest() -> list[SampleClip]:
-    """Return every sample clip, those kept here first, then those of LibriVox.
+    """Return every sample clip: first those of this folder, then those of LibriVox.
 
     Raises ``ValueError`` if an entry cannot be read or two clips share a name.
     """
@@ -71,7 +71,7 @@ def load_manifest() -> list[SampleClip]:
         clips.append(_clip({"file": Path(entry["path"]).name, **fields}, "librivox", LIBRIVOX))
     names = [clip.file for clip in clips]
     if len(set(names)) != len(names):
-        raise ValueError("Two sample clips share a file name; the pipeline tells clips of a batch apart by name.")
+        raise ValueError("Two sample clips have the same file name; the names in a batch must be unique.")
     return clips
 
 
@@ -98,7 +98,7 @@ def _member(path: Path) -> tarfile.TarInfo:
 
 def _writer(path: Path, *, xz: bool) -> IO[bytes]:
     """Open ``path`` for writing, through xz if asked."""
-    # Audio does not compress: the lowest preset gives the same size in a tenth of the time.
+    # Audio cannot be compressed further: the lowest preset gives the same size in a tenth of the time.
     return lzma.open(path, "wb", preset=0) if xz else path.open("wb")
 
 
@@ -113,7 +113,7 @@ def build_archive(dest: Path, extra: Sequence[Path] = ()) -> Path:
     members = sorted([*_checked_clips(), METADATA, *extra], key=lambda path: path.name)
     names = [path.name for path in members]
     if len(set(names)) != len(names):
-        raise ValueError("Two files of the archive would share a name; rename the extra file.")
+        raise ValueError("Two files of the archive have the same name; rename the extra file.")
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(target.name + ".part")
     with (

@@ -1,4 +1,4 @@
-"""Checks the sample clips with a real speech model: word error rate, language, speech found, files that must not open.
+"""Checks the sample clips with a real speech model: word error rate, language, detected speech, and broken files.
 
     python -m local.samples.check_samples --whisper DIR [--librivox DIR] [--words]
 
@@ -21,7 +21,7 @@ from faster_whisper.vad import VadOptions, get_speech_timestamps
 
 from local.samples.archive import CLIPS, SampleClip, load_manifest
 
-RATE_HZ = 16_000  # what Whisper hears
+RATE_HZ = 16_000  # the sample rate of Whisper's input
 MAX_ENGLISH_WER = 0.10  # over all English words together
 MAX_FALSE_SPEECH_S = 0.5  # speech that the detector may find in music or silence
 SMALL_NUMBERS = (
@@ -39,7 +39,7 @@ SMALL_NUMBERS = (
     "eleven",
     "twelve",
 )
-SPELLINGS = {  # what a listener would count as heard rightly
+SPELLINGS = {  # spellings that count as correct
     "neighbour": "neighbor",
     "neighbours": "neighbors",
     "favourite": "favorite",
@@ -85,12 +85,12 @@ def _check_speech(clip: SampleClip, path: Path, model: WhisperModel, show: bool)
     print(f"  {wrong / len(said):5.3f}  {info.language} {info.language_probability:.2f}  {clip.file}")
     if show and wrong:
         print(f"         said   {clip.text}\n         heard  {heard}")
-    complaint = "" if info.language == clip.language else f"{clip.file}: taken for language {info.language}"
+    complaint = "" if info.language == clip.language else f"{clip.file}: language detected as {info.language}"
     return wrong, len(said), complaint
 
 
 def _check_silent(clip: SampleClip, path: Path) -> str:
-    """Return a complaint if the voice detector finds speech in a clip that has none."""
+    """Return an error message if the voice detector finds speech in a clip without speech."""
     spans = get_speech_timestamps(decode_audio(str(path), sampling_rate=RATE_HZ), VadOptions())
     found_s = sum(span["end"] - span["start"] for span in spans) / RATE_HZ
     print(f"  speech found: {found_s:.1f} s  {clip.file}")
@@ -106,7 +106,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def main() -> int:
-    """Check every clip; print what was measured and return 1 if a bound is broken, else 0."""
+    """Check every clip and print the results. Return 1 if a limit is exceeded, else 0."""
     arguments = _arguments()
     model = WhisperModel(str(arguments.whisper), device="cpu", compute_type="int8")
     complaints: list[str] = []
@@ -130,7 +130,7 @@ def main() -> int:
     if sum(t[0] for t in english) > MAX_ENGLISH_WER * sum(t[1] for t in english):
         complaints.append(f"the English word error rate is above {MAX_ENGLISH_WER}")
     complaints = [complaint for complaint in complaints if complaint]
-    print("\n".join(complaints) or "every bound holds")
+    print("\n".join(complaints) or "all checks passed")
     return 1 if complaints else 0
 
 

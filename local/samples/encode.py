@@ -1,4 +1,4 @@
-"""Writes sample clips in the containers that uploads come in, without time stamps or random numbers in the headers."""
+"""Writes sample clips in the container formats of uploads, without time stamps or random numbers in the headers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from local.samples.sound import RATE_HZ, Signal
 
 @dataclass(frozen=True)
 class Format:
-    """How one file ending is written: container, codec, sample rate in Hz, bit rate in bit/s (0: lossless)."""
+    """The format of one file ending: container, codec, sample rate in Hz, bit rate in bit/s (0: lossless)."""
 
     container: str
     codec: str
@@ -26,7 +26,7 @@ FORMATS: dict[str, Format] = {
     ".wav": Format("wav", "pcm_s16le", 16_000, 0),
     ".flac": Format("flac", "flac", RATE_HZ, 0),
     ".m4a": Format("ipod", "aac", RATE_HZ, 48_000),
-    ".ogg": Format("ogg", "libopus", 48_000, 32_000),  # Opus knows no 44.1 kHz; 48 kHz is what encoders give it
+    ".ogg": Format("ogg", "libopus", 48_000, 32_000),  # Opus does not support 44.1 kHz; encoders use 48 kHz
     ".webm": Format("webm", "libopus", 48_000, 32_000),
 }
 CUT_AT = 0.6  # share of the file that arrives before the upload breaks off
@@ -58,11 +58,11 @@ def write_clip(path: Path, signal: Signal) -> None:
 
 
 def cut_off(path: Path) -> None:
-    """Shorten an M4A as a broken upload does: its index (``moov``) lies at the end and is lost."""
+    """Cut an M4A as an interrupted upload does: it loses its index (``moov``), which is at its end."""
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * CUT_AT)])
     if b"moov" in path.read_bytes():
-        raise ValueError(f"{path.name} keeps its index after the cut, so it would open; write the index last.")
+        raise ValueError(f"{path.name} has its index before the cut, so it would still open; write the index last.")
 
 
 def duration_s(path: Path) -> float:

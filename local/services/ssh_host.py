@@ -1,4 +1,4 @@
-"""The SFTP server that stands in for the EC2 host: `python -m local.services.ssh_host CONFIG.json`, until SIGTERM.
+"""The SFTP server that replaces the EC2 host: `python -m local.services.ssh_host CONFIG.json`; SIGTERM stops it.
 
 Keys only, one user, one directory that it cannot leave, no shell. A process of its own, so that tests may kill it.
 """
@@ -18,7 +18,7 @@ from local.services.ssh import HostConfig
 
 
 class RootedSFTPServer(asyncssh.SFTPServer):
-    """An SFTP server whose `/` is one directory; links that lead out of it are refused as well."""
+    """An SFTP server whose `/` is one directory. It refuses links that lead out of this directory."""
 
     def __init__(self, channel: asyncssh.SSHServerChannel[bytes], root: str) -> None:
         super().__init__(channel, chroot=root.encode())
@@ -36,7 +36,7 @@ class OneUser(asyncssh.SSHServer):
         self._user = user
 
     def begin_auth(self, username: str) -> bool:
-        """Everyone must authenticate; a wrong name never can."""
+        """Require authentication, and refuse other user names."""
         if username != self._user:
             raise asyncssh.PermissionDenied(f"There is no user {username} here")
         return True

@@ -1,4 +1,4 @@
-"""All four services as one thing: start them, hand out settings, make databases and buckets, stop them."""
+"""All four services together: starts and stops them, returns their settings, and creates databases and buckets."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class _Service(Protocol):
 
 @dataclass(frozen=True)
 class Database:
-    """One database with the pipeline's schema, and how each role reaches it (the strings hold passwords)."""
+    """One database with the pipeline's schema, and the connection string of each role (with its password)."""
 
     name: str
     admin_dsn: str
@@ -48,7 +48,7 @@ class Database:
 
 
 class Services:
-    """The services under one data directory. `durable=False` trades safety against power cuts for speed (tests)."""
+    """The services in one data directory. `durable=False` (for tests) is faster but not safe if the power fails."""
 
     def __init__(self, root: Path, *, durable: bool = True) -> None:
         self.root = root
@@ -62,7 +62,7 @@ class Services:
         self._closing = False
         self._lock: TextIOWrapper | None = None
 
-    # What others use without knowing which server stands behind it.
+    # The addresses and methods for callers, who do not need to know the single services.
     redis_host = postgres_host = "127.0.0.1"
 
     @property
@@ -91,7 +91,7 @@ class Services:
 
     @property
     def bin_dir(self) -> Path:
-        """A folder for PATH with `redis-cli` and `psql`."""
+        """Return the folder for PATH with `redis-cli` and `psql`."""
         return self.root / "bin"
 
     @property
@@ -114,12 +114,12 @@ class Services:
                 for started in [pool.submit(self._start, service) for service in self._all]:
                     started.result()
             write_commands(self.bin_dir)
-        except BaseException:  # raised again: what did start must not outlive a stop in mid-start
+        except BaseException:  # raised again: stop the services that have started already
             self.stop()
             raise
 
     def stop(self) -> None:
-        """Stop what this object started, at the same time; idempotent."""
+        """Stop all services that this object has started, in parallel. It may be called twice."""
         self._closing = True
         with ThreadPoolExecutor(len(self._all)) as pool:
             for stopped in [pool.submit(self._stop, service) for service in self._all]:
@@ -154,7 +154,7 @@ class Services:
         bucket: str = BUCKET,
         redis_db: int = 0,
     ) -> dict[str, str]:
-        """The pipeline's settings for these services, as environment variables (they hold secrets)."""
+        """Return the pipeline's settings for these services as environment variables. They contain secrets."""
         return {
             "REDIS_HOST": self.redis_host,
             "REDIS_PORT": str(self.redis_port),
@@ -174,7 +174,7 @@ class Services:
         }
 
     def ra_app_environ(self, *, database: str = DATABASE, bucket: str = BUCKET) -> dict[str, str]:
-        """The RA app's settings: its own role, and S3 keys that can only read."""
+        """Return the RA app's settings, with its own database role and read-only S3 keys."""
         return {
             "DATABASE_URL": self.database_url(database),
             "SECRET_KEY": self.state.secret("ra-app-secret-key", 64),
@@ -239,7 +239,7 @@ class Services:
             connection.close()
 
     def claim(self) -> None:
-        """Make the directory this program's own until `stop()`; raises ServiceError if another one has it."""
+        """Lock the directory for this program until `stop()`. Raises ServiceError if another program has the lock."""
         if self._lock is not None:
             return
         self.root.mkdir(parents=True, exist_ok=True)

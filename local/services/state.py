@@ -1,4 +1,4 @@
-"""What a data directory remembers between starts: ports and secrets."""
+"""The ports and secrets that a data directory keeps between starts."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ PORT_TRIES = 200
 
 
 def port_is_free(port: int) -> bool:
-    """Whether a server could listen on this loopback port now."""
+    """Whether a server can listen on this loopback port now."""
     with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the servers do; TIME_WAIT is no obstacle
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the servers do, so a port in TIME_WAIT is free
         try:
             probe.bind(("127.0.0.1", port))
         except OSError:
@@ -27,7 +27,7 @@ def port_is_free(port: int) -> bool:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a file that only its owner may read, from its first byte on."""
+    """Write a file that only its owner may read. The mode is set before the first byte is written."""
     partial = path.with_name(path.name + ".new")
     partial.unlink(missing_ok=True)
     with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
@@ -49,21 +49,21 @@ class State:
             self._ports, self._secrets = known["ports"], known["secrets"]
 
     def port(self, name: str) -> int:
-        """The remembered port of `name`, whether it is free or not; one is chosen if none is remembered."""
+        """Return the stored port of `name`, also if it is not free. Choose and store one if there is none."""
         with self._lock:
             if name not in self._ports:
                 self._choose(name)
             return self._ports[name]
 
     def free_port(self, name: str) -> int:
-        """The remembered port if it is free, else another, which is remembered from then on."""
+        """Return the stored port of `name` if it is free, else choose and store another one."""
         with self._lock:
             if name not in self._ports or not port_is_free(self._ports[name]):
                 self._choose(name)
             return self._ports[name]
 
     def secret(self, name: str, length: int = 32) -> str:
-        """A generated secret (letters and digits), the same at every call."""
+        """Return a generated secret (letters and digits). Every call returns the same one."""
         with self._lock:
             if name not in self._secrets:
                 self._secrets[name] = secrets.token_hex((length + 1) // 2)[:length]

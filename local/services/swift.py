@@ -1,4 +1,4 @@
-"""OpenStack Swift with its S3 API: the same object store as on the cloud, on one folder."""
+"""OpenStack Swift with its S3 API: the same object store as in the cloud, with its data in one folder."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Swift:
 
     @property
     def reader_access_key(self) -> str:
-        """The RA app's key: it may read buckets that `make_bucket` made, and nothing else."""
+        """Return the RA app's access key, which may only read buckets that `make_bucket` has created."""
         return f"{self.account}:reader"
 
     @property
@@ -91,7 +91,7 @@ class Swift:
         self.processes[-1].wait_ready(self._healthy, READY_S)
 
     def stop(self) -> None:
-        for process in reversed(self.processes):  # the proxy first, so that nobody asks servers that are gone
+        for process in reversed(self.processes):  # the proxy first, so that it sends no requests to stopped servers
             process.ask_to_stop()
         for process in self.processes:
             process.stop()
@@ -106,7 +106,7 @@ class Swift:
             raise ServiceError(f"Swift did not create bucket {name} ({status} {body[:200]!r}); its log says:\n{log}")
 
     def drop_bucket(self, name: str) -> None:
-        """Delete a bucket with all it holds, unfinished multipart uploads too; idempotent."""
+        """Delete a bucket with all its objects and unfinished multipart uploads. It may be called twice."""
         token, path = self._login()
         headers = {"X-Auth-Token": token}
         for container in (name, f"{name}+segments"):  # s3api keeps the parts of large objects beside the bucket
@@ -171,12 +171,12 @@ class Swift:
 
 
 def _write_rings(etc: Path, ports: dict[str, int]) -> None:
-    """One device holds every partition, so rings can be written anew whenever a port changes."""
+    """Write the rings if a port has changed. One device holds every partition, so no data must be moved."""
     wanted = repr(sorted(ports.items()))
     stamp = etc / "rings-for"
     if stamp.exists() and stamp.read_text() == wanted:
         return
-    # In a process of its own: Swift's modules patch the standard library when they are imported.
+    # In a separate process, because Swift's modules patch the standard library at import.
     servers = [f"{name}:{ports[name]}" for name in BACKENDS]
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-m", "local.services.swift_rings", str(etc), DEVICE, *servers],
@@ -208,7 +208,7 @@ def _require_xattrs(folder: Path) -> None:
         os.setxattr(probe, "user.probe", b"1")
     except OSError as error:
         raise ServiceError(
-            f"The file system of {folder} keeps no user extended attributes ({error.strerror}), which Swift needs; "
+            f"The file system of {folder} has no user extended attributes ({error.strerror}), which Swift needs; "
             "put the data on ext4, xfs or btrfs (or tmpfs from Linux 6.6)."
         ) from error
     finally:

@@ -39,7 +39,7 @@ use = egg:swift#{name}
 fallocate_reserve = 0
 """
 
-# No memcached: tokens are sealed with a key instead, and s3api signs each request anyway. No lifecycle either.
+# There is no memcached: tokens are encrypted with a key instead, and s3api checks the signature of each request anyway.
 PROXY = """\
 [DEFAULT]
 swift_dir = {etc}
@@ -95,7 +95,7 @@ PIPELINE = (
 
 @dataclass(frozen=True)
 class SwiftFacts:
-    """All that the files need to know. `secret`, `reader_secret` and `fernet_key` are secret, the files private."""
+    """The values for the files. `secret`, `reader_secret` and `fernet_key` are secrets, so the files are private."""
 
     etc: Path
     devices: Path
@@ -112,7 +112,7 @@ class SwiftFacts:
 
 
 def files(facts: SwiftFacts) -> dict[str, str]:
-    """Every configuration file by name."""
+    """Return the content of every configuration file, by file name."""
     made = {"swift.conf": SWIFT.format(hash_prefix=facts.hash_prefix, hash_suffix=facts.hash_suffix)}
     for name in BACKENDS:
         made[f"{name}-server.conf"] = BACKEND.format(

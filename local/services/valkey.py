@@ -1,4 +1,4 @@
-"""Valkey, which speaks Redis, as production runs it: append-only file, no eviction, a password."""
+"""Valkey, a Redis server, configured as in production: append-only file, no eviction, a password."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from local.services.process import ServerProcess
 from local.services.state import State, write_private
 
 READY_S = 20.0
-DATABASES = 64  # the tests give each its own
+DATABASES = 64  # tests use different ones
 
 CONFIG = """\
 bind 127.0.0.1
@@ -74,7 +74,7 @@ class Valkey:
             process.stop()
 
     def _answers(self) -> bool:
-        """Whether it takes the password and answers a ping; not yet while it still loads its file."""
+        """Whether the server accepts the password and answers a ping. It does not while it loads its file."""
         try:
             with socket.create_connection(("127.0.0.1", self.port), timeout=1) as connection:
                 connection.sendall(f"AUTH {self.password}\r\nPING\r\n".encode())

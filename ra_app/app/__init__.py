@@ -1,7 +1,7 @@
-"""The RA app: research assistants hear flagged clips and label them by the codebook.
+"""The RA app: research assistants listen to flagged clips and label them by the codebook.
 
-`create_app()` reads every setting once, refuses to start on a bad one, and touches neither Postgres nor S3 until the
-first request: the app comes up while they are away and answers 503 until they are back.
+`create_app()` reads every setting once and stops with an error if a setting is wrong. It does not connect to Postgres
+or S3 before the first request. So the app also starts while they are down, and answers 503 until they are back.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from app.state import State
 from app.storage import AudioStore
 from app.views import audio, auth, health, queue, review
 
-FORM_LIMIT = 64 * 1024  # bytes; a note of 2000 characters and a few labels fit many times over
+FORM_LIMIT = 64 * 1024  # bytes; far more than a note of 2000 characters and all labels need
 CONNECT_TIMEOUT_S = 5
-STATEMENT_TIMEOUT_MS = 15_000  # a stuck query must not hold a server thread for ever
-STATIC_MAX_AGE_S = 365 * 24 * 3600  # file names carry a fingerprint
+STATEMENT_TIMEOUT_MS = 15_000  # a query that hangs must release its server thread
+STATIC_MAX_AGE_S = 365 * 24 * 3600  # the URL of a static file carries a fingerprint of its content
 
 
 def create_app(config: Settings | None = None) -> Flask:
@@ -44,7 +44,7 @@ def create_app(config: Settings | None = None) -> Flask:
         SESSION_COOKIE_SECURE=settings.session_cookie_secure,
         PERMANENT_SESSION_LIFETIME=timedelta(hours=settings.session_hours),
         RA_SESSION_MAX=timedelta(hours=settings.session_max_hours),
-        WTF_CSRF_TIME_LIMIT=None,  # a form lives as long as its session: people think about a clip
+        WTF_CSRF_TIME_LIMIT=None,  # a form is valid as long as its session: a reviewer may think about a clip for hours
         SQLALCHEMY_DATABASE_URI=settings.database_url,
         SQLALCHEMY_ENGINE_OPTIONS={
             "pool_pre_ping": True,  # Postgres may have been restarted since the last request

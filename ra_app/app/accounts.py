@@ -1,4 +1,4 @@
-"""People who may log in: names, passwords, and who is who."""
+"""User accounts: names, passwords, and the user of a session."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from argon2.exceptions import InvalidHashError, VerificationError
 
 from app.models import ROLES, User, db
 
-PASSWORD_MIN = 12  # characters; length is what makes a password hard to guess
-PASSWORD_MAX = 200  # hashing megabytes would be a way to keep the server busy
+PASSWORD_MIN = 12  # characters; a long password is hard to guess
+PASSWORD_MAX = 200  # characters; hashing very long passwords could overload the server
 
 _USERNAME = re.compile(r"[a-z0-9][a-z0-9._-]{1,31}")
 _hasher = PasswordHasher()
 
 
 class AccountError(Exception):
-    """What was asked for cannot be; the message is one sentence for a person."""
+    """A change to an account is not possible. The message is shown to the user."""
 
 
 def normalise_username(typed: str) -> str | None:
-    """The name as it is stored, or None for what can be nobody's name."""
+    """Return the name as it is stored, or None if it is not a valid user name."""
     name = typed.strip().lower()
     return name if _USERNAME.fullmatch(name) else None
 
 
 def check_password_rules(password: str) -> None:
     if not PASSWORD_MIN <= len(password) <= PASSWORD_MAX:
-        raise AccountError(f"A password has {PASSWORD_MIN} to {PASSWORD_MAX} characters.")
+        raise AccountError(f"A password must have {PASSWORD_MIN} to {PASSWORD_MAX} characters.")
 
 
 def generate_password() -> str:
@@ -50,11 +50,11 @@ def create_user(username: str, password: str, role: str) -> User:
     name = normalise_username(username)
     if name is None:
         raise AccountError(
-            f"{username!r} cannot be a user name: use 2 to 32 small letters, digits, dots, dashes or underscores, "
-            "beginning with a letter or digit."
+            f"{username!r} is not a valid user name. Use 2 to 32 small letters, digits, dots, dashes or underscores, "
+            "and begin with a letter or digit."
         )
     if role not in ROLES:
-        raise AccountError(f"{role!r} is no role; roles are {', '.join(ROLES)}.")
+        raise AccountError(f"{role!r} is not a role. Roles are {', '.join(ROLES)}.")
     check_password_rules(password)
     if find_user(name) is not None:
         raise AccountError(f"There is already a user named {name}.")
@@ -65,33 +65,33 @@ def create_user(username: str, password: str, role: str) -> User:
 
 
 def set_password(user: User, password: str) -> None:
-    """Give a new password; sessions opened with the old one end."""
+    """Set a new password. All sessions of this user end."""
     check_password_rules(password)
     user.password_hash = _hasher.hash(password)
     end_sessions(user)
 
 
 def set_active(user: User, *, active: bool) -> None:
-    """A user who is not active cannot log in, and open sessions end for good, also when the account opens again."""
+    """Open or close an account. All its sessions end; they stay ended when the account is opened again."""
     user.active = active
     end_sessions(user)
 
 
 def end_sessions(user: User) -> None:
-    """Every session of this user ends, on all devices; a copied cookie opens nothing any more."""
-    user.session_epoch = User.session_epoch + 1  # in the database: two at once count twice
+    """End all sessions of this user, on all devices. A copy of the cookie is worthless afterwards."""
+    user.session_epoch = User.session_epoch + 1  # added in the database: two requests at once add two
     db.session.commit()
 
 
 def authenticate(username: str, password: str) -> User | None:
-    """The user, if the password is right and the account active. An unknown name takes as long as a known one."""
+    """Return the user if the password is right and the account is open. The check is as slow for an unknown name."""
     user = find_user(username)
-    right = verify_password(user, password)
-    return user if user is not None and right and user.active else None
+    password_is_right = verify_password(user, password)
+    return user if user is not None and password_is_right and user.active else None
 
 
 def verify_password(user: User | None, password: str) -> bool:
-    stored = user.password_hash if user is not None else _nobodys_hash()
+    stored = user.password_hash if user is not None else _placeholder_hash()
     try:
         _hasher.verify(stored, password[: PASSWORD_MAX + 1])
     except (VerificationError, InvalidHashError):
@@ -100,12 +100,12 @@ def verify_password(user: User | None, password: str) -> bool:
 
 
 def note_login(user: User) -> None:
-    user.last_login_at = sa.func.now()  # the database's clock
+    user.last_login_at = sa.func.now()  # by the clock of the database
     db.session.commit()
 
 
 def load_session_user(session_id: str) -> User | None:
-    """The user that a session names, unless the account was closed or got a new password since."""
+    """Return the user of a session, or None if the account was closed or has a new password since the log-in."""
     number = session_id.partition(".")[0]
     if not number.isascii() or not number.isdigit():
         return None
@@ -116,6 +116,6 @@ def load_session_user(session_id: str) -> User | None:
 
 
 @lru_cache(maxsize=1)
-def _nobodys_hash() -> str:
-    """What an unknown user's password is compared with, so that the time taken tells nothing."""
+def _placeholder_hash() -> str:
+    """A hash to verify against if the name is unknown: the answer then takes as long as for a name that exists."""
     return _hasher.hash(secrets.token_urlsafe(16))

@@ -1,4 +1,4 @@
-"""Static files are cached for a year; a fingerprint in the address makes a changed file a new one."""
+"""Browsers cache static files for a year. The URL carries a fingerprint, so a changed file has a new URL."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def fingerprint_static(app: Flask) -> None:
         return hashlib.sha256((folder / name).read_bytes()).hexdigest()[:12]
 
     @app.url_defaults
-    def add(endpoint: str, values: dict[str, Any]) -> None:
+    def add_fingerprint(endpoint: str, values: dict[str, Any]) -> None:
         path = folder / str(values.get("filename", ""))
         if endpoint == "static" and path.is_file():
             values.setdefault("v", fingerprint(str(values["filename"]), path.stat().st_mtime))

@@ -1,7 +1,7 @@
-"""What the app reads of the pipeline's tables: the queue of flagged clips, one clip, and, on request, the verdicts.
+"""Queries on the pipeline's tables: the queue of flagged clips, one clip, and the model's verdicts.
 
-Blind by default: no query here but `verdicts` selects a policy, a verdict or a score, so that nothing can leave the
-server by accident. The order of clips is that of their numbers and says nothing about the model either.
+Review is blind: only `verdicts` selects a policy, a verdict or a score, so no other query can show them by accident.
+Clips are ordered by `audio_id`, which does not depend on the model.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from app.models import Assignment, db
 PAGE_SIZE = 25
 SHOWS = ("todo", "done", "skipped")
 
-# Light descriptions without a MetaData: migrations can never see them.
+# Tables without a MetaData, so migrations do not see them.
 ra_queue = sa.table(
     "ra_queue",
     sa.column("audio_id", sa.BigInteger),
@@ -76,7 +76,7 @@ class Progress:
 
 @dataclass(frozen=True, kw_only=True)
 class ClipLine:
-    """One line of the queue page."""
+    """One row of a list on the queue page."""
 
     audio_id: int
     batch_id: str
@@ -113,8 +113,8 @@ class Verdict:
     threshold: float
 
 
-def _mine(user_id: int) -> sa.Join:
-    """The queue beside this user's assignments."""
+def _queue_of(user_id: int) -> sa.Join:
+    """The queue, joined with this user's assignments."""
     on = sa.and_(Assignment.audio_id == ra_queue.c.audio_id, Assignment.user_id == user_id)
     return sa.outerjoin(ra_queue, Assignment, on)
 
@@ -128,13 +128,13 @@ def progress(user_id: int) -> Progress:
             sa.func.count(),
             sa.func.count().filter(Assignment.state == "submitted"),
             sa.func.count().filter(Assignment.state == "skipped"),
-        ).select_from(_mine(user_id))
+        ).select_from(_queue_of(user_id))
     ).one()
     return Progress(flagged=row[0], labelled=row[1], skipped=row[2])
 
 
 def list_clips(user_id: int, show: str, page: int) -> list[ClipLine]:
-    """One page of the user's clips; `done` also lists clips that have left the queue since."""
+    """Return one page of the user's clips. `done` also lists clips that are no longer in the queue."""
     source: Any = ra_queue
     if show == "done":
         source = audio_files
@@ -142,7 +142,7 @@ def list_clips(user_id: int, show: str, page: int) -> list[ClipLine]:
         where = sa.and_(Assignment.user_id == user_id, Assignment.state == "submitted")
         order: list[Any] = [Assignment.submitted_at.desc(), Assignment.audio_id]
     else:
-        joined = _mine(user_id)
+        joined = _queue_of(user_id)
         where = _TODO if show == "todo" else Assignment.state == "skipped"
         order = [ra_queue.c.audio_id]
     names = ("audio_id", "batch_id", "original_filename", "duration_s", "processed_at")
@@ -163,10 +163,10 @@ def count_done(user_id: int) -> int:
 
 
 def next_clip(user_id: int, after: int = 0) -> int | None:
-    """The user's next clip to do behind `after`, or from the front again; skipped ones wait to be asked for."""
+    """Return the user's next clip to label after the clip `after`, or the first one. Skipped clips do not count."""
     query = (
         sa.select(ra_queue.c.audio_id)
-        .select_from(_mine(user_id))
+        .select_from(_queue_of(user_id))
         .where(_TODO, ra_queue.c.audio_id != after)
         .order_by(ra_queue.c.audio_id <= after, ra_queue.c.audio_id)
         .limit(1)
@@ -175,7 +175,7 @@ def next_clip(user_id: int, after: int = 0) -> int | None:
 
 
 def load_clip(user_id: int, audio_id: int) -> Clip | None:
-    """A clip that this user may review: it is in the queue, or was when they opened it."""
+    """Return a clip that this user may review, or None. The clip is in the queue, or was when the user opened it."""
     queued = sa.select(
         *(ra_queue.c[name] for name in ("audio_id", "batch_id", "original_filename", "duration_s")),
         *(ra_queue.c[name] for name in ("transcript", "language", "segments")),
@@ -189,7 +189,7 @@ def load_clip(user_id: int, audio_id: int) -> Clip | None:
 
 
 def _left_queue(user_id: int, audio_id: int) -> sa.Select[Any]:
-    """A clip that a newer verdict took out of the queue while this user had it."""
+    """Select a clip that this user has opened and that a newer verdict has removed from the queue."""
     return (
         sa.select(
             audio_files.c.audio_id,
@@ -212,7 +212,7 @@ def _has_assignment(user_id: int, audio_id: sa.ColumnElement[int]) -> sa.ColumnE
 
 
 def audio_key(user_id: int, audio_id: int) -> str | None:
-    """Where a clip's audio lies in S3, for those who may review it."""
+    """Return the S3 key of a clip's audio, or None if this user may not review the clip."""
     queued = sa.select(sa.literal(1)).where(ra_queue.c.audio_id == audio_id).exists()
     query = sa.select(audio_files.c.s3_opus_path).where(
         audio_files.c.audio_id == audio_id,
@@ -222,7 +222,7 @@ def audio_key(user_id: int, audio_id: int) -> str | None:
 
 
 def verdicts(audio_id: int) -> list[Verdict]:
-    """The verdict in force of each policy. Only for a reviewer whose own label on the clip is stored."""
+    """Return the verdict in force of each policy. Show it only to a reviewer whose own label of the clip is stored."""
     columns = verdicts_in_force.c
     names = ("policy", "policy_version", "model", "violates", "score", "threshold")
     query = sa.select(*(columns[name] for name in names)).where(columns.audio_id == audio_id).order_by(columns.policy)
@@ -230,7 +230,7 @@ def verdicts(audio_id: int) -> list[Verdict]:
 
 
 def _segments(row: Mapping[Any, Any]) -> tuple[Segment, ...]:
-    """Sentences with times. Only these three fields of the JSON leave the server; odd entries are passed over."""
+    """Return the segments of a transcript. Only start, end and text are read; invalid entries are left out."""
     found = []
     for item in row["segments"] if isinstance(row["segments"], list) else []:
         if not isinstance(item, Mapping):
@@ -242,6 +242,6 @@ def _segments(row: Mapping[Any, Any]) -> tuple[Segment, ...]:
 
 
 def _time(value: Any) -> float | None:
-    """Seconds, if that is what the JSON has there."""
+    """Return the value as seconds, or None if it is not a number of seconds."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
     return float(value) if number and math.isfinite(value) and value >= 0 else None

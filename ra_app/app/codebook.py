@@ -1,7 +1,7 @@
-"""The codebook: which labels a reviewer may give, and what each one means.
+"""The codebook: the labels that a reviewer may give, and what each label means.
 
-One TOML file, read when the app starts. A mistake in it stops the app with file, place and reason, because a label
-that two people understand differently costs more than a late start.
+It is one TOML file. The app reads it at its start. If the file has a mistake, the app does not start, and the message
+names the file, the entry and the reason.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from typing import Any
 
 from app.errors import CodebookError
 
-# Keys that the review page uses itself: note, skip, codebook, and the page's own j/k for sentences.
+# Keys that the review page uses: n note, s skip, g codebook, j and k next and previous segment.
 RESERVED_KEYS = frozenset("nsgjk")
-MAX_LABELS = 20  # more do not fit on one screen, and no one keeps them apart
+MAX_LABELS = 20  # more labels do not fit on one screen
 
 _CODE = re.compile(r"[a-z][a-z0-9_]{0,31}")
 _KEY = re.compile(r"[0-9a-z]")
@@ -46,16 +46,16 @@ class Codebook:
         return next((label for label in self.labels if label.code == code), None)
 
     def problem(self, codes: Iterable[str]) -> str | None:
-        """What is wrong with a reviewer's choice, as one sentence, or None."""
+        """Return a sentence that says why this choice of labels is not valid, or None if it is valid."""
         chosen = [self.label(code) for code in codes]
         if not chosen:
             return "Choose at least one label before you submit."
         labels = [label for label in chosen if label is not None]
         if len(labels) < len(chosen):
-            return "One of the labels is not in the codebook; choose again."
-        alone = next((label for label in labels if label.exclusive), None)
-        if alone is not None and len(labels) > 1:
-            return f"“{alone.name}” stands alone: take it back, or take back the others."
+            return "One of the labels is not in the codebook. Choose again."
+        exclusive = next((label for label in labels if label.exclusive), None)
+        if exclusive is not None and len(labels) > 1:
+            return f"“{exclusive.name}” cannot be combined with other labels. Remove it, or remove the others."
         return None
 
 
@@ -64,14 +64,14 @@ def load_codebook(path: Path) -> Codebook:
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise CodebookError(f"{path}: the codebook cannot be read ({error.strerror}); set CODEBOOK_PATH") from error
+        raise CodebookError(f"{path}: cannot read the codebook ({error.strerror}); set CODEBOOK_PATH") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise CodebookError(f"{path}: not a TOML file: {error}") from error
     return _Reader(path).codebook(raw)
 
 
 class _Reader:
-    """Turns parsed TOML into a Codebook; every complaint names the file and the place."""
+    """Turns parsed TOML into a Codebook. Every error names the file and the entry."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -80,9 +80,9 @@ class _Reader:
         self._only(raw, "", {"id", "version", "title", "labels"})
         entries = raw.get("labels")
         if not isinstance(entries, list) or not entries:
-            raise self._error("labels", "there must be at least one [[labels]] table")
+            raise self._error("labels", "the codebook needs at least one [[labels]] table")
         if len(entries) > MAX_LABELS:
-            raise self._error("labels", f"there are {len(entries)}, and at most {MAX_LABELS} fit on the screen")
+            raise self._error("labels", f"there are {len(entries)} labels; at most {MAX_LABELS} are allowed")
         labels = tuple(self._label(entry, f"labels[{number}]") for number, entry in enumerate(entries, 1))
         self._unique(labels, "key")
         self._unique(labels, "code")
@@ -101,9 +101,11 @@ class _Reader:
         key, code = self._text(raw, "key", place), self._text(raw, "code", place)
         if not _KEY.fullmatch(key) or key in RESERVED_KEYS:
             taken = ", ".join(sorted(RESERVED_KEYS))
-            raise self._error(f"{place}.key", f"{key!r} must be one digit or small letter, and not one of {taken}")
+            raise self._error(
+                f"{place}.key", f"{key!r} is not valid; use one digit or small letter, but none of {taken}"
+            )
         if not _CODE.fullmatch(code):
-            raise self._error(f"{place}.code", f"{code!r} must be small letters, digits and underscores")
+            raise self._error(f"{place}.code", f"{code!r} is not valid; use small letters, digits and underscores")
         exclusive = raw.get("exclusive", False)
         if not isinstance(exclusive, bool):
             raise self._error(f"{place}.exclusive", "it must be true or false")
@@ -124,27 +126,27 @@ class _Reader:
         if value is None:
             raise self._error(where, "it is missing")
         if not isinstance(value, str) or not value.strip():
-            raise self._error(where, "it must be text that is not empty")
+            raise self._error(where, "it must be a text and not empty")
         return value.strip()
 
     def _list(self, raw: Mapping[str, Any], name: str, place: str) -> tuple[str, ...]:
         value = raw.get(name, [])
         if not isinstance(value, list) or not all(isinstance(item, str) and item.strip() for item in value):
-            raise self._error(f"{place}.{name}", "it must be a list of texts that are not empty")
+            raise self._error(f"{place}.{name}", "it must be a list of texts, none of them empty")
         return tuple(item.strip() for item in value)
 
     def _only(self, raw: Mapping[str, Any], place: str, known: set[str]) -> None:
         for name in raw:
             if name not in known:
                 where = f"{place}.{name}" if place else name
-                raise self._error(where, f"it is unknown; known are {', '.join(sorted(known))}")
+                raise self._error(where, f"unknown name; allowed are {', '.join(sorted(known))}")
 
     def _unique(self, labels: tuple[Label, ...], name: str) -> None:
         seen: dict[str, int] = {}
         for number, label in enumerate(labels, 1):
             value = getattr(label, name)
             if value in seen:
-                raise self._error(f"labels[{number}].{name}", f"{value!r} is taken by labels[{seen[value]}]")
+                raise self._error(f"labels[{number}].{name}", f"{value!r} is already used by labels[{seen[value]}]")
             seen[value] = number
 
     def _error(self, place: str, reason: str) -> CodebookError:

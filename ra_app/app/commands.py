@@ -1,4 +1,4 @@
-"""`flask users …`: how an administrator makes and closes accounts."""
+"""The commands `flask users …`, with which an administrator manages accounts."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from app.accounts import (
 )
 from app.models import ROLES, User
 
-users = AppGroup("users", help="Make, list and close the accounts of the RA app.")
+users = AppGroup("users", help="Create, list and close accounts of the RA app.")
 
 
 def clear_errors(command: Callable[..., None]) -> Callable[..., None]:
-    """Say what is wrong in one sentence instead of a traceback."""
+    """Print an error as one sentence instead of a traceback."""
 
     @wraps(command)
     def guarded(*args: Any, **kwargs: Any) -> None:
@@ -40,15 +40,15 @@ def clear_errors(command: Callable[..., None]) -> Callable[..., None]:
             raise click.ClickException(str(error)) from error
         except sqlalchemy.exc.DBAPIError as error:
             if isinstance(error.orig, psycopg2.errors.UndefinedTable):
-                raise click.ClickException("The app's tables are missing; run `flask db upgrade` first.") from error
-            raise click.ClickException(f"Postgres says: {str(error.orig).strip()}") from error
+                raise click.ClickException("The app's tables are missing. Run `flask db upgrade` first.") from error
+            raise click.ClickException(f"Postgres reports: {str(error.orig).strip()}") from error
 
     return guarded
 
 
 def password_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Three ways to give a password, none of which leaves it in the shell's history."""
-    command = click.option("--generate", is_flag=True, help="Make a password and print it once.")(command)
+    """Add the options for a password. The default is a prompt; no way leaves the password in the shell's history."""
+    command = click.option("--generate", is_flag=True, help="Generate a password and print it once.")(command)
     return click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")(command)
 
 
@@ -58,23 +58,23 @@ def password_options(command: Callable[..., None]) -> Callable[..., None]:
 @password_options
 @clear_errors
 def create(username: str, role: str, password_stdin: bool, generate: bool) -> None:
-    """Make an account."""
-    password = _password(password_stdin, generate)
+    """Create an account."""
+    password = _read_password(password_stdin, generate)
     user = create_user(username, password, role)
-    click.echo(f"Created {user.username} ({user.role}), in exports {user.pseudonym}.")
-    _tell(password, generate)
+    click.echo(f"Created {user.username} ({user.role}). The name in exports is {user.pseudonym}.")
+    _print_generated(password, generate)
 
 
 @users.command("list")
 @clear_errors
 def list_() -> None:
     """List all accounts."""
-    everyone = list_users()
-    if not everyone:
-        click.echo("There are no users yet; make one with: flask users create USERNAME --role admin --generate")
+    accounts = list_users()
+    if not accounts:
+        click.echo("There are no users yet. Create one: flask users create USERNAME --role admin --generate")
         return
     click.echo(f"{'user':<24}{'pseudonym':<12}{'role':<7}{'state':<10}last log-in (UTC)")
-    for user in everyone:
+    for user in accounts:
         state = "active" if user.active else "closed"
         seen = f"{user.last_login_at:%Y-%m-%d %H:%M}" if user.last_login_at else "never"
         click.echo(f"{user.username:<24}{user.pseudonym:<12}{user.role:<7}{state:<10}{seen}")
@@ -84,10 +84,10 @@ def list_() -> None:
 @click.argument("username")
 @clear_errors
 def deactivate(username: str) -> None:
-    """Close an account: no more log-ins, and open sessions end. Its labels stay."""
-    user = _known(username)
+    """Close an account. The user cannot log in, and open sessions end. The labels stay."""
+    user = _require_user(username)
     set_active(user, active=False)
-    click.echo(f"{user.username} can no longer log in; their labels are kept.")
+    click.echo(f"{user.username} can no longer log in. The labels of this account stay.")
 
 
 @users.command("activate")
@@ -95,7 +95,7 @@ def deactivate(username: str) -> None:
 @clear_errors
 def activate(username: str) -> None:
     """Open a closed account again."""
-    user = _known(username)
+    user = _require_user(username)
     set_active(user, active=True)
     click.echo(f"{user.username} can log in again.")
 
@@ -105,22 +105,22 @@ def activate(username: str) -> None:
 @password_options
 @clear_errors
 def set_password_(username: str, password_stdin: bool, generate: bool) -> None:
-    """Give an account a new password; its open sessions end."""
-    user = _known(username)
-    password = _password(password_stdin, generate)
+    """Set a new password for an account. Its open sessions end."""
+    user = _require_user(username)
+    password = _read_password(password_stdin, generate)
     set_password(user, password)
     click.echo(f"{user.username} has a new password.")
-    _tell(password, generate)
+    _print_generated(password, generate)
 
 
 @users.command("end-sessions")
 @click.argument("username")
 @clear_errors
 def end_sessions_(username: str) -> None:
-    """End all open sessions of an account, for example after a device was lost. Its password stays."""
-    user = _known(username)
+    """End all open sessions of an account, for example after the loss of a laptop. The password stays the same."""
+    user = _require_user(username)
     end_sessions(user)
-    click.echo(f"All sessions of {user.username} have ended; they can log in again with their password.")
+    click.echo(f"All sessions of {user.username} have ended. The password stays the same.")
 
 
 @users.command("unlock")
@@ -128,28 +128,28 @@ def end_sessions_(username: str) -> None:
 @click.option("--minutes", type=click.IntRange(1, 120), default=30, show_default=True)
 @clear_errors
 def unlock(username: str, minutes: int) -> None:
-    """Let somebody log in whom failed tries lock out.
+    """Let a user log in who is locked out by failed log-ins.
 
-    Forgets the failed tries with this name. For some minutes, tries from elsewhere do not count against it, also if
-    they go on; five failures from one address still close the log-in for that address. One log-in in this time is
-    enough: afterwards the browser and the network are known.
+    Deletes the failed log-ins of this name. During the given minutes, failed log-ins from other addresses do not
+    lock the user out. Five failed log-ins from one address still lock that address. One log-in in this time is
+    enough: afterwards the app knows the user's browser and network.
     """
-    user = _known(username)
+    user = _require_user(username)
     throttle.unlock(user, minutes)
-    click.echo(f"{user.username} can log in during the next {minutes} minutes, whatever others try.")
+    click.echo(f"{user.username} can log in during the next {minutes} minutes.")
 
 
-def _known(username: str) -> User:
+def _require_user(username: str) -> User:
     name = normalise_username(username)
     user = find_user(name) if name is not None else None
     if user is None:
-        raise AccountError(f"There is no user named {username}; `flask users list` shows all.")
+        raise AccountError(f"There is no user named {username}. `flask users list` shows all users.")
     return user
 
 
-def _password(from_stdin: bool, generate: bool) -> str:
+def _read_password(from_stdin: bool, generate: bool) -> str:
     if from_stdin and generate:
-        raise click.UsageError("Give --password-stdin or --generate, not both.")
+        raise click.UsageError("Use either --password-stdin or --generate, not both.")
     if generate:
         return generate_password()
     if from_stdin:
@@ -157,6 +157,6 @@ def _password(from_stdin: bool, generate: bool) -> str:
     return str(click.prompt("Password", hide_input=True, confirmation_prompt=True))
 
 
-def _tell(password: str, generated: bool) -> None:
+def _print_generated(password: str, generated: bool) -> None:
     if generated:
         click.echo(f"Password (shown once): {password}")

@@ -1,4 +1,4 @@
-"""What the app refuses to start with, and what it answers when something it depends on is away."""
+"""The errors of the app: those that stop its start, and those of S3 while it serves a request."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import click
 
 
 class StartError(click.ClickException):
-    """The app cannot start, and an operator must act. A click error, so that `flask …` prints the sentence alone."""
+    """The app cannot start and an operator must act. As a click error it makes `flask …` print only its message."""
 
 
 class ConfigError(StartError):
@@ -14,19 +14,19 @@ class ConfigError(StartError):
 
 
 class CodebookError(StartError):
-    """The codebook cannot be used; the message names file, place and reason."""
+    """The codebook is not valid. The message names the file, the entry and the reason."""
 
 
 class StorageUnavailableError(Exception):
-    """S3 cannot be reached or refuses us; no fault of the request."""
+    """S3 cannot be reached, or it refuses the app's request."""
 
 
 class ClipMissingError(Exception):
-    """Postgres names an object that S3 does not have."""
+    """The database names an object that does not exist in S3."""
 
 
 class RangeUnsatisfiableError(Exception):
-    """The asked range lies outside the object."""
+    """The requested range lies outside the object."""
 
     def __init__(self, size: int) -> None:
         super().__init__(f"range outside an object of {size} bytes")

@@ -1,4 +1,4 @@
-"""What people see when something goes wrong, and what the log says about it."""
+"""Error pages: what a reviewer sees when a request fails, and what the app logs about it."""
 
 from __future__ import annotations
 
@@ -13,14 +13,17 @@ from app.errors import ClipMissingError, RangeUnsatisfiableError, StorageUnavail
 from app.models import db
 
 SENTENCES = {
-    400: ("That did not work", "The form was incomplete or too old. Go back, reload the page and try again."),
+    400: ("Form not accepted", "The form was incomplete or too old. Go back, reload the page and try again."),
     403: ("Not allowed", "Your account may not open this page."),
-    404: ("Not here", "There is no such page, or the clip is not in the queue."),
-    405: ("Not here", "This address cannot be used that way."),
-    413: ("Too much", "What was sent is too long."),
-    429: ("Too many tries", "Please wait a little and try again."),
-    500: ("Our mistake", "Something failed on the server. It has been written down; please try again."),
-    503: ("Back soon", "A service that this page needs is away. What you stored is safe; try again in a minute."),
+    404: ("Not found", "This page does not exist, or the clip is not in the queue."),
+    405: ("Not found", "This address does not accept this kind of request."),
+    413: ("Too long", "The form is too long. Go back and shorten the note."),
+    429: ("Too many requests", "Wait a minute, then try again."),
+    500: ("Server error", "Something failed on the server. The error is logged. Please try again."),
+    503: (
+        "Not available",
+        "A service that this page needs is down. Your stored labels are safe. Try again in a minute.",
+    ),
 }
 RETRY_AFTER_S = 30
 
@@ -36,11 +39,11 @@ def handle_failures(app: Flask) -> None:
 
 
 def show(error: HTTPException) -> ResponseReturnValue:
-    """One clear sentence in the layout of the app; plain text for the audio player."""
+    """Answer with an error page; for the audio player, with one line of plain text."""
     if error.response is not None:
         return error.response
     code = error.code or 500
-    title, sentence = SENTENCES.get(code, (error.name, "The server could not do that."))
+    title, sentence = SENTENCES.get(code, (error.name, "The server cannot answer this request. Go back and try again."))
     headers = [(name, value) for name, value in error.get_headers() if name.lower() in {"allow", "retry-after"}]
     if code == 503:
         headers.append(("Retry-After", str(RETRY_AFTER_S)))
@@ -50,11 +53,11 @@ def show(error: HTTPException) -> ResponseReturnValue:
 
 
 def form_refused(error: CSRFError) -> ResponseReturnValue:
-    """A form without a valid token: mostly an old page; for everybody at once, a deployment without https."""
+    """Answer a form without a valid CSRF token. Usually the page is too old. If all forms fail, https is missing."""
     if current_app.config["SESSION_COOKIE_SECURE"] and not request.is_secure:
         current_app.logger.warning(
-            "A form came over plain http, where browsers keep the session cookie back: serve the app over https and "
-            "set TRUSTED_PROXIES, or, for a test on one machine, SESSION_COOKIE_SECURE=false"
+            "A form was sent over plain http, but browsers send the session cookie over https only. Serve the app "
+            "over https and set TRUSTED_PROXIES; for a test on one machine set SESSION_COOKIE_SECURE=false"
         )
     return show(error)
 
@@ -63,13 +66,13 @@ def database_failed(error: sqlalchemy.exc.DBAPIError | sqlalchemy.exc.TimeoutErr
     db.session.rollback()
     cause = getattr(error, "orig", None) or error
     if isinstance(cause, psycopg2.errors.UndefinedTable):
-        current_app.logger.error("A table is missing; run `flask db upgrade`, and apply schema.sql: %s", cause)
+        current_app.logger.error("A table is missing. Run `flask db upgrade` and apply schema.sql: %s", cause)
     elif isinstance(cause, psycopg2.errors.InsufficientPrivilege):
-        current_app.logger.error("The database role lacks a right; apply schema.sql again: %s", cause)
+        current_app.logger.error("The app's database role lacks a privilege. Apply schema.sql again: %s", cause)
     elif isinstance(
         error, sqlalchemy.exc.TimeoutError | sqlalchemy.exc.OperationalError | sqlalchemy.exc.InterfaceError
     ):
-        current_app.logger.error("Postgres cannot be reached or gave up: %s", cause)
+        current_app.logger.error("Postgres cannot be reached or did not answer in time: %s", cause)
     else:
         place = (request.method, request.path)
         current_app.logger.error("Postgres refused a statement on %s %s", *place, exc_info=error)
@@ -79,16 +82,16 @@ def database_failed(error: sqlalchemy.exc.DBAPIError | sqlalchemy.exc.TimeoutErr
 
 def storage_failed(error: StorageUnavailableError) -> ResponseReturnValue:
     current_app.logger.error("%s", error)
-    return _audio_text(503, "The audio store is away. Try again in a minute.", {"Retry-After": str(RETRY_AFTER_S)})
+    return _audio_text(503, "The audio store (S3) is down. Try again in a minute.", {"Retry-After": str(RETRY_AFTER_S)})
 
 
 def clip_missing(error: ClipMissingError) -> ResponseReturnValue:
     current_app.logger.error("%s", error)
-    return _audio_text(404, "The audio of this clip is missing. Set it aside, and tell your lead its number.", {})
+    return _audio_text(404, "The audio of this clip is missing. Set the clip aside and tell your lead its number.", {})
 
 
 def range_unsatisfiable(error: RangeUnsatisfiableError) -> ResponseReturnValue:
-    return _audio_text(416, "That part lies outside the clip.", {"Content-Range": f"bytes */{error.size}"})
+    return _audio_text(416, "The requested range lies outside the clip.", {"Content-Range": f"bytes */{error.size}"})
 
 
 def _audio_text(status: int, sentence: str, headers: dict[str, str]) -> Response:

@@ -8,7 +8,7 @@ from flask import Flask
 
 
 def clock(seconds: float | None) -> str:
-    """Minutes and seconds, for example 0:06; a dash for what is not known."""
+    """Format seconds as minutes and seconds, for example 0:06. None becomes a dash."""
     if seconds is None:
         return "–"
     minutes, rest = divmod(int(seconds), 60)

@@ -1,4 +1,4 @@
-"""Opening, skipping and labelling clips: the rules by which assignments and labels are written."""
+"""The rules for writing assignments and labels: opening, skipping and labelling a clip."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from sqlalchemy.dialects import postgresql as pg
 from app.codebook import Codebook
 from app.models import CONFIDENCES, NOTE_LENGTH, Assignment, LabelRow, db
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")  # Postgres refuses NUL, and no one types the others
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")  # Postgres refuses NUL; the others make no sense in a note
 
 
 @dataclass(frozen=True, kw_only=True)
 class Submission:
-    """What a reviewer sent. `problem` is the sentence to show when it cannot be stored."""
+    """The content of a label form. If the form is not valid, `problem` is the sentence to show to the reviewer."""
 
     submission_key: UUID = field(default_factory=uuid4)
     labels: tuple[str, ...] = ()
@@ -29,21 +29,21 @@ class Submission:
 
 
 def read_submission(form: Mapping[str, str], codes: list[str], codebook: Codebook) -> Submission:
-    """Check a form. `codes` are its labels, which may be anything at all until checked."""
+    """Check a form. `codes` are the label codes that the browser sent; they are not checked yet."""
     known = tuple(label.code for label in codebook.labels if label.code in codes)
     note = _CONTROL.sub("", form.get("note", "").replace("\r\n", "\n")).strip()
     confidence = form.get("confidence", "")
     problem = codebook.problem(dict.fromkeys(codes))
     if form.get("codebook_version") != codebook.version:
-        problem = "The codebook has changed since you opened this clip: check your choice and submit again."
+        problem = "The codebook has changed since you opened this clip. Check your choice and submit again."
     elif len(note) > NOTE_LENGTH:
-        problem = f"The note has {len(note)} characters; shorten it to {NOTE_LENGTH}."
+        problem = f"The note has {len(note)} characters. Shorten it to {NOTE_LENGTH} or fewer."
     elif confidence and confidence not in {str(value) for value in CONFIDENCES}:
-        problem = "Choose one of the confidences shown."
+        problem = "Choose one of the three confidences: low, medium or high."
     try:
         key = UUID(form.get("submission_key", ""))
     except ValueError:
-        key, problem = uuid4(), problem or "The form was incomplete: submit again."
+        key, problem = uuid4(), problem or "The form was incomplete. Submit it again."
     return Submission(
         submission_key=key,
         labels=known,
@@ -54,9 +54,9 @@ def read_submission(form: Mapping[str, str], codes: list[str], codebook: Codeboo
 
 
 def open_assignment(user_id: int, audio_id: int) -> Assignment:
-    """This user's assignment on the clip, made at the first look; locked until the transaction ends."""
-    made = pg.insert(Assignment).values(audio_id=audio_id, user_id=user_id)
-    db.session.execute(made.on_conflict_do_nothing(index_elements=["audio_id", "user_id"]))
+    """Return this user's assignment of the clip, and lock its row until the transaction ends. Create it if missing."""
+    insert = pg.insert(Assignment).values(audio_id=audio_id, user_id=user_id)
+    db.session.execute(insert.on_conflict_do_nothing(index_elements=["audio_id", "user_id"]))
     query = sa.select(Assignment).where(Assignment.audio_id == audio_id, Assignment.user_id == user_id)
     return db.session.scalars(query.with_for_update()).one()
 
@@ -66,7 +66,7 @@ def newest_label(assignment: Assignment) -> LabelRow | None:
 
 
 def reveal(assignment: Assignment) -> bool:
-    """Whether the verdicts may be shown; if so, from now on this assignment's labels do not count as blind."""
+    """Whether this reviewer may see the verdicts. If yes, later labels of this assignment do not count as blind."""
     if not assignment.labels:
         return False
     if assignment.revealed_at is None:
@@ -75,7 +75,7 @@ def reveal(assignment: Assignment) -> bool:
 
 
 def store(assignment: Assignment, submission: Submission, codebook: Codebook) -> None:
-    """Add a label. One that came twice (a double click, a retry) is stored once."""
+    """Add a label. A form that arrives twice (double click, retry) is stored once."""
     if any(label.submission_key == submission.submission_key for label in assignment.labels):
         return
     before = newest_label(assignment)
@@ -96,7 +96,7 @@ def store(assignment: Assignment, submission: Submission, codebook: Codebook) ->
 
 
 def skip(assignment: Assignment) -> None:
-    """Set the clip aside, no reason asked. A clip that has a label keeps it."""
+    """Set the clip aside. No reason is needed. An assignment that has a label keeps its state and label."""
     if assignment.state == "open":
         assignment.state = "skipped"
 

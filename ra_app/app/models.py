@@ -1,7 +1,8 @@
 """The tables that the app owns. All names begin with `ra_`, and only Flask-Migrate changes them.
 
-`audio_id` carries no foreign key: the app's role may only SELECT the pipeline's tables, and REFERENCES is a right of
-its own. A submitted label is never overwritten or deleted; a change of mind is a new row that names the one before.
+`audio_id` has no foreign key, because the app's role may only SELECT from the pipeline's tables, and a foreign key
+needs the privilege REFERENCES. A submitted label is never overwritten or deleted: a change is a new row, and its
+`revision_of` names the row that it replaces.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ OUTCOMES = ("pending", "failed", "succeeded", "refused")
 CONFIDENCES = {1: "Low", 2: "Medium", 3: "High"}
 NOTE_LENGTH = 2000  # characters
 
-# No 0/O and 1/I: pseudonyms are read aloud in meetings.
+# Without 0, O, 1 and I, which are easily confused.
 _PSEUDONYM_ALPHABET = "23456789ABCDEFGHJKLMNPQRSTUVWXYZ"
 
 db = SQLAlchemy()
@@ -50,12 +51,12 @@ def _now() -> Mapped[datetime]:
 
 
 def new_pseudonym() -> str:
-    """A name for exports that says nothing about the person, for example RA-7KQ2M."""
+    """Return a random name that stands for the user in exports, for example RA-7KQ2M."""
     return "RA-" + "".join(secrets.choice(_PSEUDONYM_ALPHABET) for _ in range(5))
 
 
 class User(Base):
-    """A person who may log in. Flask-Login asks for the four members below the columns."""
+    """A user account. Flask-Login needs the four members below the columns."""
 
     __tablename__ = "ra_users"
     __table_args__ = (_one_of("role", ROLES),)
@@ -68,8 +69,8 @@ class User(Base):
     active: Mapped[bool] = mapped_column(sa.Boolean, server_default=sa.true())
     created_at: Mapped[datetime] = _now()
     last_login_at: Mapped[datetime | None] = mapped_column(sa.DateTime(timezone=True))
-    session_epoch: Mapped[int] = mapped_column(sa.Integer, server_default="0")  # one more: all open sessions end
-    # Until then failed log-ins from elsewhere do not count against this user.
+    session_epoch: Mapped[int] = mapped_column(sa.Integer, server_default="0")  # adding 1 ends all open sessions
+    # Until this time, failed log-ins from other places do not lock this user out.
     unlocked_until: Mapped[datetime | None] = mapped_column(sa.DateTime(timezone=True))
 
     @property
@@ -85,7 +86,7 @@ class User(Base):
         return False
 
     def get_id(self) -> str:
-        """The session's name for this user; it changes with the password and the epoch, which end old sessions."""
+        """Return the user's id for the session. It changes with the password and the epoch, which ends old sessions."""
         mark = hashlib.sha256(f"{self.session_epoch}.{self.password_hash}".encode()).hexdigest()[:16]
         return f"{self.user_id}.{mark}"
 
@@ -106,14 +107,14 @@ class Assignment(Base):
     state: Mapped[str] = mapped_column(sa.Text, server_default="open")
     opened_at: Mapped[datetime] = _now()
     submitted_at: Mapped[datetime | None] = mapped_column(sa.DateTime(timezone=True))
-    # When the server first sent this reviewer the model's verdicts; labels stored after it were not given blind.
+    # The time when this reviewer first saw the model's verdicts. Later labels of this assignment are not blind.
     revealed_at: Mapped[datetime | None] = mapped_column(sa.DateTime(timezone=True))
 
     labels: Mapped[list[LabelRow]] = relationship(back_populates="assignment", order_by="LabelRow.label_id")
 
 
 class LabelRow(Base):
-    """One submission. The newest row of an assignment counts; the first one was given blind."""
+    """One submission of the label form. The newest row of an assignment counts. The first row is always blind."""
 
     __tablename__ = "ra_labels"
     __table_args__ = (
@@ -125,7 +126,7 @@ class LabelRow(Base):
 
     label_id: Mapped[int] = mapped_column(sa.BigInteger, sa.Identity(), primary_key=True)
     assignment_id: Mapped[int] = mapped_column(sa.ForeignKey(Assignment.assignment_id))
-    # Made with the form: a submission that the browser sends twice is stored once.
+    # Made together with the form, so a form that the browser sends twice is stored once.
     submission_key: Mapped[UUID] = mapped_column(pg.UUID(as_uuid=True))
     codebook_id: Mapped[str] = mapped_column(sa.Text)
     codebook_version: Mapped[str] = mapped_column(sa.Text)
@@ -140,7 +141,7 @@ class LabelRow(Base):
 
 
 class LoginAttempt(Base):
-    """One try to log in, kept for a day: the rate limit counts them, in Postgres so that all workers agree."""
+    """One attempt to log in, kept for a day. The limit on failed log-ins counts these rows."""
 
     __tablename__ = "ra_login_attempts"
     __table_args__ = (
@@ -152,13 +153,13 @@ class LoginAttempt(Base):
 
     attempt_id: Mapped[int] = mapped_column(sa.BigInteger, sa.Identity(), primary_key=True)
     username: Mapped[str] = mapped_column(sa.Text)
-    address: Mapped[str] = mapped_column(sa.Text)  # an IPv4 address, an IPv6 /64, or `device:` and a mark
+    address: Mapped[str] = mapped_column(sa.Text)  # an IPv4 address, an IPv6 /64, or `device:` and the browser's mark
     outcome: Mapped[str] = mapped_column(sa.Text, server_default="pending")
     attempted_at: Mapped[datetime] = _now()
 
 
 class KnownNetwork(Base):
-    """A network from which a user has logged in: failures elsewhere do not lock this user out there."""
+    """A network from which a user has logged in. Failed log-ins from other networks do not lock the user out there."""
 
     __tablename__ = "ra_known_networks"
 

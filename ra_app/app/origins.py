@@ -1,10 +1,11 @@
-"""Where a log-in comes from: the client's network, and the browser if it has logged in before.
+"""The origin of a log-in: the client's network, and the browser if the user has logged in with it before.
 
-An IPv6 customer has a whole /64 and may take a new address for every try, so addresses count by /64. An IPv4 address
-inside IPv6 (`::ffff:192.0.2.7`) counts as the IPv4 address.
+An IPv6 customer owns a whole /64 network and can use a new address for every log-in, so all addresses of a /64 count
+as one. An IPv4 address inside IPv6 (`::ffff:192.0.2.7`) counts as the IPv4 address.
 
-A browser in which somebody has logged in keeps a signed cookie that names this user. It opens nothing: it only gives
-the browser a count of failed tries of its own, so that failures elsewhere, also on its network, do not lock it out.
+At a log-in the browser gets a signed cookie with the user's name and a random mark. The cookie gives no access. It
+only gives the browser its own count of failed log-ins. So failed log-ins from other places, or from other computers
+of the same network, do not lock the user out of this browser.
 """
 
 from __future__ import annotations
@@ -25,14 +26,14 @@ UNKNOWN = "unknown"
 
 @dataclass(frozen=True)
 class Origin:
-    """A network, and the mark of a browser in which the user who now tries has logged in before."""
+    """The client's network, and the browser's mark if the user has logged in with this browser before."""
 
     network: str
     device: str | None = None
 
     @property
     def key(self) -> str:
-        """Under what name the tries from here are counted."""
+        """The name under which failed log-ins from this origin are counted."""
         return self.network if self.device is None else f"device:{self.device}"
 
 
@@ -49,12 +50,12 @@ def network_of(address: str | None) -> str:
 
 
 def origin_for(username: str) -> Origin:
-    """Where the request in hand comes from, as far as it concerns this user."""
+    """Return the origin of the current request for a log-in as `username`."""
     return Origin(network_of(request.remote_addr), _device_of(username))
 
 
 def remember_device(response: Response, username: str) -> None:
-    """Give this browser its mark, or renew the one it has."""
+    """Set the cookie with this browser's mark; a browser that has a mark keeps it."""
     mark = _device_of(username) or secrets.token_urlsafe(12)
     response.set_cookie(
         DEVICE_COOKIE,
@@ -68,7 +69,7 @@ def remember_device(response: Response, username: str) -> None:
 
 
 def _device_of(username: str) -> str | None:
-    """The mark of this browser, if it is signed by us, recent, and for this user."""
+    """Return the browser's mark if its cookie has a valid signature, is not too old and names this user."""
     signed = request.cookies.get(DEVICE_COOKIE)
     if signed is None:
         return None

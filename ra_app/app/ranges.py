@@ -1,19 +1,19 @@
-"""The Range header of RFC 9110, as far as a player needs it: one range of bytes."""
+"""The part of the Range header (RFC 9110) that an audio player needs: one range of bytes."""
 
 from __future__ import annotations
 
 import re
 
-# At most 18 digits: larger than any object, smaller than what S3 chokes on.
+# At most 18 digits: enough for every object. S3 servers fail on larger numbers.
 _SINGLE = re.compile(r"\s*bytes\s*=\s*(\d{0,18})\s*-\s*(\d{0,18})\s*", re.IGNORECASE)
 _ETAG = re.compile(r'"[\x21\x23-\x7e]*"')
 
 
 def single_range(header: str | None) -> str | None:
-    """The range to ask S3 for, or None: then the whole object is sent.
+    """Return the range to request from S3, or None to send the whole object.
 
-    Malformed headers, other units and several ranges at once are answered with the whole object (200), which
-    RFC 9110 allows, rather than with multipart bodies that no audio player asks for.
+    Malformed headers, other units and several ranges in one header get the whole object (status 200). RFC 9110 allows
+    this, and no audio player asks for a multipart answer.
     """
     match = _SINGLE.fullmatch(header or "")
     if match is None:
@@ -27,10 +27,10 @@ def single_range(header: str | None) -> str | None:
 
 
 def is_empty_suffix(asked: str) -> bool:
-    """`bytes=-0` asks for the last nothing, which no server can send."""
+    """Whether the header asks for the last 0 bytes (`bytes=-0`). No server can send that range."""
     return re.fullmatch(r"bytes=-0+", asked) is not None
 
 
 def strong_etag(value: str) -> bool:
-    """Whether an If-Range value is a strong entity tag; dates and weak tags are treated as a mismatch."""
+    """Whether an If-Range value is a strong entity tag. Dates and weak tags count as a mismatch."""
     return _ETAG.fullmatch(value) is not None

@@ -1,4 +1,4 @@
-"""Who may ask for what, and the headers that every answer carries."""
+"""Access control for every route, session limits, and the security headers of every answer."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from flask_wtf import CSRFProtect
 from app.accounts import load_session_user
 from app.models import User
 
-# Everything else needs a log-in: a route that is forgotten here is closed, not open.
+# All other routes need a log-in. So a new route is protected by default.
 PUBLIC_ENDPOINTS = frozenset({"auth.login", "health.healthz", "static"})
 
 HEADERS = {
-    # Nothing inline and nothing from elsewhere: text from transcripts can never become a script.
+    # No inline code and nothing from other sites: text of a transcript can never run as a script.
     "Content-Security-Policy": (
         "default-src 'none'; "
         "script-src 'self'; "
@@ -36,8 +36,8 @@ HEADERS = {
     "X-Frame-Options": "DENY",
 }
 
-LOGGED_IN_AT = "logged_in_at"  # in the session; seconds since 1970
-# Whoever sends one of these forms after the session ended goes on, after the log-in, at the page that holds the form.
+LOGGED_IN_AT = "logged_in_at"  # key in the session; seconds since 1970
+# A form may be sent after the session has ended. After the next log-in the user returns to the page with this form.
 FORM_PAGES = {"review.submit": "review.show", "review.skip": "review.show", "auth.account": "auth.account"}
 
 csrf = CSRFProtect()
@@ -45,30 +45,30 @@ login_manager = LoginManager()
 
 
 def protect(app: Flask) -> None:
-    # Before the CSRF check, so that a form sent after the session ended leads to the log-in page, not to an error.
-    app.before_request(deny_strangers)
+    # Runs before the CSRF check: a form that is sent after the session has ended leads to the log-in page.
+    app.before_request(require_login)
     csrf.init_app(app)
-    # Without the context processor: a page about a database that is down must not ask it who is looking.
+    # No context processor: it would query the user also for the error page that says the database is down.
     login_manager.init_app(app, add_context_processor=False)
     login_manager.user_loader(user_of_session)
     app.context_processor(lambda: {"viewer": g.get("viewer")})
     app.after_request(add_headers)
 
 
-def deny_strangers() -> ResponseReturnValue | None:
+def require_login() -> ResponseReturnValue | None:
     if request.endpoint is None or request.endpoint in PUBLIC_ENDPOINTS:
-        return None  # no endpoint: there is no such page, and saying so gives nothing away
+        return None  # no endpoint: the page does not exist, and the answer 404 tells a stranger nothing
     if current_user.is_authenticated:
         g.viewer = current_user._get_current_object()  # noqa: SLF001 - werkzeug's documented way to the real object
         return None
-    if request.endpoint == "audio.stream":  # a player can do nothing with a page
+    if request.endpoint == "audio.stream":  # an audio player cannot show the log-in page
         return Response("Log in to hear this clip.\n", status=401, mimetype="text/plain")
     ended = "_user_id" in session
-    if ended:  # else a log-in page open in another tab keeps the token of its form
+    if ended:  # without an ended session, keep the CSRF token: a log-in page in another tab needs it
         session.clear()
     if request.method in {"GET", "HEAD"}:
         if ended:
-            flash("Your session has ended. Log in to go on where you were.", "info")
+            flash("Your session has ended. Log in to continue.", "info")
         return redirect(url_for("auth.login", next=request.full_path.rstrip("?")))
     if request.endpoint == "auth.logout":
         flash("You are logged out.", "info")
@@ -79,13 +79,13 @@ def deny_strangers() -> ResponseReturnValue | None:
 
 
 def begin_session() -> None:
-    """From here the longest life of a session counts; the cookie carries it, signed."""
+    """Write the time of the log-in into the session. The maximum age of a session counts from it."""
     session.permanent = True
     session[LOGGED_IN_AT] = time.time()
 
 
 def user_of_session(session_id: str) -> User | None:
-    """The user of the session in hand, unless it is too old or was ended; how long it lay unused, Flask looks at."""
+    """Return the user of the current session, or None if it is too old or was ended. Flask ends unused sessions."""
     began = session.get(LOGGED_IN_AT)
     longest: float = current_app.config["RA_SESSION_MAX"].total_seconds()
     if not isinstance(began, int | float) or time.time() - began > longest:
@@ -102,10 +102,10 @@ def add_headers(response: Response) -> Response:
 
 
 def safe_target(target: str | None) -> str:
-    """Where to go after the log-in: a path of this app, whatever the link said."""
+    """Return the path to open after the log-in. Only paths of this app are allowed; else it is the queue."""
     home = url_for("queue.index")
     if not target or not target.startswith("/") or target.startswith("//") or "\\" in target:
         return home
-    if any(ord(char) < 32 for char in target):  # browsers drop tabs and line ends, which would hide a second slash
+    if any(ord(char) < 32 for char in target):  # browsers remove tabs and line ends, so "/<tab>/" would become "//"
         return home
     return target

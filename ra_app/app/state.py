@@ -1,4 +1,4 @@
-"""What views share that is made once per process."""
+"""The objects that all views share: the codebook and the audio store. The app makes them once per process."""
 
 from __future__ import annotations
 

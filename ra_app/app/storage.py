@@ -1,4 +1,4 @@
-"""Reads clips from S3. botocore's exceptions are mapped to the app's here and nowhere else."""
+"""Reads clips from S3. Only this module turns botocore's exceptions into those of the app."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ READ_TIMEOUT_S = 15
 
 @dataclass(frozen=True, kw_only=True)
 class AudioObject:
-    """An object, or a part of it. Whoever takes one closes it."""
+    """An S3 object or a range of it. The caller must close it."""
 
     etag: str
-    length: int  # bytes of this part
-    content_range: str | None  # None: the part is the whole
+    length: int  # bytes of the object or range
+    content_range: str | None  # None: the whole object
     body: Any = None
 
     def chunks(self) -> Iterator[bytes]:
         try:
             yield from self.body.iter_chunks(CHUNK)
         except (BotoCoreError, HTTPError, OSError) as error:
-            # The status line is gone: breaking the connection is the only way left to say that bytes are missing.
-            raise StorageUnavailableError(f"S3 broke off while sending a clip: {error}") from error
+            # The status was sent already. Closing the connection tells the client that bytes are missing.
+            raise StorageUnavailableError(f"S3 closed the connection while it sent a clip: {error}") from error
 
     def close(self) -> None:
         if self.body is not None:
@@ -52,7 +52,7 @@ class AudioStore:
 
     @cached_property
     def _client(self) -> S3Client:
-        """Made at first use, so that the app starts while S3 is away. boto3 clients are safe to share by threads."""
+        """Made at first use, so the app starts while S3 is down. Threads may share a boto3 client."""
         options = Config(
             signature_version="s3v4",
             s3={"addressing_style": "path"},
@@ -60,7 +60,7 @@ class AudioStore:
             read_timeout=READ_TIMEOUT_S,
             retries={"mode": "standard", "total_max_attempts": 2},
             max_pool_connections=32,
-            # Older Swift and Ceph refuse the checksums that newer clients send by default.
+            # Old versions of Swift and Ceph refuse the checksums that new clients send by default.
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
         )
@@ -104,25 +104,25 @@ class AudioStore:
         try:
             return getattr(self._client, operation)(Bucket=self._bucket, Key=key, **options)
         except ClientError as error:
-            raise _meaning(error, self._bucket, key) from error
+            raise _app_error(error, self._bucket, key) from error
         except (BotoCoreError, HTTPError, OSError) as error:
             raise StorageUnavailableError(f"S3 at {self._settings.s3_endpoint} cannot be reached: {error}") from error
 
 
 class _ChangedError(Exception):
-    """The object is not the one that If-Range names."""
+    """The object is not the version that If-Range names."""
 
 
 class _RangeRefusedError(Exception):
     """The range lies outside the object."""
 
 
-def _meaning(error: ClientError, bucket: str, key: str) -> Exception:
+def _app_error(error: ClientError, bucket: str, key: str) -> Exception:
     code = str(error.response.get("Error", {}).get("Code", ""))
     if code in {"NoSuchKey", "404"}:
-        return ClipMissingError(f"S3 has no object {key} in bucket {bucket}")
+        return ClipMissingError(f"Bucket {bucket} in S3 has no object {key}")
     if code in {"InvalidRange", "416"}:
         return _RangeRefusedError()
     if code in {"PreconditionFailed", "412"}:
         return _ChangedError()
-    return StorageUnavailableError(f"S3 refuses to give {key} of bucket {bucket}: {error}")
+    return StorageUnavailableError(f"S3 refuses to send object {key} of bucket {bucket}: {error}")

@@ -1,18 +1,20 @@
-"""The limit on failed log-ins, counted in Postgres so that all worker processes agree and a restart forgets nothing.
+"""The limit on failed log-ins. Postgres holds the counts, so all worker processes share them and a restart keeps them.
 
-An attempt is written down *before* the password is looked at, and counts as failed until it proves right; looking and
-writing happen under one lock, so of many attempts sent at the same moment no more than the limit get through. A refused
-attempt writes nothing: it neither keeps the door shut nor fills the table.
+An attempt is stored *before* the password is checked, and it counts as failed until the password proves right. The
+check of the limit and the insert happen under one lock, so of many attempts at the same moment no more than the limit
+get through. A refused attempt is not stored: it does not make the wait longer and does not fill the table.
 
-Who has logged in before is not locked out by failures elsewhere. What applies, by where the attempt comes from:
+Failed log-ins from other places do not lock out a user who has logged in before. The limits that apply depend on the
+origin of the attempt:
 
-| from                                            | this name from here | all names from here | this name, everyone |
-|-------------------------------------------------|---------------------|---------------------|---------------------|
-| a browser in which this user has logged in      | yes, of its own     | no                  | no                  |
-| a network from which this user has logged in    | yes                 | yes                 | no                  |
-| elsewhere                                       | yes                 | yes                 | yes                 |
+| origin                                       | this name here | all names here | this name everywhere |
+|----------------------------------------------|----------------|----------------|----------------------|
+| a browser in which this user has logged in   | yes, own count | no             | no                   |
+| a network from which this user has logged in | yes            | yes            | no                   |
+| any other                                    | yes            | yes            | yes                  |
 
-For a user who has never logged in, `flask users unlock` opens the last column for some minutes.
+"Here" means from the same origin. `flask users unlock` suspends the limit of the last column for some minutes, for
+a user who has never logged in.
 """
 
 from __future__ import annotations
@@ -30,18 +32,20 @@ from app.origins import Origin
 WINDOW = timedelta(minutes=15)
 KEEP = timedelta(days=1)
 PAIR_LIMIT = 5  # failures of one name from one address
-# A whole institute may share one address, and nobody may lock a colleague out from elsewhere with five tries.
+# Higher than PAIR_LIMIT: a whole institute may share one address, and five failed log-ins from somewhere else must not
+# lock a user out.
 ADDRESS_LIMIT = 50
 USERNAME_LIMIT = 50
-# Of everybody together, except where a user is known: bounds the table (96,000 rows a day) and the hashing.
+# All failed log-ins together, known browsers and networks excepted. It bounds the table (96,000 rows a day) and the
+# time spent on hashing.
 TOTAL_LIMIT = 1000
-NETWORKS_KEPT = 20  # of one user: the newest
+NETWORKS_KEPT = 20  # per user; the newest stay
 NETWORK_LIFE = timedelta(days=180)  # since the last log-in from there
-_LOCK = 0x7261_6C6F  # "ralo": one look at the counts at a time; password hashing is outside
+_LOCK = 0x7261_6C6F  # "ralo": one process at a time checks the counts; the slow password hashing is not under this lock
 
 
 class TooManyAttemptsError(Exception):
-    """`elsewhere`: the failures are not this client's alone, so waiting may not help."""
+    """The attempt is refused. `elsewhere`: failures from other origins count too, so waiting may not help."""
 
     def __init__(self, retry_after_s: int, *, elsewhere: bool = False) -> None:
         super().__init__(f"too many failed log-ins; retry after {retry_after_s} s")
@@ -50,7 +54,7 @@ class TooManyAttemptsError(Exception):
 
 
 def begin(username: str, origin: Origin) -> LoginAttempt:
-    """Write an attempt down, or refuse it."""
+    """Store a new attempt, or raise `TooManyAttemptsError`."""
     db.session.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
     try:
         _refuse_too_many(username, origin)
@@ -66,7 +70,7 @@ def begin(username: str, origin: Origin) -> LoginAttempt:
 
 def finish(attempt: LoginAttempt, outcome: str) -> None:
     attempt.outcome = outcome
-    if outcome == "succeeded":  # whoever knows the password has no failures to answer for
+    if outcome == "succeeded":  # the right password clears the earlier failures of this name from this origin
         db.session.execute(
             sa.delete(LoginAttempt).where(
                 LoginAttempt.username == attempt.username,
@@ -78,7 +82,7 @@ def finish(attempt: LoginAttempt, outcome: str) -> None:
 
 
 def remember_network(user: User, network: str) -> None:
-    """From now on failures elsewhere do not lock this user out here."""
+    """Store that this user has logged in from this network. Failures from other places then do not count here."""
     seen = pg.insert(KnownNetwork).values(user_id=user.user_id, network=network)
     db.session.execute(
         seen.on_conflict_do_update(index_elements=["user_id", "network"], set_={"seen_at": sa.func.now()})
@@ -99,7 +103,7 @@ def remember_network(user: User, network: str) -> None:
 
 
 def unlock(user: User, minutes: int) -> None:
-    """Forget the failures of this name, and let no failures elsewhere count against it for some minutes."""
+    """Delete the failed log-ins of this name, and ignore failures from other places for some minutes."""
     db.session.execute(
         sa.delete(LoginAttempt).where(LoginAttempt.username == user.username, LoginAttempt.outcome != "succeeded")
     )
@@ -113,14 +117,14 @@ def _refuse_too_many(username: str, origin: Origin) -> None:
     elsewhere = 0
     if origin.device is None:
         here = max(here, _wait_s(ADDRESS_LIMIT, same_address))
-        if not _is_let_in(username, origin.network):
+        if not _is_known_or_unlocked(username, origin.network):
             elsewhere = max(_wait_s(USERNAME_LIMIT, same_name), _wait_s(TOTAL_LIMIT))
     if here or elsewhere:
         raise TooManyAttemptsError(max(here, elsewhere), elsewhere=elsewhere > 0)
 
 
-def _is_let_in(username: str, network: str) -> bool:
-    """Whether this user has logged in from this network before, or an operator has unlocked the account."""
+def _is_known_or_unlocked(username: str, network: str) -> bool:
+    """Whether this user has logged in from this network before, or an administrator has unlocked the account."""
     known = (
         sa.select(KnownNetwork.network)
         .where(
@@ -137,7 +141,7 @@ def _is_let_in(username: str, network: str) -> bool:
 
 
 def _wait_s(limit: int, *scope: ColumnElement[bool]) -> int:
-    """Seconds until fewer than `limit` failures lie in the window; 0 when that is so now."""
+    """Return the seconds until fewer than `limit` failures lie in the window, or 0 if there are fewer already."""
     oldest_counted = db.session.scalar(
         sa.select(sa.func.extract("epoch", LoginAttempt.attempted_at + WINDOW - sa.func.clock_timestamp()))
         .where(

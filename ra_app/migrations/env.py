@@ -1,5 +1,5 @@
-"""Runs the app's migrations. The database is shared with the pipeline, whose tables must stay invisible here: only
-names that begin with `ra_` are compared, and the `ra_queue` view is the pipeline's as well.
+"""Runs the app's migrations. The pipeline uses the same database, and migrations must not touch its tables. So Alembic
+compares only tables whose names begin with `ra_`. The view `ra_queue` belongs to the pipeline, too.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ logger = logging.getLogger("alembic.env")
 
 
 def ours(name: str | None, kind: str, _parents: Any) -> bool:
-    """Whether autogenerate may look at something of the database; columns and the like follow their table."""
+    """Whether autogenerate compares this object of the database. Columns and indexes follow their table."""
     return kind != "table" or (name is not None and name.startswith("ra_"))
 
 
 def drop_empty(_context: Any, _revision: Any, directives: list[Any]) -> None:
-    """No migration file when nothing has changed."""
+    """Write no migration file if nothing has changed."""
     if getattr(config.cmd_opts, "autogenerate", False) and directives[0].upgrade_ops.is_empty():
         directives[:] = []
         logger.info("No changes in schema detected.")
@@ -57,7 +57,7 @@ def run_online() -> None:
     with current_app.extensions["migrate"].db.engine.connect() as connection:
         configure(connection=connection)
         with context.begin_transaction():
-            # A migration may take longer than a web request may; one that waits for a lock holds up the whole app.
+            # A migration may take longer than a web request. But a long wait for a lock would block the app.
             connection.execute(sa.text("SET LOCAL statement_timeout = 0"))
             connection.execute(sa.text("SET LOCAL lock_timeout = '30s'"))
             connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})

@@ -1,4 +1,4 @@
-"""A step of a role, run here against folders: real modules, no host."""
+"""Runs a step of a role on this machine, in test folders, with real Ansible modules."""
 
 from __future__ import annotations
 

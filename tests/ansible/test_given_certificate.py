@@ -1,4 +1,4 @@
-"""A certificate that an operator gives: what is wrong with it is said before nginx gets it.
+"""The preflight finds mistakes in a given certificate before nginx uses it.
 
 One play looks into all of them, each given to a host of its own: a play for each would take a minute.
 """
@@ -38,9 +38,9 @@ CASES = {
         key="wild.key", said="The key in {folder}/wild.key does not belong to the certificate in {folder}/ours.crt."
     ),
     "for-another-name": Given(
-        "deep.crt", "deep.key", f"is for DNS:deep.{NAME}, DNS:*.{NAME}, and browsers ask for {NAME}."
+        "deep.crt", "deep.key", f"is for DNS:deep.{NAME}, DNS:*.{NAME}, but browsers use {NAME}."
     ),
-    "ended": Given("ended.crt", "ended.key", "(UTC), which is not today. Get a new one"),
+    "ended": Given("ended.crt", "ended.key", "(UTC), which does not include today. Get a new one"),
     "no-such-file": Given("nowhere.crt", "nowhere.key", "The certificate in {folder}/nowhere.crt cannot be read."),
     "no-certificate": Given("words.crt", "ours.key", "The certificate in {folder}/words.crt cannot be read."),
     "no-such-key": Given(key="nowhere.key", said=NO_KEY),

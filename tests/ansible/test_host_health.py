@@ -1,4 +1,4 @@
-"""`audio-pipeline-health`: what it finds on a host, and what it tells of it."""
+"""`audio-pipeline-health`: its findings on a host, and its alerts."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_one_screen_names_what_is_wrong_and_the_next_step(look, tmp_path):
     )
     assert done.returncode == 1
     lines = done.stdout.splitlines()
-    assert lines[0] == "gpu-01: 1 of 2 need a look"
+    assert lines[0] == "gpu-01: 1 of 2 checks failed"
     assert lines[1].startswith(f"  ok  disk {tmp_path}")
     assert "could not be checked: FileNotFoundError" in lines[2]
     assert lines[3].startswith("      -> ")
@@ -151,7 +151,7 @@ def test_a_model_whose_file_has_changed_or_gone_is_found(look, tmp_path):
         (part / "model.bin").write_bytes(b"12345")
         (part / ".verified").write_text(json.dumps({"files": {"model.bin": {"size": 5, "sha256": "", "mtime": 0}}}))
     wanted = {"folder": str(tmp_path / "demo"), "manifest": str(ROOT / "src/models.toml"), "set": "demo"}
-    assert look(models=wanted)["models"]["value"] == "set demo is whole"
+    assert look(models=wanted)["models"]["value"] == "set demo is complete"
     (tmp_path / "demo/whisper-base/model.bin").write_bytes(b"1")
     assert look(models=wanted)["models"]["value"] == "changed or missing: whisper-base/model.bin"
     shutil.rmtree(tmp_path / "demo/gemma-3-270m")
@@ -196,7 +196,7 @@ def test_only_what_has_changed_is_told(look, tmp_path, listener):
     [post] = listener.posts
     assert post["host"] == "gpu-01"
     assert [finding["check"] for finding in post["bad"]] == ["ra app"]
-    assert "1 of 1 need a look" in post["text"]
+    assert "1 of 1 checks failed" in post["text"]
     listener.status = 200
     look("--alert", **config)
     assert [finding["check"] for finding in listener.posts[1]["mended"]] == ["ra app"]

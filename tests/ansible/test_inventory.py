@@ -1,4 +1,4 @@
-"""An inventory that the roles cannot follow is refused before anything is done."""
+"""The preflight refuses an invalid inventory before it changes anything."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_staging_does_not_get_the_secrets_of_production(tmp_path):
     done = play(tmp_path, "preflight_inventory", {"orch": {}}, groups=groups)
     assert done.returncode == 2
     [said] = answers_of("orch", done.stdout)
-    assert "orch is in staging, and group_vars/vault-staging.yml is not there" in said
+    assert "orch is in staging, but group_vars/vault-staging.yml does not exist" in said
 
     vault = tmp_path / "group_vars/staging/vault.yml"
     vault.parent.mkdir(parents=True)

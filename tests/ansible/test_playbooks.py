@@ -1,4 +1,4 @@
-"""The playbooks and roles as texts: the linters pass, and what the house demands of every play and role is there."""
+"""Rules for the text of playbooks and roles: the linters pass, and every play and role has its required parts."""
 
 from __future__ import annotations
 

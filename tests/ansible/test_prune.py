@@ -1,4 +1,4 @@
-"""What a deploy leaves of older releases: run here, against a folder."""
+"""Which older releases a deploy keeps. The step runs on this machine, in a test folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The systemd units as the roles write them: how exposed each is, and that no secret stands in them."""
+"""The systemd units that the roles write: each has a good exposure score, and none contains a secret."""
 
 from __future__ import annotations
 

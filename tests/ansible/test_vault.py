@@ -1,4 +1,4 @@
-"""Secrets that are missing, or the example's, are named before anything is done, and none is shown."""
+"""The preflight names secrets that are missing or still the example's, and shows no secret."""
 
 from __future__ import annotations
 

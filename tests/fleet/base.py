@@ -109,7 +109,7 @@ def _login_user(tree: Path) -> None:
 
 
 def _forget_old(current: Path) -> None:
-    """Trees that hosts stand on stay: they are in use as long as an overlay names them."""
+    """Remove base trees that no overlay of a host uses."""
     mounts = Path("/proc/mounts").read_text()
     trees = sorted(CACHE.glob("base-*"), key=lambda path: path.stat().st_mtime, reverse=True)
     for tree in [tree for tree in trees if tree != current][KEPT - 1 :]:

@@ -35,7 +35,7 @@ def main(name: str, loop: str = "") -> int:
 
 
 def _pure_cgroups() -> None:
-    """Cgroups as on the stock distribution, whatever this machine has; seen in this mount namespace only."""
+    """Mount cgroups as the distribution does, independent of this machine. Only this mount namespace sees them."""
     own = Path("/run/systemd/nspawn")
     own.mkdir(parents=True, exist_ok=True)
     sh("mount", "-t", "tmpfs", "tmpfs", own)

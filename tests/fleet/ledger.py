@@ -1,4 +1,4 @@
-"""The accounts: every archive that was placed on the EC2 host, and what came of it."""
+"""The ledger: every archive that was placed on the EC2 host, and its results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the fleet's stores and hosts say, asked from below: no role's promise stands between a check and the truth."""
+"""Reads the state of the fleet's stores and hosts directly, without the programs that the roles install."""
 
 from __future__ import annotations
 

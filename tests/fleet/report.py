@@ -1,4 +1,4 @@
-"""The report: what ran, on how many hosts, and whether anything was lost or doubled."""
+"""The report: the scenarios, the number of hosts, and whether anything was lost or doubled."""
 
 from __future__ import annotations
 

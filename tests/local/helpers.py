@@ -1,4 +1,4 @@
-"""Small hands for the tests of the local services: one statement, one object, one ssh session."""
+"""Helpers for the tests of the local services: run one statement, send one request, open one ssh session."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The demo as its user meets it: a signal at any moment ends all it started, a dead worker is named, reset is clean."""
+"""The demo: a signal at any moment stops all its processes, a dead worker is named, and reset deletes all data."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_a_signal_at_any_moment_ends_all_that_was_started(tmp_path: Path, moment
         said = running.rest()
         running.process.wait(STOPPED_WITHIN_S)
         assert time.monotonic() - began < STOPPED_WITHIN_S
-    assert "Stopping what was started here." in said
+    assert "Stopping the programs and services of the demo." in said
     assert "Traceback" not in said
     assert running.left_behind() == []
     assert not list((tmp_path / "demo/run").glob("*.pid"))
@@ -120,7 +120,7 @@ def test_a_signal_ends_a_demo_that_a_shell_put_into_the_background(tmp_path: Pat
         running.process.wait(STOPPED_WITHIN_S)
     finally:
         running_demo.__exit__(None, None, None)
-    assert "Stopping what was started here." in said
+    assert "Stopping the programs and services of the demo." in said
     assert running.left_behind() == []
 
 
@@ -165,6 +165,6 @@ def test_reset_deletes_the_data_and_refuses_while_the_demo_runs(tmp_path: Path) 
         assert refused.process.wait(STOPPED_WITHIN_S) == 1
     assert (root / "state.json").exists()
     with demo(root, "reset") as done:
-        assert "is gone" in done.rest()
+        assert "Deleted" in done.rest()
         assert done.process.wait(STOPPED_WITHIN_S) == 0
     assert not root.exists()

@@ -1,4 +1,4 @@
-"""What `make demo-check` demands, tried on made-up results: each deviation fails exactly one check."""
+"""The checks of `make demo-check` with artificial results: each deviation fails exactly one check."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_a_clip_that_ended_otherwise_fails_and_is_named(wrong: ClipResult | None
 @pytest.mark.parametrize(
     ("results", "name"),
     [
-        (replace(GOOD, unexpected=["x.mp3"]), "every clip ended as the manifest says"),
+        (replace(GOOD, unexpected=["x.mp3"]), "every clip has the result that the manifest expects"),
         (
             with_first(ClipResult("done", 10.0, "en", "I find you", frozenset({"violent-threats"}), POLICIES)),
             "word error rate at most 0.15",
@@ -81,10 +81,10 @@ def test_a_clip_that_ended_otherwise_fails_and_is_named(wrong: ClipResult | None
         (replace(GOOD, completed_at=None), "the batch is complete"),
         (replace(GOOD, scratch=["20260101-120000-abcdef"]), "scratch is empty"),
         (replace(GOOD, batch_keys=["batch:x:total"]), "no batch keys are left in Redis"),
-        (replace(GOOD, dead_letters=[]), "each failed clip stands in queue:failed with a sentence"),
+        (replace(GOOD, dead_letters=[]), "each failed clip is in queue:failed with an error message"),
         (
             replace(GOOD, dead_letters=[DeadLetter("b.mp3", "")]),
-            "each failed clip stands in queue:failed with a sentence",
+            "each failed clip is in queue:failed with an error message",
         ),
     ],
 )

@@ -1,4 +1,4 @@
-"""A reviewer's way through the app in a real browser, against gunicorn as deployed."""
+"""A reviewer uses the app in a real browser, with gunicorn as it is deployed."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def address(app: object, ra_env: dict[str, str], tmp_path_factory: pytest.TempPa
 
 @pytest.fixture
 def page(browser: Browser, address: str) -> Iterator[Page]:
-    """A fresh browser profile; any complaint of the page fails the test."""
+    """A new browser profile. Any error of the page fails the test."""
     context = browser.new_context(viewport=SCREEN, base_url=address)
     opened = context.new_page()
     complaints: list[str] = []
@@ -201,7 +201,7 @@ def test_keys_leave_the_note_alone_and_can_be_switched_off(page: Page, world: Wo
     page.keyboard.press("Escape")
     page.keyboard.press("?")
     expect(page.get_by_role("dialog")).to_be_visible()
-    page.get_by_role("checkbox", name=re.compile("Single keys")).uncheck()
+    page.get_by_role("checkbox", name=re.compile("single keys")).uncheck()
     page.get_by_role("button", name="Close", exact=True).click()
     page.keyboard.press("1")
     expect(page.locator("input[name=label]:checked")).to_have_count(0)
@@ -247,7 +247,7 @@ def test_a_clip_can_be_set_aside_and_come_back_to(page: Page, world: World) -> N
     open_clip(page, first)
     page.keyboard.press("s")
     page.wait_for_url(f"**/review/{second}")
-    page.get_by_role("link", name="Back to it").click()
+    page.get_by_role("link", name="Open it again").click()
     page.wait_for_url(f"**/review/{first}")
 
 
@@ -332,13 +332,13 @@ def test_work_on_a_clip_outlives_the_session(page: Page, world: World) -> None:
     page.get_by_label("Password").fill(PASSWORD)
     page.keyboard.press("Enter")
     page.wait_for_url(f"**/review/{clip}")
-    expect(page.get_by_text("Not stored yet")).to_be_visible()
+    expect(page.get_by_text("not stored yet")).to_be_visible()
     expect(page.get_by_role("checkbox", name="Hate speech")).to_be_checked()
     page.get_by_role("button", name=re.compile("^Submit")).click()
     expect(page.get_by_text(f"Label stored for clip {clip}.")).to_be_visible()
     assert world.sql("SELECT labels, confidence, note FROM ra_labels") == [(["hate"], 3, "said at 0:06")]
     page.goto(f"/review/{clip}")
-    expect(page.get_by_text("Not stored yet")).to_be_hidden()
+    expect(page.get_by_text("not stored yet")).to_be_hidden()
 
 
 def test_unsent_work_is_forgotten_at_the_log_out(page: Page, world: World) -> None:

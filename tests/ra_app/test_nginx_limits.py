@@ -1,4 +1,4 @@
-"""The RA app's site in nginx: it limits tries to log in and floods, by client, and leaves reviewing alone."""
+"""The RA app's site in nginx: it limits log-ins and floods of requests per client, and does not limit reviewing."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def app_address(app: object, ra_env: dict[str, str], tmp_path_factory: pytest.Te
 
 @pytest.fixture
 def port(app_address: str, world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    """Run nginx with counts of its own before an app without users."""
+    """Run nginx with its own counters in front of an app without users."""
     assert world is not None
     with in_front_of(app_address, tmp_path_factory.mktemp("nginx")) as made:
         yield made

@@ -1,4 +1,4 @@
-"""Clips through the app: ranges as players ask for them, closed to strangers, honest when S3 is away."""
+"""Clips through the app: ranges as players request them, no access without a log-in, clear errors while S3 is down."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def test_a_missing_object_is_said_to_be_missing(mira: Visitor, world: World) -> 
     clip = world.add_clip()
     answer = mira.get(f"/audio/{clip}")
     assert answer.status_code == 404
-    assert answer.text == "The audio of this clip is missing. Set it aside, and tell your lead its number.\n"
+    assert answer.text == "The audio of this clip is missing. Set the clip aside and tell your lead its number.\n"
     assert mira.client.head(f"/audio/{clip}").status_code == 404
 
 
@@ -134,7 +134,7 @@ def test_when_s3_is_away_the_answer_is_503_and_the_pages_still_work(
     lame.log_in("mira")
     answer = lame.get(f"/audio/{clip}")
     assert answer.status_code == 503
-    assert answer.text == "The audio store is away. Try again in a minute.\n"
+    assert answer.text == "The audio store (S3) is down. Try again in a minute.\n"
     assert "Retry-After" in answer.headers
     assert lame.get(f"/review/{clip}").status_code == 200
     with lame.client.application.app_context():

@@ -1,4 +1,4 @@
-"""The codebook: the one that is shipped, and what a mistake in one's own is answered with."""
+"""The codebook: the shipped file is valid, and a mistake in a file gets a clear message."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def test_the_shipped_codebook_covers_the_policies_and_a_way_out(shipped: Codeboo
         (["hate", "violent_threat"], None),
         (["no_violation"], None),
         ([], "Choose at least one label"),
-        (["no_violation", "hate"], "“No violation” stands alone"),
-        (["unsure", "no_violation"], "stands alone"),
+        (["no_violation", "hate"], "“No violation” cannot be combined"),
+        (["unsure", "no_violation"], "cannot be combined"),
         (["rude"], "not in the codebook"),
     ],
 )
@@ -51,9 +51,9 @@ def test_choices_are_checked(shipped: Codebook, codes: list[str], problem: str |
         ('id = "c"\ntitle = "T"\n' + HATE, "version", "missing"),
         (HEAD, "labels", "at least one"),
         (HEAD + "labels = [1]", "labels[1]", "table"),
-        (HEAD + HATE + HATE.replace("hate", "x"), "labels[2].key", "'1' is taken by labels[1]"),
-        (HEAD + HATE + HATE.replace('"1"', '"2"'), "labels[2].code", "'hate' is taken by labels[1]"),
-        (HEAD + HATE.replace('"1"', '"n"'), "labels[1].key", "not one of"),
+        (HEAD + HATE + HATE.replace("hate", "x"), "labels[2].key", "'1' is already used by labels[1]"),
+        (HEAD + HATE + HATE.replace('"1"', '"2"'), "labels[2].code", "'hate' is already used by labels[1]"),
+        (HEAD + HATE.replace('"1"', '"n"'), "labels[1].key", "none of"),
         (HEAD + HATE.replace('"1"', '"12"'), "labels[1].key", "one digit or small letter"),
         (HEAD + HATE.replace('"1"', "1"), "labels[1].key", "text"),
         (HEAD + HATE.replace('"hate"', '"Hate Speech"'), "labels[1].code", "small letters"),

@@ -1,4 +1,4 @@
-"""The commands that people have in their fingers, word for word, and what happens when Postgres is away."""
+"""The commands of the guide, word for word, and the app's behaviour while Postgres is down."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_without_postgres_pages_say_so_and_health_is_503(ra_env: dict[str, str])
     assert (health.status_code, health.text) == (503, "unavailable\n")
     answer = lame.log_in("mira")
     assert answer.status_code == 503
-    assert "A service that this page needs is away" in answer.text
+    assert "A service that this page needs is down" in answer.text
     assert "Retry-After" in answer.headers
 
 
@@ -68,7 +68,7 @@ def test_a_session_that_cannot_be_checked_is_answered_with_503(mira: Visitor, ra
     client.set_cookie("ra_session", cookie.value)
     answer = client.get("/")
     assert answer.status_code == 503
-    assert "try again in a minute" in answer.text
+    assert "Try again in a minute" in answer.text
 
 
 def test_a_missing_table_is_a_503_and_the_log_says_what_to_run(

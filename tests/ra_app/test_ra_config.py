@@ -1,4 +1,4 @@
-"""Settings are checked once, at the start; what is wrong is said in one sentence with an example."""
+"""The app checks its settings at the start. An error message is one sentence with an example."""
 
 from __future__ import annotations
 

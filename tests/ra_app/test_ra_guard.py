@@ -1,4 +1,4 @@
-"""Closed by default: every route, every answer's headers, and nothing fetched from elsewhere."""
+"""Every route needs a log-in, every answer has the security headers, and pages load nothing from other sites."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_health_is_open_and_says_no_more_than_ok(visitor: Visitor) -> None:
 def test_a_page_that_is_not_there_says_so_in_the_layout(mira: Visitor) -> None:
     answer = mira.get("/nothing-here")
     assert answer.status_code == 404
-    assert "There is no such page" in answer.text
+    assert "This page does not exist" in answer.text
     assert "Clip review" in answer.text
 
 

@@ -1,4 +1,4 @@
-"""The app's schema: it comes from migrations alone, and the pipeline's tables are out of their reach."""
+"""The app's schema: only migrations create it, and they do not touch the pipeline's tables."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _tables(dsn: str) -> set[str]:
 def test_before_the_upgrade_a_command_says_what_to_run(ra_env: dict[str, str]) -> None:
     result = run("flask users list", ra_env)
     assert result.returncode == 1
-    assert "run `flask db upgrade` first" in result.stderr
+    assert "Run `flask db upgrade` first" in result.stderr
 
 
 def test_upgrade_downgrade_and_upgrade_again_touch_only_the_apps_tables(

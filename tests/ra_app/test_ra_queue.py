@@ -103,4 +103,4 @@ def test_when_nothing_is_left_next_says_thank_you(mira: Visitor, world: World) -
     mira.label(world.add_clip(), "hate")
     answer = mira.get("/next")
     assert answer.location == "/"
-    assert "No clip is left" in mira.get("/").text
+    assert "no more clips to label" in mira.get("/").text

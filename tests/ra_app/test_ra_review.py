@@ -104,10 +104,10 @@ def test_two_windows_that_submit_at_once_make_a_chain(world: World, app: Flask) 
     ("codes", "form", "sentence"),
     [
         ([], {}, "Choose at least one label before you submit."),
-        (["no_violation", "hate"], {}, "stands alone"),
+        (["no_violation", "hate"], {}, "cannot be combined"),
         (["hate", "rude"], {}, "not in the codebook"),
-        (["hate"], {"confidence": "9"}, "confidences shown"),
-        (["hate"], {"note": "x" * (NOTE_LENGTH + 1)}, "shorten it to 2000"),
+        (["hate"], {"confidence": "9"}, "one of the three confidences"),
+        (["hate"], {"note": "x" * (NOTE_LENGTH + 1)}, "Shorten it to 2000"),
         (["hate"], {"codebook_version": "0"}, "codebook has changed"),
         (["hate"], {"submission_key": "x"}, "incomplete"),
     ],

@@ -1,4 +1,4 @@
-"""How sessions end: at the server, for copies of the cookie too, and at the latest after their longest life."""
+"""How sessions end: on the server, also for copies of the cookie, and after their maximum age."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def cookie_of(visitor: Visitor) -> str:
 
 
 def ask_with(app: Flask, cookie: str, path: str = "/") -> TestResponse:
-    """A request of somebody who has got hold of the cookie."""
+    """A request with a stolen cookie."""
     thief = app.test_client()
     thief.set_cookie("ra_session", cookie)
     return thief.get(path)
@@ -67,7 +67,7 @@ def test_a_closed_account_that_opens_again_has_no_old_sessions(mira: Visitor, ap
 
 def test_an_administrator_ends_all_sessions_of_a_user(mira: Visitor, app: Flask) -> None:
     result = app.test_cli_runner().invoke(args=["users", "end-sessions", "mira"])
-    assert result.output == "All sessions of mira have ended; they can log in again with their password.\n"
+    assert result.output == "All sessions of mira have ended. The password stays the same.\n"
     assert mira.get("/").status_code == 302
     assert mira.log_in("mira").status_code == 302
 
@@ -79,7 +79,7 @@ def test_a_session_in_use_ends_after_its_longest_life(mira: Visitor, world: Worl
     set_log_in_time(mira, 0.2 * HOUR)
     answer = mira.get(f"/review/{clip}")
     assert answer.location == f"/login?next=/review/{clip}"
-    assert "Your session has ended. Log in to go on where you were." in mira.get("/login").text
+    assert "Your session has ended. Log in to continue." in mira.get("/login").text
 
 
 def test_using_a_session_does_not_lengthen_its_longest_life(mira: Visitor) -> None:

@@ -1,4 +1,4 @@
-"""`flask users …`: accounts made, listed, closed, and every mistake answered in one sentence."""
+"""`flask users …`: accounts are created, listed and closed, and every mistake gets one clear sentence."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def _flask(app: Flask, *args: str, given: str | None = None) -> Result:
 def test_an_account_made_from_stdin_can_log_in(app: Flask, world: World, visitor: Visitor) -> None:
     result = _flask(app, "create", "Mira", "--role", "lead", "--password-stdin", given=PASSWORD + "\n")
     assert result.exit_code == 0, result.output
-    assert re.fullmatch(r"Created mira \(lead\), in exports RA-[2-9A-Z]{5}\.\n", result.output)
+    assert re.fullmatch(r"Created mira \(lead\)\. The name in exports is RA-[2-9A-Z]{5}\.\n", result.output)
     assert visitor.log_in("mira").status_code == 302
     assert world.sql("SELECT role FROM ra_users") == [("lead",)]
 
@@ -44,7 +44,7 @@ def test_without_an_option_the_password_is_asked_for_twice(app: Flask, visitor: 
     ("args", "given", "sentence"),
     [
         (["create", "mira", "--password-stdin"], PASSWORD, "There is already a user named mira."),
-        (["create", "no spaces", "--password-stdin"], PASSWORD, "cannot be a user name"),
+        (["create", "no spaces", "--password-stdin"], PASSWORD, "is not a valid user name"),
         (["create", "jo", "--password-stdin"], "short", "12 to 200 characters"),
         (["create", "jo", "--password-stdin"], "", "12 to 200 characters"),
         (["create", "jo", "--role", "boss", "--generate"], None, "'boss' is not one of"),
@@ -97,5 +97,5 @@ def test_a_new_password_replaces_the_old_one(app: Flask, mira: Visitor, visitor:
 def test_without_a_database_the_command_says_so(ra_env: dict[str, str]) -> None:
     result = run("flask users list", {**ra_env, "DATABASE_URL": "postgresql://ra_app@127.0.0.1:1/x"})
     assert result.returncode == 1
-    assert result.stderr.startswith("Error: Postgres says: ")
+    assert result.stderr.startswith("Error: Postgres reports: ")
     assert "Traceback" not in result.stderr

@@ -136,7 +136,7 @@ SENTENCES = (
 
 
 class Visitor:
-    """A browser without a screen: keeps cookies, and sends the token of forms along as a browser would."""
+    """A test client that keeps cookies and sends the CSRF token of forms, as a browser does."""
 
     def __init__(self, app: Flask, address: str = "192.0.2.7") -> None:
         self.client: FlaskClient = app.test_client()

@@ -124,7 +124,7 @@ def test_old_copies_go_and_what_is_no_copy_stays(copies: Copies) -> None:
         copies.s3.put_object(Bucket=copies.bucket, Key=key, Body=b"x")
     copies.make_backup(name := day(0))
     done = copies.send()
-    assert b"1 older copies removed" in done.stdout
+    assert b"removed 1 older copies" in done.stdout
     assert set(copies.keys()) == {kept, other, f"backups/{name}.tar.age"}
 
 

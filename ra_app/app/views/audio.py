@@ -1,4 +1,4 @@
-"""Streams a clip from S3 through the app, so that the bucket stays closed and only reviewers hear it."""
+"""Streams a clip from S3 through the app. The bucket stays private, and only logged-in reviewers hear the clip."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ blueprint = Blueprint("audio", __name__, url_prefix="/audio")
 
 @blueprint.get(CLIP)
 def stream(audio_id: int) -> ResponseReturnValue:
-    """The clip as Ogg/Opus; one range of bytes if asked for (206), which is what seeking needs.
+    """Send the clip as Ogg/Opus, or one range of its bytes (206): the player needs ranges to seek.
 
-    Not kept by the browser (`no-store`): harmful recordings should not pile up on reviewers' machines.
+    The browser does not keep it (`no-store`): harmful recordings must not collect on reviewers' computers.
     """
     key = clips.audio_key(g.viewer.user_id, audio_id)
     if key is None:
         abort(404)
-    db.session.remove()  # a slow listener must not hold a database connection
+    db.session.remove()  # sending takes long on a slow network, and needs no database connection
     asked, if_range = single_range(request.headers.get("Range")), request.headers.get("If-Range")
     if if_range is not None and not strong_etag(if_range):
         asked = None
@@ -32,7 +32,7 @@ def stream(audio_id: int) -> ResponseReturnValue:
     response = Response(status=206 if found.content_range else 200, mimetype="audio/ogg")
     if found.body is not None:
         response.response = found.chunks()
-        response.call_on_close(found.close)  # also when the listener goes away before the first byte
+        response.call_on_close(found.close)  # also if the client disconnects before the first byte
     if found.content_range:
         response.headers["Content-Range"] = found.content_range
     response.headers["Content-Length"] = str(found.length)

@@ -1,4 +1,4 @@
-"""Log in, log out, change one's password."""
+"""Pages to log in, to log out and to change the password."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from app.security import begin_session, safe_target
 blueprint = Blueprint("auth", __name__)
 
 WRONG = "User name or password is wrong."
-# What is written down for a name that nobody can have: people type passwords into the wrong box.
-NOBODY = "(no valid name)"
+# Logged and stored instead of a name that is not valid: people sometimes type their password into the name's field.
+INVALID_NAME = "(no valid name)"
 
 
 @blueprint.route("/login", methods=["GET", "POST"])
@@ -37,7 +37,7 @@ def login() -> ResponseReturnValue:
         if current_user.is_authenticated:
             return redirect(safe_target(request.args.get("next")))
         return _login_page()
-    name = accounts.normalise_username(request.form.get("username", "")) or NOBODY
+    name = accounts.normalise_username(request.form.get("username", "")) or INVALID_NAME
     try:
         user = _authenticate(name, request.form.get("password", ""))
     except throttle.TooManyAttemptsError as refused:
@@ -45,7 +45,7 @@ def login() -> ResponseReturnValue:
         return _too_many(refused)
     if user is None:
         return _login_page(WRONG), 401
-    session.clear()  # nothing of what was before the log-in is carried over
+    session.clear()  # data from before the log-in must not stay in the session
     begin_session()
     login_user(user)
     answer: Response = make_response(redirect(safe_target(request.args.get("next"))))
@@ -55,11 +55,11 @@ def login() -> ResponseReturnValue:
 
 @blueprint.post("/logout")
 def logout() -> ResponseReturnValue:
-    """End this user's sessions at the server, on every device: a copy of the cookie opens nothing afterwards."""
+    """End all sessions of this user, on every device. A copy of the cookie is worthless afterwards."""
     accounts.end_sessions(g.viewer)
     logout_user()
     session.clear()
-    flash("You are logged out, on every device.", "info")
+    flash("You are logged out on every device.", "info")
     return redirect(url_for("auth.login"))
 
 
@@ -78,13 +78,13 @@ def account() -> ResponseReturnValue:
     if not right:
         return render_template("account.html", problem="The current password is wrong."), 401
     if new != request.form.get("repeat", ""):
-        return render_template("account.html", problem="The two new passwords differ."), 422
+        return render_template("account.html", problem="The two new passwords are not the same."), 422
     try:
         accounts.set_password(user, new)
     except AccountError as error:
         return render_template("account.html", problem=str(error)), 422
-    login_user(user)  # this session goes on; those elsewhere end
-    flash("Your password is changed. Other sessions have ended.", "info")
+    login_user(user)  # renews this session; the user's other sessions end
+    flash("Your password is changed. You are logged out on all other devices.", "info")
     return redirect(url_for("queue.index"))
 
 
@@ -105,12 +105,12 @@ def _login_page(problem: str | None = None) -> str:
 
 def _too_many(refused: throttle.TooManyAttemptsError) -> ResponseReturnValue:
     minutes = -(-refused.retry_after_s // 60)
-    sentence = f"Too many failed tries. Wait {minutes} minute{'s' if minutes > 1 else ''}, then try again."
+    sentence = f"Too many failed log-ins. Wait {minutes} minute{'s' if minutes > 1 else ''}, then try again."
     if refused.elsewhere:
         sentence += (
-            " Some of the tries came from other places. In a browser, or from a network, where you have logged in "
-            "before, you can log in now. If you have none, ask your lead researcher, who can let you in "
-            "(flask users unlock)."
+            " Some of the failed log-ins came from other places. You can log in now in a browser or on a network "
+            "that you have used here before. If that is not possible, ask your lead researcher to unlock your "
+            "account (flask users unlock)."
         )
     page = render_template("error.html", code=429, title="Please wait", sentence=sentence)
     return page, 429, {"Retry-After": str(refused.retry_after_s)}

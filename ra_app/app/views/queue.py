@@ -1,4 +1,4 @@
-"""The queue page: how far along one is, the next clip, and lists of clips. Blind: nothing of the model's verdicts."""
+"""The queue page: the reviewer's progress, the next clip, and lists of clips. It does not show the model's verdicts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from app import clips
 
 blueprint = Blueprint("queue", __name__)
 
-LAST_PAGE = 1_000_000  # an OFFSET beyond it is nobody's page
+LAST_PAGE = 1_000_000  # keeps the OFFSET of the query within what Postgres accepts
 
 
 @blueprint.get("/")
@@ -24,7 +24,7 @@ def index() -> ResponseReturnValue:
     progress = clips.progress(user_id)
     counts = {"todo": progress.todo, "done": clips.count_done(user_id), "skipped": progress.skipped}
     pages = max(1, math.ceil(counts[show] / clips.PAGE_SIZE))
-    if page > pages:  # the list has become shorter since the link was made
+    if page > pages:  # the list has become shorter since the page with this link was shown
         return redirect(url_for("queue.index", show=show, page=pages))
     return render_template(
         "queue.html",
@@ -39,10 +39,10 @@ def index() -> ResponseReturnValue:
 
 @blueprint.get("/next")
 def next_clip() -> ResponseReturnValue:
-    """The next clip to do; back to the queue when there is none."""
+    """Go to the next clip to label, or back to the queue if there is none."""
     after = request.args.get("after", 0, type=int)
     found = clips.next_clip(g.viewer.user_id, min(max(after, 0), 2**63 - 1))
     if found is None:
-        flash("No clip is left for you to do. Thank you; take a break.", "info")
+        flash("You have no more clips to label. Thank you!", "info")
         return redirect(url_for("queue.index"))
     return redirect(url_for("review.show", audio_id=found))

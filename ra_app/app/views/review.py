@@ -1,7 +1,7 @@
-"""One clip: hear it, read it, label it.
+"""The review page: a reviewer listens to one clip, reads its transcript and labels it.
 
-Blind: until this reviewer's own first label on the clip is stored, nothing here reads the model's verdicts.
-Submitting and skipping each end in one transaction; the answer is a redirect, so that a reload sends nothing twice.
+Review is blind: this module reads the model's verdicts only after the reviewer's first label on the clip is stored.
+Submit and skip each run in one transaction. They answer with a redirect, so a reload does not send the form again.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from app.state import state
 
 blueprint = Blueprint("review", __name__, url_prefix="/review")
 
-CLIP = "/<int(max=9223372036854775807):audio_id>"  # what a Postgres bigint holds
+CLIP = "/<int(max=9223372036854775807):audio_id>"  # the largest Postgres bigint
 
 
 @blueprint.get(CLIP)

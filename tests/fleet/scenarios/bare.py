@@ -1,4 +1,4 @@
-"""From bare hosts to a fleet, and again without a change."""
+"""`site.yml` sets up new hosts, and a second run changes nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The commands that people's fingers know, as the guide writes them."""
+"""The commands of the group's guide, as written."""
 
 from __future__ import annotations
 

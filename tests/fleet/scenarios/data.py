@@ -20,7 +20,7 @@ TRAPS = ("check", "format")
 
 
 def restore(world: World) -> None:
-    """Backup, drop the database, restore: every row is back, no trap of ra_app's has caught an administrator."""
+    """Backup, drop the database, restore: every row is restored, and no code of ra_app has run as an administrator."""
     for number, name in enumerate(TRAPS):
         script = attack(name, "ra_app", MARKER)
         _as_ra_app(re.sub(r"\b(evil_now|evil|ra_trap)\b", rf"\g<1>_{number}", script))

@@ -1,4 +1,4 @@
-"""The end: nothing of the project is left on the hosts."""
+"""Uninstalling: nothing of the project is left on the hosts."""
 
 from __future__ import annotations
 

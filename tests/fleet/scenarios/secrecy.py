@@ -1,4 +1,4 @@
-"""Secrets: changed while the fleet works, and found nowhere but in their files. Units: as shut in as was asked."""
+"""Secrets can be changed while the fleet works and exist only in their files. Units have the required sandbox."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The runbook, tried: a trouble is brought about, shows the symptom that stands there, and is mended as it says."""
+"""Tests the runbook: each trouble is caused, shows the symptom of the runbook, and is repaired as the runbook says."""
 
 from __future__ import annotations
 

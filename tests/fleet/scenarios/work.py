@@ -1,4 +1,4 @@
-"""Archives in, verdicts out: what the fleet is for."""
+"""The fleet turns archives into transcripts and verdicts."""
 
 from __future__ import annotations
 

@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""Whether this host is as it should be: one screen for people, JSON for machines; exit code 1 when something is not.
+"""Check the health of this host. The exit code is 1 if a check fails.
 
     audio-pipeline-health [--json] [--alert] [--config FILE]
 
-What the host should have stands in /etc/audio-pipeline/health.json, written by Ansible. Each check asks one thing, has
-a time limit, and gives findings; one that breaks is a finding itself. With --alert (the timer) the result is kept, and
-what has changed since the last one is told by webhook or mail.
+Ansible writes /etc/audio-pipeline/health.json, which names the checks of this host and their limits. Each check has a
+time limit and yields findings. A check that crashes is a finding, too. With --alert (used by the timer) the program
+stores the result, and sends the changes since the last result by webhook or mail.
 
-Standard library only: it must run when the environments of the pipeline are what is broken.
+It uses the standard library only, so it also runs if the pipeline's environments are broken.
 """
 
 from __future__ import annotations
@@ -36,11 +36,12 @@ from typing import Any
 
 CONFIG = Path("/etc/audio-pipeline/health.json")
 STATE = Path("/var/lib/audio-pipeline-health/last.json")
-COMMAND_S = 30  # for each command that is asked
+COMMAND_S = 30  # time limit of each command
 BROKEN = "could not be checked"
 ORCHESTRATOR = "ansible-playbook playbooks/site.yml --limit orchestrator"
 GIB = 2**30
-# Findings quote names of files and other programs: the same characters as in src/system/shown.py; a test compares them.
+# Characters that are escaped, because findings quote file names and output of other programs. They are the same as in
+# src/system/shown.py; a test compares them.
 _FORBIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 Config = dict[str, Any]
@@ -52,15 +53,15 @@ class Finding:
     check: str
     ok: bool
     value: str  # what was found
-    next_step: str = ""  # what to do when it is not ok
+    next_step: str = ""  # what to do if it is not ok
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--json", action="store_true", help="one JSON object")
-    parser.add_argument("--alert", action="store_true", help="keep the result, and tell what has changed")
-    parser.add_argument("--config", type=Path, default=CONFIG, help="what this host should have")
-    parser.add_argument("--state", type=Path, default=STATE, help="where the last result is kept")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--alert", action="store_true", help="store the result and send what has changed")
+    parser.add_argument("--config", type=Path, default=CONFIG, help="file with the checks of this host")
+    parser.add_argument("--state", type=Path, default=STATE, help="file with the last result")
     chosen = parser.parse_args()
     try:
         config = json.loads(chosen.config.read_text())
@@ -82,21 +83,21 @@ def main() -> int:
 
 
 def examine(config: Config) -> list[Finding]:
-    """Every check that this host's configuration asks for."""
+    """Run every check that the configuration of this host names."""
     found: list[Finding] = []
     for name, check in CHECKS.items():
         if name in config:
             try:
                 found += check(config[name])
-            except Exception as error:  # noqa: BLE001 - a check that breaks must not hide the others
+            except Exception as error:  # noqa: BLE001 - a check that crashes must not hide the others
                 reason = f"{BROKEN}: {type(error).__name__}: {error}"
-                found.append(Finding(name, False, reason, f"run {sys.argv[0]} here by hand"))
+                found.append(Finding(name, False, reason, f"run {sys.argv[0]} on this host by hand"))
     return found
 
 
 def screen(host: str, findings: list[Finding]) -> str:
     bad = sum(not finding.ok for finding in findings)
-    lines = [f"{host}: {'all is well' if not bad else f'{bad} of {len(findings)} need a look'}"]
+    lines = [f"{host}: {'all checks passed' if not bad else f'{bad} of {len(findings)} checks failed'}"]
     for finding in findings:
         lines.append(f"  {'ok ' if finding.ok else 'BAD'} {finding.check:<22} {finding.value}")
         if not finding.ok and finding.next_step:
@@ -105,8 +106,10 @@ def screen(host: str, findings: list[Finding]) -> str:
 
 
 def run(*command: str) -> subprocess.CompletedProcess[str]:
-    """Not subprocess.run: after its time limit that waits for the end of what it killed, and a program that hangs in
-    the kernel (nvidia-smi over a lost GPU, anything on a dead volume) never ends.
+    """Run a command with a time limit.
+
+    subprocess.run waits for the end of the process that it has killed. A process that hangs in the kernel (nvidia-smi
+    with a lost GPU, any program on a dead volume) never ends, so this function does not wait for it.
     """
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
@@ -114,13 +117,13 @@ def run(*command: str) -> subprocess.CompletedProcess[str]:
     try:
         out, err = process.communicate(timeout=COMMAND_S)
     except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)  # with what it started: runuser's psql, a shell's children
+        os.killpg(process.pid, signal.SIGKILL)  # the whole group: also processes that the command has started
         raise
     return subprocess.CompletedProcess(command, process.returncode, out, err)
 
 
-def asked(*command: str) -> Any:
-    """The JSON that a command prints; what it says of its trouble when there is none."""
+def run_json(*command: str) -> Any:
+    """Return the JSON that a command prints, or raise RuntimeError with its error message if it prints nothing."""
     done = run(*command)
     if not done.stdout.strip():
         raise RuntimeError(done.stderr.strip()[-200:] or f"{' '.join(command)} printed nothing")
@@ -128,7 +131,7 @@ def asked(*command: str) -> Any:
 
 
 def units(names: list[str]) -> Findings:
-    """Each unit is active, and has not been restarted by systemd again and again."""
+    """Each unit is active, and systemd has restarted it fewer than five times."""
     for name in names:
         done = run("systemctl", "show", name, "--property=ActiveState,SubState,NRestarts,Result")
         shown = dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
@@ -139,7 +142,7 @@ def units(names: list[str]) -> Findings:
 
 
 def dependencies(wanted: dict[str, Any]) -> Findings:
-    """What `audio-pipeline config check` says of Redis and how it is set up, Postgres, clocks, S3 and scratch."""
+    """`audio-pipeline config check` finds no problem with Redis and its settings, Postgres, clocks, S3 and scratch."""
     done = run("audio-pipeline", "config", "check")
     seen = set()
     for line in done.stdout.splitlines():
@@ -147,14 +150,14 @@ def dependencies(wanted: dict[str, Any]) -> Findings:
         if name in wanted["names"]:
             seen.add(name)
             says = says.strip()
-            yield Finding(f"{name} from here", says == "good", says, "look for its words in docs/operations.md")
+            yield Finding(f"{name} from here", says == "good", says, "search for this message in docs/operations.md")
     for name in sorted(set(wanted["names"]) - seen):
         yield Finding(f"{name} from here", False, (done.stderr or "no answer").strip(), "audio-pipeline config check")
 
 
 def heartbeats(wanted: dict[str, Any]) -> Findings:
-    """Each kind of worker of this host lives, and none is held."""
-    workers = asked("audio-pipeline", "worker", "list", "--json")["workers"]
+    """Each kind of worker of this host has a heartbeat, and none is held."""
+    workers = run_json("audio-pipeline", "worker", "list", "--json")["workers"]
     for kind in wanted["kinds"]:
         mine = [worker for worker in workers if worker["host"] == wanted["host"] and worker["kind"] == kind]
         held = [worker for worker in mine if worker["state"] == "held"]
@@ -163,14 +166,14 @@ def heartbeats(wanted: dict[str, Any]) -> Findings:
 
 
 def queues(limits: dict[str, Any]) -> Findings:
-    """Depth and age of every queue, and failures by their cause."""
-    overview = asked("audio-pipeline", "status", "--json")
+    """The age of the oldest job of every queue, the number of dead letters, and silent hosts."""
+    overview = run_json("audio-pipeline", "status", "--json")
     for queue in overview["queues"]:
         if queue["name"] == "queue:failed":
             continue
         age = queue["oldest_s"] or 0
         value = f"{queue['depth']} jobs" + (f", next is {age / 60:.0f} min old" if queue["depth"] else "")
-        step = "audio-pipeline status: is a worker held, or are they too few?"
+        step = "audio-pipeline status: is a worker held, or are there too few workers?"
         yield Finding(queue["name"], age <= limits["oldest_s"], value, step)
     failures = [f"{group['count']} x {group['stage']}: {group['cause']}" for group in overview["failures"]]
     failed = sum(group["count"] for group in overview["failures"])
@@ -178,12 +181,12 @@ def queues(limits: dict[str, Any]) -> Findings:
     yield Finding("failed jobs", failed <= limits["failed"], f"{failed} {shown}".strip(), "audio-pipeline failed list")
     for host in overview["hosts"]:
         silent = host["heard_s"] > limits["silent_s"] and not host["workers"]
-        value = f"heard of {host['heard_s']:.0f} s ago"
-        yield Finding(f"host {host['host']}", not silent, value, "is it up? if it is gone for good: retire-worker.yml")
+        value = f"last heartbeat {host['heard_s']:.0f} s ago"
+        yield Finding(f"host {host['host']}", not silent, value, "is it running? if it is lost: retire-worker.yml")
 
 
 def disks(wanted: list[dict[str, Any]]) -> Findings:
-    """Room and inodes; a volume must be mounted."""
+    """Each disk has enough free space and inodes, and each volume is mounted."""
     for disk in wanted:
         path = Path(disk["path"])
         if disk.get("mount") and not path.is_mount():
@@ -192,14 +195,16 @@ def disks(wanted: list[dict[str, Any]]) -> Findings:
         usage = shutil.disk_usage(path)
         percent = 100 * (1 - usage.free / usage.total)
         files = os.statvfs(path)
-        inodes = 100 * (1 - files.f_favail / files.f_files) if files.f_files else 0.0  # some file systems count none
+        inodes = (
+            100 * (1 - files.f_favail / files.f_files) if files.f_files else 0.0
+        )  # some file systems have no inode count
         value = f"{percent:.0f} % used, {usage.free / GIB:.1f} GiB free, {inodes:.0f} % of inodes used"
         ok = max(percent, inodes) <= disk["most_percent"]
         yield Finding(f"disk {path}", ok, value, f"du -xsh {path}/* | sort -h; du -xs --inodes {path}/* | sort -n")
 
 
 def models(wanted: dict[str, str]) -> Findings:
-    """Every file of every part of the set is there in the size that was verified; each sync compares hashes."""
+    """Every file of the model set exists and has its verified size. (Hashes are compared at each synchronization.)"""
     chosen = tomllib.loads(Path(wanted["manifest"]).read_text())["sets"][wanted["set"]]
     parts = [chosen["speech"]["part"], chosen["moderation"]["base"], chosen["moderation"].get("adapter")]
     wrong = []
@@ -210,12 +215,12 @@ def models(wanted: dict[str, str]) -> Findings:
             file = record.parent / name
             if not file.is_file() or file.stat().st_size != facts["size"]:
                 wrong.append(f"{part}/{name}")
-    value = f"changed or missing: {', '.join(wrong[:3])}" if wrong else f"set {wanted['set']} is whole"
+    value = f"changed or missing: {', '.join(wrong[:3])}" if wrong else f"set {wanted['set']} is complete"
     yield Finding("models", not wrong, value, "ansible-playbook playbooks/sync-models.yml --limit this host")
 
 
 def memory(limits: dict[str, float]) -> Findings:
-    """What programs could still get."""
+    """Enough memory is available."""
     lines = (line.split() for line in Path("/proc/meminfo").read_text().splitlines())
     kib = {words[0].rstrip(":"): int(words[1]) for words in lines}
     percent = 100 * kib["MemAvailable"] / kib["MemTotal"]
@@ -224,35 +229,36 @@ def memory(limits: dict[str, float]) -> Findings:
 
 
 def gpu(limits: dict[str, Any]) -> Findings:
-    """The driver answers; memory and temperature of each GPU."""
+    """The driver answers, and no GPU is too hot."""
     query = "--query-gpu=name,memory.used,memory.total,temperature.gpu"
     done = run("nvidia-smi", query, "--format=csv,noheader,nounits")
     if done.returncode != 0:
         says = (done.stderr or done.stdout).strip()[:120]
-        yield Finding("gpu", False, says, "nvidia-smi; after an update of the driver: reboot")
+        yield Finding("gpu", False, says, "run nvidia-smi; reboot after an update of the driver")
         return
     for line in done.stdout.splitlines():
         name, used, total, celsius = (part.strip() for part in line.split(","))
         ok = int(celsius) <= limits["most_celsius"]
         yield Finding(
-            f"gpu {name}", ok, f"{used} of {total} MiB, {celsius} °C", "cooling; nvidia-smi -q -d TEMPERATURE"
+            f"gpu {name}", ok, f"{used} of {total} MiB, {celsius} °C", "check the cooling; nvidia-smi -q -d TEMPERATURE"
         )
 
 
 def postgres(wanted: dict[str, Any]) -> Findings:
-    """It answers, and how many clips wait for reviewers."""
+    """Postgres answers. The value shows how many clips are in the review queue."""
     query = "SELECT (SELECT count(*) FROM public.ra_queue), (SELECT max(version) FROM public.schema_version)"
-    # Not runuser: it opens a PAM session, which the unit's sandbox refuses.
+    # Not runuser: it opens a PAM session, which the unit's sandbox does not allow.
     become = ("setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups")
-    # As an administrator: nothing that a lesser role has made is called by its name alone.
-    alone = ("env", "PGOPTIONS=-c search_path=pg_catalog")
-    done = run(*become, *alone, "psql", "-XAtd", wanted["database"], "-c", query)
+    # An administrator's session must not call functions of other roles, so only pg_catalog needs no schema.
+    safe_path = ("env", "PGOPTIONS=-c search_path=pg_catalog")
+    done = run(*become, *safe_path, "psql", "-XAtd", wanted["database"], "-c", query)
     ok = done.returncode == 0
     value = "{} clips in ra_queue, schema {}".format(*done.stdout.strip().split("|")) if ok else done.stderr.strip()
     yield Finding("postgres", ok, value, "systemctl status postgresql; journalctl -u 'postgresql@*' -n 50")
 
 
 def backup(wanted: dict[str, Any]) -> Findings:
+    """The newest backup, and its copy in S3 if there is one, are not too old."""
     latest = Path(wanted["directory"]) / "latest"
     hours = (time.time() - latest.stat().st_mtime) / 3600 if latest.exists() else None
     value = "none" if hours is None else f"{latest.resolve().name}, {hours:.0f} h old"
@@ -271,13 +277,13 @@ def certificate(wanted: dict[str, Any]) -> Findings:
     if problem:
         yield Finding("certificate", False, problem, f"{ORCHESTRATOR} --tags nginx")
         return
-    step = f"a new one by ra_app_tls_certificate; for the host's own: {ORCHESTRATOR} --tags nginx"
+    step = f"given: set a new ra_app_tls_certificate; self-signed: {ORCHESTRATOR} --tags nginx"
     yield Finding("certificate", days >= wanted["least_days"], f"ends in {days} days", step)
 
 
 def fleet_certificates(wanted: dict[str, Any]) -> Findings:
-    """The certificates by which hosts know Redis and PostgreSQL, and their authority."""
-    step = "systemctl start audio-pipeline-certificates; the authority: ansible-playbook playbooks/rotate-ca.yml"
+    """The certificates of Redis and PostgreSQL and their authority are valid for long enough."""
+    step = "systemctl start audio-pipeline-certificates; for the authority: ansible-playbook playbooks/rotate-ca.yml"
     for file in wanted["files"]:
         days, problem = _days_left(file)
         value = problem or f"ends in {days} days"
@@ -285,7 +291,7 @@ def fleet_certificates(wanted: dict[str, Any]) -> Findings:
 
 
 def _days_left(file: str) -> tuple[int, str]:
-    """Whole days until a certificate ends, and what is wrong when it cannot be read."""
+    """Return the days until a certificate expires, and an error message if it cannot be read."""
     done = run("openssl", "x509", "-noout", "-enddate", "-in", file)
     if done.returncode != 0:
         return -1, done.stderr.strip()[:120] or f"{file} cannot be read"
@@ -310,14 +316,14 @@ CHECKS: dict[str, Callable[[Any], Findings]] = {
 
 
 def alert(config: Config, findings: list[Finding], state: Path) -> list[Finding]:
-    """Keep the result; tell what has become bad or good -> findings about the telling itself.
+    """Store the result and send what has changed. Return findings about alerts that could not be sent.
 
-    Each way (webhook, mail) has its own memory of what it was told: one that does not work must not make the other
-    say the same again every five minutes, and hears later what it missed.
+    Each way (webhook, mail) has its own record of the failed checks that it has reported. So a way that fails reports
+    its changes later, and the other way does not report them again every five minutes.
     """
     try:
         kept = json.loads(state.read_text()) if state.exists() else {}
-    except ValueError:  # cut off by a full disk or a lost host: everything bad is told once more
+    except ValueError:  # the file is incomplete, for example after a full disk: report all failed checks again
         kept = {}
     bad = [finding.check for finding in findings if not finding.ok]
     told: dict[str, list[str]] = {way: kept.get("bad", []) for way in WAYS} | kept.get("told", {})
@@ -329,10 +335,10 @@ def alert(config: Config, findings: list[Finding], state: Path) -> list[Finding]
                 send(config, screen(config["host"], news), news)
             told[way] = sorted({*bad, *unknown(findings, told[way])})
         except (OSError, http.client.HTTPException, smtplib.SMTPException, ValueError) as error:
-            # Not its words: they may hold the webhook's address, which is a secret.
+            # Without the error's message: it may contain the webhook's address, which is a secret.
             value = f"{way}: could not be sent ({type(error).__name__})"
             trouble.append(
-                Finding("alert", False, value, "vault_alert_webhook, alert_mail_to; can this host reach them?")
+                Finding("alert", False, value, "check vault_alert_webhook and alert_mail_to; can this host reach them?")
             )
     state.parent.mkdir(parents=True, exist_ok=True)
     result = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "bad": sorted(bad), "told": told}
@@ -342,14 +348,14 @@ def alert(config: Config, findings: list[Finding], state: Path) -> list[Finding]
 
 
 def unknown(findings: list[Finding], before: list[str]) -> set[str]:
-    """What was bad and cannot be known now, as a check is broken: neither news nor mended."""
+    """Return checks that failed before and are missing now because a check crashed. Their state has not changed."""
     if not any(finding.value.startswith(BROKEN) for finding in findings):
         return set()
     return set(before) - {finding.check for finding in findings}
 
 
 def changes(findings: list[Finding], before: list[str]) -> list[Finding]:
-    """What has become bad, then what is mended or is not there any more."""
+    """Return new failures, then checks that pass again or no longer exist."""
     names = {finding.check for finding in findings}
     gone = sorted(set(before) - names - unknown(findings, before))
     fresh = [finding for finding in findings if not finding.ok and finding.check not in before]
@@ -371,7 +377,7 @@ def _mail(config: Config, text: str, news: list[Finding]) -> None:
     bad = sum(not one.ok for one in news)
     to, message = config["alert"], EmailMessage()
     message["To"], message["From"] = to["mail_to"], to.get("mail_from", f"audio-pipeline@{config['host']}")
-    message["Subject"] = f"{config['host']}: {bad} need a look, {len(news) - bad} mended"
+    message["Subject"] = f"{config['host']}: {bad} checks failed, {len(news) - bad} passed again"
     message.set_content(text)
     with smtplib.SMTP(to.get("smtp_host", "localhost"), to.get("smtp_port", 25), timeout=15) as server:
         server.send_message(message)

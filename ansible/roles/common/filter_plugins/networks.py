@@ -1,4 +1,4 @@
-"""Tells which entries of a list are no networks, so that preflight can name them."""
+"""A filter that finds invalid networks in a list, so that the preflight can name them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 
 
 def not_networks(entries: Iterable[object]) -> list[str]:
-    """The entries that are neither an address nor a network of IPv4 or IPv6."""
+    """Return the entries that are not an address or network of IPv4 or IPv6."""
     return [str(entry) for entry in entries if not _is_network(str(entry))]
 
 
@@ -16,7 +16,7 @@ def _is_network(entry: str) -> bool:
         ipaddress.ip_network(entry, strict=False)
     except ValueError:
         return False
-    return "%" not in entry  # a zone means something on one host only
+    return "%" not in entry  # a zone is valid on one host only
 
 
 class FilterModule:

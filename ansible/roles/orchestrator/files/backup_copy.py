@@ -1,12 +1,13 @@
 #!/usr/bin/python3
-"""A backup's encrypted copy in S3.
+"""Copies backups to S3, encrypted.
 
-    backup-copy send FOLDER            the newest backup of the folder, for BACKUP_RECIPIENT; copies that are too old go
-    backup-copy fetch s3://BUCKET/KEY  one copy, still encrypted, to standard output
-    backup-copy name s3://BUCKET/KEY   which one that is: a KEY that ends in / stands for the newest below it
+    backup-copy send FOLDER            encrypt the newest backup of the folder for BACKUP_RECIPIENT, upload it, and
+                                       remove copies that are too old
+    backup-copy fetch s3://BUCKET/KEY  write one copy, still encrypted, to standard output
+    backup-copy name s3://BUCKET/KEY   print the name of the copy; if KEY ends in /, the newest copy below it
 
-A copy is {BACKUP_S3_PREFIX}/20261128T033000Z.tar.age: the backup's files in a tar, encrypted with age for one public
-key. This host has no key that opens it. The keys of S3 are the files s3_access_key and s3_secret_key in
+A copy is {BACKUP_S3_PREFIX}/20261128T033000Z.tar.age: a tar of the backup's files, encrypted with age for one public
+key. This host does not have the key to decrypt it. The S3 keys are the files s3_access_key and s3_secret_key in
 $CREDENTIALS_DIRECTORY.
 """
 
@@ -32,7 +33,7 @@ PARTS = TransferConfig(multipart_chunksize=64 * 1024**2, max_concurrency=2)  # 6
 
 
 class Encrypted:
-    """The tar of a backup as age encrypts it, to be read once. Its end is an error unless both programs ended well."""
+    """A readable stream: the tar of a backup, encrypted with age. The last read raises an error if a program failed."""
 
     def __init__(self, backup: Path, recipient: str) -> None:
         tar = ["tar", "--create", f"--directory={backup}", *FILES]
@@ -45,7 +46,7 @@ class Encrypted:
         assert self._age.stdout is not None  # noqa: S101 - tells the type checker
         data = self._age.stdout.read(size)
         if not data and size != 0 and (self._age.wait() or self._tar.wait()):
-            raise RuntimeError("the backup could not be encrypted; what tar or age said stands above")
+            raise RuntimeError("the backup could not be encrypted; see the messages of tar and age above")
         return data
 
 
@@ -62,7 +63,7 @@ def client() -> Any:
 
 
 def copies(s3: Any, bucket: str, prefix: str) -> list[str]:
-    """Keys of the copies, the oldest first."""
+    """Return the S3 keys of the copies, oldest first."""
     pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
     keys = [entry["Key"] for page in pages for entry in page.get("Contents", [])]
     return sorted(key for key in keys if NAME.fullmatch(key.removeprefix(prefix)))
@@ -76,19 +77,19 @@ def send(folder: Path) -> None:
     if key not in copies(s3, bucket, prefix):
         s3.upload_fileobj(Encrypted(backup, os.environ["BACKUP_RECIPIENT"]), bucket, key, Config=PARTS)
     size = s3.head_object(Bucket=bucket, Key=key)["ContentLength"]
-    if "STATE_DIRECTORY" in os.environ:  # the health check looks at its age
+    if "STATE_DIRECTORY" in os.environ:  # the health check reads the age of this file
         (Path(os.environ["STATE_DIRECTORY"]) / "latest").write_text(f"{key}\n")
     oldest = datetime.now(UTC) - timedelta(days=int(os.environ["BACKUP_KEEP_DAYS"]))
     gone = [old for old in copies(s3, bucket, prefix) if old < f"{prefix}{oldest:%Y%m%dT%H%M%SZ}" and old != key]
     for old in gone:
         s3.delete_object(Bucket=bucket, Key=old)
-    print(f"s3://{bucket}/{key} is a copy of {backup}, {size} bytes; {len(gone)} older copies removed")
+    print(f"copied {backup} to s3://{bucket}/{key}, {size} bytes; removed {len(gone)} older copies")
 
 
 def found(s3: Any, url: str) -> tuple[str, str]:
     bucket, _, key = url.removeprefix("s3://").partition("/")
     if not url.startswith("s3://") or not key:
-        raise RuntimeError(f"{url} is no copy; name one as s3://BUCKET/KEY, or s3://BUCKET/PREFIX/ for the newest")
+        raise RuntimeError(f"{url} is not a copy; use s3://BUCKET/KEY, or s3://BUCKET/PREFIX/ for the newest")
     if key.endswith("/"):
         there = copies(s3, bucket, key)
         if not there:
@@ -96,7 +97,7 @@ def found(s3: Any, url: str) -> tuple[str, str]:
         key = there[-1]
     if NAME.search(key) is None:
         raise RuntimeError(
-            f"s3://{bucket}/{key} is no copy of a backup: its name does not end as 20261128T033000Z.tar.age"
+            f"s3://{bucket}/{key} is not a copy of a backup: its name must end like 20261128T033000Z.tar.age"
         )
     return bucket, key
 

@@ -1,5 +1,6 @@
-// What is chosen and written on a clip and not yet sent, kept until it is stored: the session may end, or the page close by
-// mistake. It stays in this tab (sessionStorage), belongs to one reviewer and one state of the clip, and goes at log-out.
+// Keeps the unsent content of the label form until the label is stored: the session may end, or the page may be closed by
+// mistake. The draft stays in this tab (sessionStorage). It belongs to one reviewer, one clip and the number of labels that
+// the clip has. Log-out deletes it.
 
 const PREFIX = "draft:";
 
@@ -9,7 +10,7 @@ export class Draft {
     this.person = `${PREFIX}${form.dataset.viewer}:`;
     this.name = `${this.person}${form.dataset.clip}:${form.dataset.revisions}`;
     this.empty = this.read();
-    this.forget((name) => !name.startsWith(this.person)); // of whoever used this tab before
+    this.forget((name) => !name.startsWith(this.person)); // drafts of other reviewers in this tab
     notice.hidden = !this.restore();
     form.addEventListener("input", () => this.save());
     form.addEventListener("submit", () => this.save());
@@ -27,7 +28,7 @@ export class Draft {
       if (now === this.empty) sessionStorage.removeItem(this.name);
       else sessionStorage.setItem(this.name, now);
     } catch {
-      // Storage is forbidden or full: nothing is kept then.
+      // The browser forbids storage, or it is full: there is no draft then.
     }
   }
 
@@ -52,7 +53,7 @@ export class Draft {
         if (name.startsWith(PREFIX) && which(name)) sessionStorage.removeItem(name);
       }
     } catch {
-      // Storage is forbidden: there is nothing to forget.
+      // The browser forbids storage: there are no drafts.
     }
   }
 }

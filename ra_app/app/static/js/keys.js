@@ -1,5 +1,5 @@
-// Single-key shortcuts. They never act in a text field or under a modifier, leave alone what a focused control does with
-// a key itself, and can be switched off in the help (WCAG 2.1.4).
+// Single-key shortcuts. They do not act in a text field or together with Ctrl, Alt or Meta. A focused control keeps the keys
+// that it uses itself. The reviewer can switch the shortcuts off in the help dialog (WCAG 2.1.4).
 
 const STORE = "shortcuts";
 
@@ -7,7 +7,7 @@ export function shortcutsOn() {
   try {
     return localStorage.getItem(STORE) !== "off";
   } catch {
-    return true; // storage is forbidden: the default
+    return true; // the browser forbids storage: use the default
   }
 }
 
@@ -15,10 +15,11 @@ export function setShortcuts(on) {
   try {
     localStorage.setItem(STORE, on ? "on" : "off");
   } catch {
-    // It holds for this page only then.
+    // The browser forbids storage: the choice applies to this page only.
   }
 }
 
+// The keys that a focused control uses itself.
 const owns = {
   Enter: "a, button, summary, audio",
   " ": "a, button:not(.segment), summary, audio, input",

@@ -1,4 +1,5 @@
-// The label form: labels that stand alone, definitions beside the choice, and "choose at least one" said in line.
+// The label form: clears other labels beside an exclusive one, shows the definition of the focused label, and asks for at
+// least one label before a submit.
 
 export class Labels {
   constructor(form, definitions, problem) {

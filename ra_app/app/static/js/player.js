@@ -1,4 +1,4 @@
-// The player and the transcript beside it: seeking by sentence, and lighting the sentence that is playing.
+// The audio player and the transcript: a click on a sentence seeks to it, and the sentence that plays is highlighted.
 
 export class Player {
   constructor(audio, segments, problem) {
@@ -16,12 +16,12 @@ export class Player {
     audio.addEventListener("seeking", () => this.light());
     audio.addEventListener("error", () => { problem.hidden = false; });
     audio.addEventListener("loadeddata", () => { problem.hidden = true; });
-    if (audio.error) problem.hidden = false; // it may have failed before this module ran
+    if (audio.error) problem.hidden = false; // loading may have failed before this module ran
   }
 
   toggle() {
     if (this.audio.paused) {
-      this.audio.play().catch(() => {}); // why it cannot play is told by the error event
+      this.audio.play().catch(() => {}); // the error event shows the problem
     } else {
       this.audio.pause();
     }
@@ -36,12 +36,12 @@ export class Player {
     this.seek(this.audio.currentTime + seconds);
   }
 
-  // To the sentence before (-1) or after (1) the one at the playhead.
+  // Seeks to the previous (-1) or the next (1) sentence.
   step(direction) {
     const now = this.audio.currentTime;
     const near = direction > 0
       ? this.segments.find((segment) => segment.start > now + 0.05)
-      : this.segments.findLast((segment) => segment.start < now - 0.75); // within a sentence: first to its beginning
+      : this.segments.findLast((segment) => segment.start < now - 0.75); // from within a sentence: to its start
     if (near) this.seek(near.start);
   }
 

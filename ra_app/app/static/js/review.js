@@ -1,4 +1,4 @@
-// The review page, put together. Without this module the page still works by mouse and form.
+// Connects the parts of the review page. Without this module the page still works with the mouse.
 
 import { Draft } from "./draft.js";
 import { listen, setShortcuts, shortcutsOn } from "./keys.js";
@@ -15,7 +15,7 @@ const help = byId("help");
 const helpButton = byId("help-open");
 const shortcuts = byId("shortcuts-on");
 const player = new Player(byId("player"), [...document.querySelectorAll(".segment")], byId("audio-problem"));
-const draft = new Draft(form, byId("draft")); // before the labels, which look at what is chosen
+const draft = new Draft(form, byId("draft")); // before Labels, which reads the chosen labels
 const labels = new Labels(form, codebook.querySelector(".definitions"), byId("problem"));
 
 const submit = () => form.requestSubmit(form.querySelector("button.primary"));
@@ -44,18 +44,18 @@ listen((key) => (keys.has(key) ? () => { labels.toggle(key); draft.save(); } : a
 helpButton.hidden = false;
 helpButton.addEventListener("click", () => help.showModal());
 
-// A click by mouse must not take the keys along: with the focus left on a box or sentence, Space and Enter would act on it
-// again instead of playing and submitting, and the player's time line swallows every key. Reached by Tab, they keep them.
+// After a mouse click on a checkbox, a sentence or the player, remove the focus. Otherwise Space and Enter would act on this
+// element again instead of playing and submitting. An element that is reached with Tab keeps the focus.
 const KEEPS_FOCUS = ".choice input, .confidence input, .segment, summary";
 document.addEventListener("pointerup", () => setTimeout(() => {
   if (document.activeElement?.matches(KEEPS_FOCUS)) document.activeElement.blur();
 }));
 player.audio.addEventListener("focusin", () => {
-  // The native controls tell nothing of the pointer; whether the focus ring shows tells mouse from keyboard.
+  // The native controls send no pointer events. The focus ring (:focus-visible) shows that the keyboard was used.
   if (!player.audio.matches(":focus-visible")) setTimeout(() => player.audio.blur());
 });
 
-// One form, one submission: a second Enter while the page is leaving does nothing.
+// Sends the form once: a second Enter does nothing while the browser loads the next page.
 let leaving = false;
 form.addEventListener("submit", (event) => {
   if (event.defaultPrevented) return;
