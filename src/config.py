@@ -132,9 +132,9 @@ class Settings(BaseSettings):
     batch_size: Positive = setting("Speech windows per batch; reduce it when CUDA runs out of memory", 16)
 
     transcribe_queue: Queue = setting(
-        "Where unpack pushes clips: queue:transcribe on one machine, this host's own list in a fleet",
+        f"Where unpack pushes clips: {TRANSCRIBE} on one machine, this host's own list in a fleet",
         TRANSCRIBE,
-        "queue:transcribe:gpu-01",
+        host_queue("gpu-01"),
     )
     worker_host: str = setting("This host's name in queues and logs; default: the host name", "", "gpu-01")
     max_attempts: Positive = setting("Tries of a job before it goes to queue:failed", 3)

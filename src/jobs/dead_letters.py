@@ -25,6 +25,7 @@ from typing import Any, cast
 
 import redis
 
+from config import TRANSCRIBE
 from errors import HostGoneError, PayloadError, PermanentError, PipelineError
 from jobs.job_queue import (
     FAILED,
@@ -41,7 +42,6 @@ from jobs.job_queue import (
 from jobs.payloads import TranscribeJob, add_field
 from jobs.queue_snapshot import read_batch_and_clip
 
-TRANSCRIBE = "queue:transcribe"
 _QUEUE = re.compile(rf"{UNPACK}|{TRANSCRIBE}(:[A-Za-z0-9._-]+)?")
 
 

@@ -11,10 +11,11 @@ from typing import cast
 
 import redis
 
+from config import TRANSCRIBE
 from jobs.job_queue import DELAYED, INFLIGHT_KEY, mapped_redis_errors, script
 
 MEMORY = "pipeline:memory"  # set once Redis agrees with Postgres; missing, Redis has lost everything, or is new
-TRANSCRIBE_LISTS = "queue:transcribe*"
+TRANSCRIBE_LISTS = f"{TRANSCRIBE}*"  # a pattern of Redis; the Lua scripts repeat it
 
 
 @dataclass(frozen=True)

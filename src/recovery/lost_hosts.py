@@ -13,6 +13,7 @@ from typing import cast
 
 import redis
 
+from config import host_queue
 from db import Database
 from errors import PermanentError
 from jobs import dead_letters
@@ -77,7 +78,7 @@ class LostHosts:
         for batch in batches:
             self._batches.restart(batch, letters.get(batch.batch_id, ()))
         gone = {batch.batch_id for batch in batches}
-        queue = f"queue:transcribe:{host}"
+        queue = host_queue(host)
         self._bury_jobs(host, [job for job in jobs if job.queue == queue and job.batch_id not in gone])
         with mapped_redis_errors():
             self._client.zrem(HOSTS_SEEN, host)
