@@ -1,7 +1,5 @@
 """S3: archives in, Opus files out.
 
-Keys: `archives/{batch_id}.tar`, `processed/{YYYY-MM-DD}/{audio_id}.opus`, `failed/{batch_id}/...`.
-
 An answer about one key is that job's only when the bucket itself answers: it is asked before any job is blamed.
 
 `ObjectStore` does the work for the workers; the functions below it are the ones the group's guide names, for the shell
@@ -35,6 +33,7 @@ from errors import (
     RetryableError,
     ServiceUnavailableError,
 )
+from jobs.s3_keys import archive_key, processed_key
 from scratch import directories
 
 if TYPE_CHECKING:
@@ -81,8 +80,8 @@ class ObjectStore:
                 raise
 
     def upload_archive(self, local_path: Path, batch_id: str, progress: Progress | None = None) -> str:
-        """Upload to `archives/{batch_id}.tar`, check the stored size -> the key."""
-        key = f"archives/{batch_id}.tar"
+        """Upload an archive, check the stored size -> the key."""
+        key = archive_key(batch_id)
         self._upload(local_path, key, "application/x-tar", progress)
         stored, size = self.size(key), local_path.stat().st_size
         if stored != size:
@@ -90,8 +89,8 @@ class ObjectStore:
         return key
 
     def upload_opus(self, local_path: Path, audio_id: int, date_str: str) -> str:
-        """Upload to `processed/{date_str}/{audio_id}.opus` -> the key. `date_str` is the UTC day, YYYY-MM-DD."""
-        key = f"processed/{date_str}/{audio_id}.opus"
+        """Upload a finished clip -> the key. `date_str` is the UTC day, YYYY-MM-DD."""
+        key = processed_key(audio_id, date_str)
         self.upload(local_path, key, "audio/ogg")
         return key
 

@@ -1,9 +1,9 @@
 """Every setting of the RA app: one frozen typed object, read from the environment once, validated.
 
-A setting is one field of `Settings`; its metadata carries the variable's default, an example and one line of help, from
-which `.env.example` is written (its first lines say how) and the error messages are built. Secrets may come as systemd
-credentials instead: a file named like the variable in lower case under `$CREDENTIALS_DIRECTORY`. The app is deployed
-without the pipeline's `src/`, so it has its own reader and its own few settings.
+A setting is one field of `Settings`. Its type says what is accepted; its help, default and example also make
+`.env.example` (its first lines say how) and the error messages. Secrets may come as systemd credentials instead: a file
+named like the variable in lower case under `$CREDENTIALS_DIRECTORY`. The app is deployed without the pipeline's `src/`,
+so it has its own few settings.
 """
 
 from __future__ import annotations
@@ -11,23 +11,29 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
+from pydantic import AfterValidator, Field, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from app.errors import ConfigError
 
-Parser = Callable[[str], Any]
-
 APP_ROOT = Path(__file__).resolve().parent.parent
 SECRET_KEY_LENGTH = 32  # characters; shorter ones can be guessed from one captured cookie
 
 
-def _text(value: str) -> str:
-    return value
+def must(test: Callable[[Any], object], reason: str) -> AfterValidator:
+    """A demand on a value beyond its type; `reason` completes the sentence "NAME is VALUE, but ..."."""
+
+    def check(value: Any) -> Any:
+        if not test(value):
+            raise ValueError(reason)
+        return value
+
+    return AfterValidator(check)
 
 
 def _database_url(value: str) -> str:
@@ -43,144 +49,115 @@ def _database_url(value: str) -> str:
     return url.set(drivername="postgresql+psycopg2").render_as_string(hide_password=False)
 
 
-def _secret_key(value: str) -> str:
-    if len(value) < SECRET_KEY_LENGTH:
-        raise ValueError(
-            f"it must be {SECRET_KEY_LENGTH} characters or more; "
-            "python3 -c 'import secrets; print(secrets.token_hex(32))' makes one"
-        )
-    return value
+DatabaseUrl = Annotated[str, AfterValidator(_database_url)]
+SecretKey = Annotated[
+    str,
+    must(
+        lambda key: len(key) >= SECRET_KEY_LENGTH,
+        f"it must be {SECRET_KEY_LENGTH} characters or more; "
+        "python3 -c 'import secrets; print(secrets.token_hex(32))' makes one",
+    ),
+]
+Url = Annotated[
+    str,
+    must(re.compile(r"https?://[^/\s]+/?").fullmatch, "it must be http:// or https:// and a host, without a path"),
+    AfterValidator(lambda url: url.rstrip("/")),
+]
+File = Annotated[Path, AfterValidator(lambda path: APP_ROOT / path)]  # an absolute path stays as it is
+Hours = Annotated[
+    float, must(lambda hours: 0 < hours <= 24 * 31, "it must be a number of hours above 0 and within a month")
+]
+Proxies = Annotated[int, must(lambda number: 0 <= number <= 10, "it must be a number of proxies between 0 and 10")]
 
 
-def _url(value: str) -> str:
-    if not re.fullmatch(r"https?://[^/\s]+/?", value):
-        raise ValueError("it must be http:// or https:// and a host, without a path")
-    return value.rstrip("/")
+def setting(help_: str, default: object = ..., example: str = "", *, secret: bool = False) -> Any:
+    """Declare one setting. Without a default it is required; without an example its default is the example."""
+    return Field(default, description=help_, examples=[example or str(default)], repr=not secret)
 
 
-def _flag(value: str) -> bool:
-    known = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
-    if value.lower() not in known:
-        raise ValueError("it must be true or false")
-    return known[value.lower()]
+class Settings(BaseSettings):
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", alias_generator=str.upper)
 
-
-def _proxies(value: str) -> int:
-    number = int(value)
-    if not 0 <= number <= 10:
-        raise ValueError("it must be a number of proxies between 0 and 10")
-    return number
-
-
-def _hours(value: str) -> float:
-    number = float(value)
-    if not 0 < number <= 24 * 31:
-        raise ValueError("it must be a number of hours above 0 and within a month")
-    return number
-
-
-def _file(value: str) -> Path:
-    path = Path(value)
-    return path if path.is_absolute() else APP_ROOT / path
-
-
-def _environment(value: str) -> str:
-    if value not in {"production", "development"}:
-        raise ValueError("it must be production or development")
-    return value
-
-
-def setting(
-    help_: str, example: str, default: str | None = None, parse: Parser = _text, *, secret: bool = False
-) -> Any:
-    """Declare one setting; `default` is text as it would stand in the environment, None makes it required."""
-    meta = {"help": help_, "example": example, "default": default, "parse": parse, "secret": secret}
-    return field(metadata=meta, repr=not secret)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    flask_env: str = setting(
-        "production or development; development sends session cookies over plain http",
-        "production",
-        "production",
-        _environment,
+    flask_env: Literal["production", "development"] = setting(
+        "production or development; development sends session cookies over plain http", "production"
     )
-    database_url: str = setting(
+    database_url: DatabaseUrl = setting(
         "Postgres: address of the pipeline's database, as role ra_app",
-        "postgresql://ra_app:change-me@localhost/audio_pipeline",
-        None,
-        _database_url,
+        example="postgresql://ra_app:change-me@localhost/audio_pipeline",
         secret=True,
     )
-    secret_key: str = setting(
+    secret_key: SecretKey = setting(
         f"Signs sessions and forms; {SECRET_KEY_LENGTH} characters or more, kept through deploys",
-        "0123456789abcdef0123456789abcdef-make-your-own",
-        None,
-        _secret_key,
+        example="0123456789abcdef0123456789abcdef-make-your-own",
         secret=True,
     )
 
-    s3_endpoint: str = setting("S3: address of the service", "https://object-store.example.org:8080", None, _url)
-    s3_access_key: str = setting("S3: access key that may read", "AKIAEXAMPLE", None, secret=True)
-    s3_secret_key: str = setting("S3: its secret key", "change-me", None, secret=True)
-    s3_bucket: str = setting("S3: bucket", "audio-archives", "audio-archives")
-    s3_region: str = setting("S3: region that signatures name", "us-east-1", "us-east-1")
+    s3_endpoint: Url = setting("S3: address of the service", example="https://object-store.example.org:8080")
+    s3_access_key: str = setting("S3: access key that may read", example="AKIAEXAMPLE", secret=True)
+    s3_secret_key: str = setting("S3: its secret key", example="change-me", secret=True)
+    s3_bucket: str = setting("S3: bucket", "audio-archives")
+    s3_region: str = setting("S3: region that signatures name", "us-east-1")
 
-    codebook_path: Path = setting(  # noqa: RUF009 - it returns a dataclass field
-        "The codebook; a relative path counts from the app's directory", "codebook.toml", "codebook.toml", _file
+    codebook_path: File = setting(
+        "The codebook; a relative path counts from the app's directory", Path("codebook.toml")
     )
     session_cookie_secure: bool = setting(
-        "Send session cookies over https only; default true, in development false", "true", "true", _flag
+        "Send session cookies over https only; default true, in development false", default=True, example="true"
     )
-    session_hours: float = setting("A session unused for so long ends (hours)", "12", "12", _hours)
-    session_max_hours: float = setting(
-        "A session ends so long after the log-in, however much it is used (hours)", "12", "12", _hours
+    session_hours: Hours = setting("A session unused for so long ends (hours)", 12)
+    session_max_hours: Hours = setting("A session ends so long after the log-in, however much it is used (hours)", 12)
+    trusted_proxies: Proxies = setting(
+        "Reverse proxies in front of the app whose X-Forwarded headers count; 0: none", 0, "1"
     )
-    trusted_proxies: int = setting(
-        "Reverse proxies in front of the app whose X-Forwarded headers count; 0: none", "1", "0", _proxies
-    )
+
+    @classmethod
+    def settings_customise_sources(cls, *_: Any, **sources: Any) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Only what `load_settings` passes, and below it the credentials: no `.env` file is read."""
+        return sources["init_settings"], sources["file_secret_settings"]
+
+
+FIELDS = {name.upper(): field for name, field in Settings.model_fields.items()}  # by variable
 
 
 def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
-    """Read and validate every setting.
+    """Read and validate every setting; an empty variable counts as one that is not set.
 
     Raises
     ------
     ConfigError
         One sentence that names the variable, what is wrong with it and an example value.
     """
-    source = dict(os.environ if environ is None else environ)
+    source = os.environ if environ is None else environ
+    given: dict[str, Any] = {name: source[name] for name in FIELDS if source.get(name)}
     if source.get("FLASK_ENV") == "development" or source.get("FLASK_DEBUG", "0").lower() in {"1", "true"}:
-        source.setdefault("SESSION_COOKIE_SECURE", "false")
-    return Settings(**{item.name: _read(item, source) for item in fields(Settings)})
-
-
-def _read(item: Field[Any], source: Mapping[str, str]) -> Any:
-    name, meta = item.name.upper(), item.metadata
-    raw = source.get(name)
-    if raw is None and meta["secret"]:
-        raw = _credential(item.name, source)
-    if not raw:
-        raw = meta["default"]
-    if raw is None:
-        raise ConfigError(
-            f"{name} is not set ({meta['help']}); set it in the environment, for example {name}={meta['example']}"
-        )
+        given.setdefault("SESSION_COOKIE_SECURE", "false")
+    credentials = source.get("CREDENTIALS_DIRECTORY")
+    if credentials and Path(credentials).is_dir():
+        given["_secrets_dir"] = credentials
     try:
-        return meta["parse"](raw)
-    except ValueError as error:
-        shown = "the value given" if meta["secret"] else repr(raw)
-        # int() and float() speak of literals; every other parser here speaks to the operator.
-        plain = not any(word in str(error) for word in ("invalid literal", "could not convert"))
-        reason = str(error) if plain else "it must be a number"
-        raise ConfigError(f"{name} is {shown}, but {reason}; for example {name}={meta['example']}") from error
+        return Settings(**given)
+    except ValidationError as error:
+        problem = error.errors()[0]
+    # Raised here and not above, so that no traceback shows the values that pydantic quotes.
+    raise ConfigError(_sentence(str(problem["loc"][0]), problem["type"], problem["input"], problem.get("ctx", {})))
 
 
-def _credential(name: str, source: Mapping[str, str]) -> str | None:
-    directory = source.get("CREDENTIALS_DIRECTORY")
-    path = Path(directory) / name if directory else None
-    return path.read_text().rstrip("\n") if path is not None and path.is_file() else None
+def _sentence(name: str, kind: str, value: object, context: Mapping[str, Any]) -> str:
+    """What pydantic found wrong, as a sentence for the operator."""
+    field = FIELDS[name]
+    if kind == "missing":
+        return f"{name} is not set ({field.description}); set it in the environment, for example {_example(name)}"
+    if kind == "value_error":  # ours, see `must`
+        reason = str(context["error"])
+    elif kind == "literal_error":
+        reason = "it must be one of " + context["expected"].replace("'", "")
+    else:
+        reason = {"bool_parsing": "it must be true or false"}.get(kind, "it must be a number")
+    return f"{name} is {repr(value) if field.repr else 'the value given'}, but {reason}; for example {_example(name)}"
+
+
+def _example(name: str) -> str:
+    return f"{name}={(FIELDS[name].examples or [])[0]}"
 
 
 def env_example() -> str:
@@ -191,9 +168,8 @@ def env_example() -> str:
         "# A test keeps it so.",
         "# Load it with: set -a; . ./.env; set +a",
     ]
-    for item in fields(Settings):
-        name, meta = item.name.upper(), item.metadata
-        required = meta["default"] is None
-        lines += ["", f"# {meta['help']}" + (" (required)" if required else "")]
-        lines.append(f"{name}={meta['example']}" if required else f"#{name}={meta['example']}")
+    for name, field in FIELDS.items():
+        required = field.is_required()
+        lines += ["", f"# {field.description}" + (" (required)" if required else "")]
+        lines.append(("" if required else "#") + _example(name))
     return "\n".join(lines) + "\n"

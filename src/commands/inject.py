@@ -12,11 +12,13 @@ import typer
 
 from commands.context import Context, counted
 from commands.options import DryRun, Yes
+from config import host_queue
 from errors import PayloadError, PermanentError
 from jobs.batches import Batches
 from jobs.job_queue import UNPACK, mapped_redis_errors
 from jobs.payloads import UnpackJob, parse_transcribe_job, parse_unpack_job
 from jobs.queue_snapshot import standing_jobs
+from jobs.s3_keys import ARCHIVES
 from scratch import clip_files
 
 app = typer.Typer(no_args_is_help=True, help="Check jobs and push them to the queues.")
@@ -83,7 +85,7 @@ def transcribe(
         raise typer.BadParameter("give either the clip's path or --file")
     context: Context = ctx.obj
     payloads = [_payload(context, opus_path, batch_id, audio_id)] if opus_path is not None else _lines(file)
-    queue = f"queue:transcribe:{context.settings.host}"
+    queue = host_queue(context.settings.host)
     waiting = {(job.batch_id, job.clip) for job in standing_jobs(context.redis, context.settings.scratch_root)}
     _push(context, queue, payloads, partial(_check_transcribe, waiting), "inject transcribe", dry_run=dry_run)
 
@@ -91,7 +93,7 @@ def transcribe(
 @app.command()
 def s3(
     ctx: typer.Context,
-    prefix: Annotated[str, typer.Option(help="Only archives whose keys begin with this.")] = "archives/",
+    prefix: Annotated[str, typer.Option(help="Only archives whose keys begin with this.")] = ARCHIVES,
     *,
     dry_run: DryRun = False,
     yes: Yes = False,

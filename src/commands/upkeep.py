@@ -11,6 +11,7 @@ from rich.progress import track
 from commands.context import Context, counted
 from commands.options import DryRun, Yes
 from jobs.batches import Batches
+from jobs.s3_keys import ARCHIVES
 from recovery.finished_scratch import FinishedScratch
 
 
@@ -79,7 +80,7 @@ def expire(
 def _expire_archives(context: Context, days: float, *, dry_run: bool, yes: bool) -> None:
     complete = context.db.complete_archives()
     before = datetime.now(UTC) - timedelta(days=days)
-    old = [key for key, at in context.s3.modified("archives/") if key in complete and at <= before]
+    old = [key for key, at in context.s3.modified(ARCHIVES) if key in complete and at <= before]
     old_archives = f"{len(old)} archives of complete batches, {days:g} days old or older"
     if not old or dry_run:
         for key in old:

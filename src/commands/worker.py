@@ -13,9 +13,9 @@ from rich.table import Table
 from commands.context import Context, ago, cell, clock, escape, size
 from commands.options import AsJson
 from commands.retire import retire
+from config import host_queue
 from db import who
 from jobs import draining
-from jobs.dead_letters import TRANSCRIBE
 from jobs.job_queue import mapped_redis_errors
 from jobs.payloads import probe_job
 from monitoring.overview import InFlight, WorkerState, jobs_in_hand, living_workers
@@ -169,7 +169,7 @@ def _wait_for_kinds(context: Context, host: str, kinds: list[str], deadline: flo
 
 def _ask(context: Context, host: str, deadline: float) -> dict[str, Any]:
     """Send a probe to the head of the host's own list, and wait for its answer."""
-    nonce, queue = secrets.token_hex(8), f"{TRANSCRIBE}:{host}"
+    nonce, queue = secrets.token_hex(8), host_queue(host)
     job = probe_job(nonce)
     with mapped_redis_errors():
         context.redis.lpush(queue, job)

@@ -26,6 +26,7 @@ from typing import Any, Literal, cast
 
 import redis
 
+from config import TRANSCRIBE
 from errors import HostGoneError, PayloadError, PermanentError, PipelineError
 from jobs.job_queue import (
     FAILED,
@@ -41,7 +42,6 @@ from jobs.job_queue import (
 )
 from jobs.payloads import TranscribeJob, add_field, read_batch_and_clip
 
-TRANSCRIBE = "queue:transcribe"
 _QUEUE = re.compile(rf"{UNPACK}|{TRANSCRIBE}(:[A-Za-z0-9._-]+)?")
 
 

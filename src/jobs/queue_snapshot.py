@@ -11,11 +11,12 @@ from typing import cast
 
 import redis
 
+from config import TRANSCRIBE
 from jobs.job_queue import DELAYED, INFLIGHT_KEY, mapped_redis_errors, script
 from jobs.payloads import read_batch_and_clip
 
 MEMORY = "pipeline:memory"  # set once Redis agrees with Postgres; it is missing when Redis lost its data, or is new
-TRANSCRIBE_LISTS = "queue:transcribe*"
+TRANSCRIBE_LISTS = f"{TRANSCRIBE}*"  # a pattern of Redis; the Lua scripts repeat it
 
 
 @dataclass(frozen=True)

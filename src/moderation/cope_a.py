@@ -19,16 +19,15 @@ import logging
 import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
-from errors import DeviceMemoryError, ModelError, OperatorError
+from errors import ModelError, OperatorError
 from moderation.policies import Policy
 from moderation.prefix_cache import PrefixCache, shared_start
 from moderation.prompt import PROMPT_VERSION, Prompt, build_prompt, fit_prompt, prompt_head
 from moderation.scorer import Score
-from system.device import Device
+from system.device import Device, is_out_of_memory, out_of_memory_explained
 
 MAX_TOKENS = 8192  # CoPE-A's window for policy and content together
 TOKENS_PER_BATCH = 8192  # padded tokens in one forward pass: bounds memory whatever the lengths
@@ -76,7 +75,9 @@ class CopeA:
         head = self.encode(prompt_head(self._wording(policy)))
         scores: dict[int, Score] = {}
         for batch in _batches([len(item) for item in ids], self._tokens_per_batch):
-            with _out_of_memory_explained(len(batch)):
+            with out_of_memory_explained(
+                f"scoring {len(batch)} texts at once", "reduce BATCH_SIZE, which leaves the speech model less"
+            ):
                 results = self._forward([ids[index] for index in batch], head)
             for index, (p_violation, mass) in zip(batch, results, strict=True):
                 scores[index] = Score(p_violation, mass, prompts[index].truncated)
@@ -168,10 +169,8 @@ def load_cope_a(
     try:
         model, tokenizer = _load(base_dir, adapter_dir, device)
     except Exception as error:  # the libraries raise bare Exception for damaged weights and tokenizers
-        if "out of memory" in str(error).lower():
-            raise OperatorError(
-                f"{device.description} has too little memory for the moderation model in {base_dir}: {error}"
-            ) from error
+        if is_out_of_memory(error):
+            raise device.too_small(f"the moderation model in {base_dir}", error) from error
         raise ModelError(
             f"the moderation model in {base_dir} (adapter {adapter_dir}) cannot be read ({error}); {_how_to_fetch()}"
         ) from error
@@ -202,7 +201,6 @@ def _load(base_dir: Path, adapter_dir: Path | None, device: Device) -> tuple[Any
 
     dtype = getattr(torch, device.dtype)
     tokenizer = AutoTokenizer.from_pretrained(base_dir, local_files_only=True)
-    tokenizer.padding_side = "left"
     # The device map puts each weight straight where it belongs: 18 GB never stand in the host's memory at once.
     model = AutoModelForCausalLM.from_pretrained(
         base_dir, dtype=dtype, attn_implementation="eager", local_files_only=True, device_map={"": device.name}
@@ -290,16 +288,3 @@ def _check_files(base_dir: Path, adapter_dir: Path | None) -> None:
 
 def _how_to_fetch() -> str:
     return "fetch it with `cd src && python -m models fetch SET`, where SET is the value of MODEL_SET"
-
-
-@contextmanager
-def _out_of_memory_explained(prompts: int) -> Iterator[None]:
-    try:
-        yield
-    except (RuntimeError, MemoryError) as error:
-        if not isinstance(error, MemoryError) and "out of memory" not in str(error).lower():
-            raise
-        raise DeviceMemoryError(
-            f"the device ran out of memory while scoring {prompts} texts at once; reduce BATCH_SIZE, which leaves the"
-            f" speech model less ({error})"
-        ) from error

@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import redis
 
+from config import TRANSCRIBE
 from db import PACE_MINUTES, Activity, DatabaseOverview
 from errors import OperatorError, PayloadError
 from jobs.batches import Batches
-from jobs.dead_letters import TRANSCRIBE, DeadLetter, DeadLetters
+from jobs.dead_letters import DeadLetter, DeadLetters
 from jobs.job_queue import DELAYED, FAILED, HOSTS_SEEN, INFLIGHT_KEY, UNPACK, mapped_redis_errors
 from jobs.payloads import read_batch_and_clip
 from jobs.queue_snapshot import MEMORY, TRANSCRIBE_LISTS

@@ -13,6 +13,7 @@ from typing import cast
 
 import redis
 
+from config import host_queue
 from db import Database
 from errors import PermanentError
 from jobs import dead_letters
@@ -86,7 +87,7 @@ class LostHosts:
         for batch in batches:
             self._batches.restart(batch, self._scratch_root, letters.get(batch.batch_id, ()))
         restarted = {batch.batch_id for batch in batches}
-        queue = f"{dead_letters.TRANSCRIBE}:{host}"
+        queue = host_queue(host)
         self._give_up([job for job in jobs if job.queue == queue and job.batch_id not in restarted], host)
         with mapped_redis_errors():
             self._client.zrem(HOSTS_SEEN, host)

@@ -15,7 +15,6 @@ know.
 from __future__ import annotations
 
 import contextlib
-import re
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
@@ -28,14 +27,14 @@ from errors import OperatorError
 from jobs.batches import Batches
 from jobs.dead_letters import DeadLetters
 from jobs.job_queue import UNPACK, mapped_redis_errors
-from jobs.payloads import BATCH_ID, UnpackJob
+from jobs.payloads import UnpackJob
 from jobs.queue_snapshot import MEMORY, standing_jobs
+from jobs.s3_keys import ARCHIVES, batch_of_archive
 from s3_utils import ObjectStore
 
 LEASE = "lease:reconcile"
 SECOND_LOOK_S = 1.0
 NEVER_HAD_A_JOB = "its archive never got a job"
-ARCHIVE_KEY = re.compile(r"archives/([^/]+)\.tar")
 
 
 @dataclass(frozen=True)
@@ -134,7 +133,6 @@ class Reconciler:
         return f"{len(lost)} of its clips have no job" if lost else None
 
     def _archives(self) -> Iterable[UnpackJob]:
-        for key in self._s3.keys("archives/"):
-            match = ARCHIVE_KEY.fullmatch(key)
-            if match and BATCH_ID.fullmatch(match[1]):
-                yield UnpackJob(batch_id=match[1], s3_key=key)
+        for key in self._s3.keys(ARCHIVES):
+            if batch_id := batch_of_archive(key):
+                yield UnpackJob(batch_id=batch_id, s3_key=key)

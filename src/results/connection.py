@@ -34,7 +34,7 @@ def connect(settings: Settings) -> psycopg2.extensions.connection:
 
 def tls_options(settings: Settings) -> dict[str, str]:
     """How libpq verifies the server. The file is read at each connection: new authorities need no restart."""
-    options = {"sslmode": settings.postgres_sslmode}
+    options: dict[str, str] = {"sslmode": settings.postgres_sslmode}
     if settings.postgres_ca_file is not None:
         options["sslrootcert"] = str(settings.postgres_ca_file)
     return options

@@ -23,7 +23,7 @@ import logging
 import os
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -43,8 +43,8 @@ with warnings.catch_warnings():
 
     from transcription.vad import SileroVad, Window, speech_windows
 
-from errors import DeviceMemoryError, ModelError, OperatorError
-from system.device import Device
+from errors import ModelError
+from system.device import Device, is_out_of_memory, out_of_memory_explained
 from transcription import gate
 from transcription.sentences import timed_sentences
 from transcription.transcript import Samples, Segment, Transcript
@@ -144,7 +144,7 @@ class WhisperxTranscriber:
         heard: dict[int, list[_Heard]] = {index: [] for index in range(len(clips))}
         for begin in range(0, len(tasks), self._batch_size):
             batch = tasks[begin : begin + self._batch_size]
-            with self._turn, _out_of_memory_explained(self._batch_size):
+            with self._turn, out_of_memory_explained(f"transcribing {self._batch_size} windows at once"):
                 results = self._hear(batch, languages)
             for task, result in zip(batch, results, strict=True):
                 heard[task.clip].append(result)
@@ -216,10 +216,8 @@ def load_transcriber(model_dir: Path, *, name: str, device: Device, batch_size: 
     try:
         pipeline = _load_pipeline(model_dir, device)
     except Exception as error:  # the libraries raise bare Exception for a damaged tokenizer
-        if _is_out_of_memory(error):
-            raise OperatorError(
-                f"{device.description} has too little memory for the speech model in {model_dir}: {error}"
-            ) from error
+        if is_out_of_memory(error):
+            raise device.too_small(f"the speech model in {model_dir}", error) from error
         raise ModelError(f"the speech model in {model_dir} cannot be read ({error}); {_how_to_fetch()}") from error
     log.info("speech model %s from %s on %s, %s", name, model_dir, device.description, device.compute_type)
     windows = batch_size if device.name == "cuda" else min(batch_size, MAX_CPU_BATCH)
@@ -257,23 +255,6 @@ def _check_files(model_dir: Path) -> None:
 
 def _how_to_fetch() -> str:
     return "fetch it with `cd src && python -m models fetch SET`, where SET is the value of MODEL_SET"
-
-
-@contextlib.contextmanager
-def _out_of_memory_explained(batch_size: int) -> Iterator[None]:
-    try:
-        yield
-    except (RuntimeError, MemoryError) as error:
-        if not _is_out_of_memory(error):
-            raise
-        raise DeviceMemoryError(
-            f"the device ran out of memory while transcribing {batch_size} windows at once; reduce BATCH_SIZE ({error})"
-        ) from error
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    """CTranslate2 knows no type for it, only words."""
-    return isinstance(error, MemoryError) or "out of memory" in str(error).lower()
 
 
 def _tasks(index: int, clip: Samples, windows: Sequence[Window]) -> list[_Task]:

@@ -27,6 +27,7 @@ from errors import PayloadError, PermanentError, PipelineError
 from jobs.batches import Batches
 from jobs.job_queue import Claim, ClipRef
 from jobs.payloads import TranscribeJob, parse_probe, parse_transcribe_job
+from jobs.s3_keys import parked_key
 from media.audio import decode
 from media.downmix import SAMPLE_RATE
 from models.sets import resolve
@@ -163,7 +164,7 @@ class GpuWorker(JobWorker):
         job = parse_transcribe_job(claim.payload, self.settings.scratch_root)
         if clip_files.problem(job.opus_path, self.name.host):
             return None
-        key = f"failed/{job.batch_id}/{job.opus_path.name}"
+        key = parked_key(job.batch_id, job.opus_path.name)
         self.s3.upload(job.opus_path, key, "audio/ogg")
         return key
 

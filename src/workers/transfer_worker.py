@@ -33,6 +33,7 @@ from config import Settings, require
 from errors import OneArchiveError, OperatorError, PermanentError, RetryableError, ServiceUnavailableError
 from jobs.job_queue import UNPACK, mapped_redis_errors, script
 from jobs.payloads import UnpackJob
+from jobs.s3_keys import archive_key
 from s3_utils import ObjectStore
 from utils import event
 from workers.base import StopRequestedError, Worker, main
@@ -185,7 +186,7 @@ class TransferWorker(Worker):
         )  # fmt: skip
 
     def _to_s3(self, archive: RemoteArchive, name: str) -> str:
-        key = f"archives/{name}.tar"
+        key = archive_key(name)
         if self.s3.stored_size(key) == archive.size:
             event(log, logging.INFO, "archive is in S3 already", batch=name, s3_key=key)
             return key

@@ -34,6 +34,7 @@ from jobs import dead_letters
 from jobs.batches import Batches, BatchStart
 from jobs.job_queue import UNPACK, Claim, ClipRef, mapped_redis_errors
 from jobs.payloads import TranscribeJob, UnpackJob, parse_unpack_job
+from jobs.s3_keys import parked_key
 from media.audio import AudioInfo, ConvertedClip
 from media.conversion import convert_all, probe_all
 from monitoring.redis_checks import check_room
@@ -357,7 +358,7 @@ class UnpackWorker(JobWorker):
     def _park(self, claim: Claim, job: UnpackJob, member: Member, error: AudioError) -> bytes:
         # An .opus there counts as converted by us (see `recovery/parked_clips.py`); only the pool converts an upload.
         upload = member.path.with_suffix(".ogg") if member.path.suffix == ".opus" else member.path
-        key = f"failed/{job.batch_id}/{upload.name}"
+        key = parked_key(job.batch_id, upload.name)
         self.s3.upload(member.path, key)
         event(
             log, logging.ERROR, "clip given up; it stands in queue:failed",

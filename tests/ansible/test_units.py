@@ -6,7 +6,6 @@ import json
 import re
 import subprocess
 import sys
-from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -100,7 +99,7 @@ def test_a_unit_is_hardly_exposed_and_holds_no_secret(tmp_path, unit):
 
 @pytest.mark.parametrize("kind", ["transfer", "gpu_worker"])
 def test_settings_that_are_written_are_settings_that_are_read(kind):
-    known = {item.name.upper() for item in fields(Settings)}
+    known = {name.upper() for name in Settings.model_fields}
     texts = [path.read_text() for path in (ANSIBLE / "roles" / kind / "vars").glob("*.yml")]
     texts += [path.read_text() for path in (ANSIBLE / "roles/common/vars").glob("*.yml")]
     written = set(re.findall(r"^  ([A-Z][A-Z0-9_]+):", "\n".join(texts), re.MULTILINE))

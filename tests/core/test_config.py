@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from config import Settings, env_example, load_settings, require
 from errors import ConfigError
@@ -60,6 +60,26 @@ def test_secrets_may_come_as_systemd_credentials(tmp_path):
     assert load_settings({**environ, "CREDENTIALS_DIRECTORY": str(tmp_path)}).s3_secret_key == "from-a-file"
 
 
+def test_neither_lower_case_nor_an_env_file_nor_the_process_sets_anything(tmp_path, monkeypatch):
+    (tmp_path / ".env").write_text("MAX_ATTEMPTS=9\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MAX_ATTEMPTS", "8")
+    assert load_settings({**NEEDED, "max_attempts": "7", "UNKNOWN": "1"}).max_attempts == 3
+
+
+def test_an_empty_variable_is_an_empty_text_but_no_number_and_no_key():
+    assert load_settings({**NEEDED, "S3_BUCKET": "", "SCRATCH_MOUNT": ""}).s3_bucket == ""
+    with pytest.raises(ConfigError, match="REDIS_PORT is '', but it must be a number"):
+        load_settings({**NEEDED, "REDIS_PORT": ""})
+    with pytest.raises(ConfigError, match="S3_ACCESS_KEY is not set"):
+        load_settings({**NEEDED, "S3_ACCESS_KEY": ""})
+
+
+def test_settings_cannot_be_changed():
+    with pytest.raises(ValidationError, match="frozen"):
+        load_settings(NEEDED).redis_host = "elsewhere"
+
+
 def test_secrets_do_not_show_when_settings_are_printed():
     shown = repr(load_settings({**NEEDED, "REDIS_PASSWORD": "hush"}))
     assert "hush" not in shown
@@ -78,7 +98,7 @@ def test_the_host_name_is_safe_in_a_redis_key():
 def test_env_example_is_up_to_date_and_names_every_setting():
     text = (ROOT / ".env.example").read_text()
     assert text == env_example(), "run: cd src && python config.py > ../.env.example"
-    assert all(f"{item.name.upper()}=" in text for item in fields(Settings))
+    assert all(f"{name.upper()}=" in text for name in Settings.model_fields)
 
 
 def test_only_config_reads_the_environment():

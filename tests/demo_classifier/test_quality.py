@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from local.demo_classifier import overlap
-from local.demo_classifier.evaluate import ACCURACY_BAR, AUC_BAR, sets_of
-from local.demo_classifier.examples import POLICY_IDS, policies
-from local.demo_classifier.metrics import auc, best_threshold, figures
+from local.demo_classifier.training import overlap
+from local.demo_classifier.training.evaluate import ACCURACY_BAR, AUC_BAR, sets_of
+from local.demo_classifier.training.examples import POLICY_IDS, policies
+from local.demo_classifier.training.metrics import auc, best_threshold, figures
 from models.sets import resolve
 from moderation.cope_a import CopeA, load_cope_a
 from system.device import choose_device

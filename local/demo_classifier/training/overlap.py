@@ -1,6 +1,6 @@
 """Check that no evaluation text repeats a training text: highest Jaccard similarity of their word 5-grams.
 
-    python -m local.demo_classifier.overlap
+    python -m local.demo_classifier.training.overlap
 
 Exits with status 1 above LIMIT.
 """
@@ -9,7 +9,7 @@ import re
 import sys
 from pathlib import Path
 
-from local.demo_classifier.examples import DATA, POLICIES, POLICY_IDS, read_rows
+from local.demo_classifier.training.examples import DATA, POLICIES, POLICY_IDS, read_rows
 
 LENGTH = 5  # words: shorter runs are ordinary English ("I'm going to be")
 LIMIT = 0.05

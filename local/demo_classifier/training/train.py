@@ -8,7 +8,7 @@ them, with gradient; that halves the work.
 Data: data/train.jsonl. The scenarios that `examples.is_validation` holds back choose the round, data/development.jsonl
 the thresholds; the held-out set is not read here. The same seed gives the same draws.
 
-    OMP_WAIT_POLICY=PASSIVE PYTHONPATH=src python -m local.demo_classifier.train --base models/demo/BASE
+    OMP_WAIT_POLICY=PASSIVE PYTHONPATH=src python -m local.demo_classifier.training.train --base models/demo/BASE
 """
 
 import argparse
@@ -30,9 +30,9 @@ from safetensors.torch import load_file, save_file
 from torch.nn.functional import binary_cross_entropy_with_logits as cross_entropy
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from local.demo_classifier.examples import (
+from local.demo_classifier.training.examples import (
+    ADAPTER,
     DATA,
-    HERE,
     POLICY_IDS,
     Example,
     is_validation,
@@ -43,7 +43,7 @@ from local.demo_classifier.examples import (
     sample_texts,
     written_for,
 )
-from local.demo_classifier.metrics import auc, best_threshold
+from local.demo_classifier.training.metrics import auc, best_threshold
 from moderation.cope_a import answer_ids
 from moderation.prompt import build_prompt
 
@@ -258,7 +258,7 @@ def train(base: Path, adapter: Path, rounds: int, learning_rate: float, resume: 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--base", type=Path, required=True, help="folder of the base model")
-    parser.add_argument("--adapter", type=Path, default=HERE / "adapter")
+    parser.add_argument("--adapter", type=Path, default=ADAPTER)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--learning-rate", type=float, default=1e-3)
     parser.add_argument("--resume", type=Path, help="adapter to go on from")

@@ -1,6 +1,6 @@
 """Average two adapters of the same shape, one trained on from the other: steadier than either (Wortsman et al. 2022).
 
-    python -m local.demo_classifier.average ADAPTER OTHER OUT
+    python -m local.demo_classifier.training.average ADAPTER OTHER OUT
 
 Then choose OUT's thresholds anew: `train.py` does so with --rounds 0 --resume OUT --adapter OUT.
 """

@@ -1,6 +1,6 @@
 """Measure the demo classifier on texts it never saw, per policy, as the GPU worker runs it.
 
-    PYTHONPATH=src python -m local.demo_classifier.evaluate --base models/demo/BASE [--wrong] [--others]
+    PYTHONPATH=src python -m local.demo_classifier.training.evaluate --base models/demo/BASE [--wrong] [--others]
 
 Sets: data/heldout.jsonl (written apart, by somebody who had read the policies only; README.md says when it was looked
 at), data/development.jsonl (looked at while data and recipe were chosen) and policies/tests. Exits with status 1 if a
@@ -18,8 +18,16 @@ from pathlib import Path
 
 import torch
 
-from local.demo_classifier.examples import DATA, HERE, POLICY_IDS, policies, policy_tests, read_rows, written_for
-from local.demo_classifier.metrics import Figures, figures
+from local.demo_classifier.training.examples import (
+    ADAPTER,
+    DATA,
+    POLICY_IDS,
+    policies,
+    policy_tests,
+    read_rows,
+    written_for,
+)
+from local.demo_classifier.training.metrics import Figures, figures
 from moderation.cope_a import CopeA, load_cope_a
 from moderation.policies import Policy
 from system.device import choose_device
@@ -77,7 +85,7 @@ def false_alarms_elsewhere(scorer: CopeA, policy: Policy) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--base", type=Path, required=True, help="folder of the base model")
-    parser.add_argument("--adapter", type=Path, default=HERE / "adapter")
+    parser.add_argument("--adapter", type=Path, default=ADAPTER)
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument(

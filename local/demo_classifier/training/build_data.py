@@ -5,7 +5,7 @@ A scenario is one line: `+` (violates the policy the file is named after) or `-`
 Each scenario gives up to VARIANTS different texts. Rows carry the scenario's name, so that training and validation
 can be split by scenario: variants of one text never lie on both sides.
 
-    python -m local.demo_classifier.build_data
+    python -m local.demo_classifier.training.build_data
 """
 
 import json
@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from local.demo_classifier.examples import DATA, POLICY_IDS
+from local.demo_classifier.training.examples import DATA, POLICY_IDS
 
 VARIANTS = 4
 ATTEMPTS = 40  # draws per scenario: a text with few choices runs out of variants before that

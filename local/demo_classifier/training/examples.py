@@ -12,7 +12,8 @@ from moderation.policies import Policy, load_policies
 
 HERE = Path(__file__).resolve().parent
 DATA = HERE / "data"
-POLICIES = HERE.parent.parent / "policies"
+POLICIES = HERE.parents[2] / "policies"
+ADAPTER = HERE.parent / "adapter"
 POLICY_IDS = ("violent-threats", "hate-speech", "scams-and-fraud", "medical-misinformation")
 
 VALIDATION_SHARE = 0.2  # of the scenarios: enough to choose thresholds, and still most of the data to learn from
