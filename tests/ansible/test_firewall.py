@@ -75,7 +75,7 @@ def test_entries_that_are_no_networks_are_refused_by_name(tmp_path: Path) -> Non
     entries = ["10.1.0.0/16", "2001:db8::/48", "10.1.0.0/33", "office", "fe80::1%eth0", "::1; flush ruleset"]
     done = play(tmp_path, "preflight_firewall", {"orch": {"ssh_allowed_from": entries}}, groups=groups)
     [answer] = answers_of("orch", done.stdout)
-    assert "names 10.1.0.0/33 and office and fe80::1%eth0 and ::1; flush ruleset, which is no address" in answer
+    assert "names 10.1.0.0/33 and office and fe80::1%eth0 and ::1; flush ruleset, which is not an address" in answer
 
 
 def test_networks_of_both_families_pass_the_preflight(tmp_path: Path) -> None:
