@@ -172,7 +172,7 @@ def test_the_schema_is_applied_by_an_administrator_again_and_again(cli, services
     assert "/nowhere" in away.stderr
     none = cli("db", "init", PATH="/nowhere")
     assert none.returncode == 69
-    assert none.stderr == "there is no psql on the path; install the PostgreSQL client\n"
+    assert none.stderr == "psql is not on the PATH; install the PostgreSQL client\n"
 
 
 def test_models_are_listed_and_verified(cli, tmp_path):

@@ -229,9 +229,9 @@ def test_one_batch_can_be_looked_at_alone(cli, redis_db, add):
     assert [batch["batch_id"] for batch in found["batches"]] == ["b1"]
     assert [job["batch_id"] for job in found["in_flight"]] == ["b1"]
     for batch, said in (
-        ("over", "batch over is complete, so nothing of it is under way; see audio-pipeline batch show\n"),
+        ("over", "batch over is complete, so it has no jobs under way; see audio-pipeline batch show over\n"),
         ("nothing", "Postgres knows no batch nothing; audio-pipeline batch list shows those it knows\n"),
-        ("lost", "batch lost is not complete, but Redis knows nothing of it; audio-pipeline reconcile\n"),
+        ("lost", "batch lost is not complete, but Redis has no keys of it; run audio-pipeline reconcile\n"),
     ):
         done = cli("status", "--batch", batch)
         assert (done.returncode, done.stderr) == (1, said)
