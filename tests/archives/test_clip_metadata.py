@@ -256,7 +256,7 @@ def _bomb(path: Path) -> None:
         (lambda path: path.mkdir(), "cannot be read: "),
         (lambda path: write(path, {"filename": pa.nulls(MAX_ROWS + 1)}), r"100,001 rows, above the limit of 100,000"),
         (lambda path: write(path, {f"c{n}": [1] for n in range(2001)}), r"2,001 columns, above the limit of 2,000"),
-        (lambda path: write(path, {"likes": [1]}), r"no column that names the clips .* it has likes"),
+        (lambda path: write(path, {"likes": [1]}), r"no column names the clips .* the columns are likes"),
     ],
 )
 def test_what_cannot_be_read_is_a_problem_in_one_sentence(file: Path, make: Any, sentence: str) -> None:

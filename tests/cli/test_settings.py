@@ -132,7 +132,7 @@ def test_a_dependency_that_is_not_as_needed_is_named_with_its_setting(cli):
         ("REDIS_PASSWORD", "wrong", {"Redis"}, "Redis refuses our password; check REDIS_PASSWORD"),
         ("POSTGRES_PORT", "1", {"Postgres", "clocks"}, "Postgres at 127.0.0.1:1 cannot be used"),
         ("POSTGRES_PASSWORD", "wrong", {"Postgres", "clocks"}, "POSTGRES_PASSWORD"),
-        ("S3_BUCKET", "no-such-bucket", {"S3"}, "has no bucket no-such-bucket; create it or mend S3_BUCKET"),
+        ("S3_BUCKET", "no-such-bucket", {"S3"}, "has no bucket no-such-bucket; create it or set S3_BUCKET"),
         ("S3_SECRET_KEY", "wrong", {"S3"}, "check S3_ACCESS_KEY, S3_SECRET_KEY"),
         ("S3_ENDPOINT", "http://127.0.0.1:1", {"S3"}, "check S3_ENDPOINT"),
         ("SCRATCH_MOUNT", "/nowhere", {"scratch"}, "SCRATCH_MOUNT is /nowhere, but nothing is mounted there"),

@@ -84,7 +84,7 @@ def test_scratch_is_removed_once_or_twice_and_never_outside(tmp_path):
         remove_scratch(tmp_path / "scratch", "b1")
     assert not (tmp_path / "scratch" / "b1").exists()
     (tmp_path / "precious").mkdir()
-    with pytest.raises(PermanentError, match="is no batch id"):
+    with pytest.raises(PermanentError, match="is not a batch id"):
         remove_scratch(tmp_path / "scratch", "../precious")
 
 
@@ -104,11 +104,11 @@ def proxied(settings_env, store, proxy):
 @pytest.mark.parametrize(
     ("status", "code", "kind", "sentence"),
     [
-        (403, "AccessDenied", RetryableError, "answers, but refuses us archives/a.tar"),
-        (403, "InvalidObjectState", PermanentError, "lies in an archive tier .* restore it there, then retry"),
-        (400, "KeyTooLongError", PermanentError, "takes no request for archives/a.tar"),
-        (400, "InvalidArgument", PermanentError, "takes no request for archives/a.tar"),
-        (405, "MethodNotAllowed", PermanentError, "takes no request for archives/a.tar"),
+        (403, "AccessDenied", RetryableError, "answers, but refuses access to archives/a.tar"),
+        (403, "InvalidObjectState", PermanentError, "is in an archive tier .* restore it, then retry"),
+        (400, "KeyTooLongError", PermanentError, "rejects requests for archives/a.tar"),
+        (400, "InvalidArgument", PermanentError, "rejects requests for archives/a.tar"),
+        (405, "MethodNotAllowed", PermanentError, "rejects requests for archives/a.tar"),
         (404, "NoSuchKey", MissingObjectError, "has no object archives/a.tar"),
     ],
 )
@@ -142,7 +142,7 @@ def test_a_service_that_is_busy_is_nobodys_fault_whatever_its_status(proxied, pr
 
 def test_a_key_that_is_refused_is_not_taken_for_a_missing_one(proxied, proxy):
     proxy.refuse("HEAD", "/archives/a.tar", status=400, code="BadRequest")
-    with pytest.raises(PermanentError, match="takes no request"):
+    with pytest.raises(PermanentError, match="rejects requests"):
         proxied.stored_size("archives/a.tar")
 
 

@@ -206,7 +206,7 @@ def test_an_object_that_s3_refuses_costs_its_own_job_and_the_next_one_is_done(st
         assert "held" not in worker.text
     [letter] = dead_letters(redis_db)
     assert letter["attempts"] == 3, "rights may have been changed a moment ago"
-    assert "answers, but refuses us archives/cold.tar (403)" in letter["error"]
+    assert "answers, but refuses access to archives/cold.tar (403)" in letter["error"]
     assert redis_db.exists("batch:good:total")
 
 

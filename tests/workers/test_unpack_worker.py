@@ -118,7 +118,7 @@ def test_what_cannot_be_read_becomes_a_dead_letter_and_the_worker_goes_on(worker
         json.loads(letter["payload"])["batch_id"]: letter for letter in dead_letters(redis_db) if "payload" in letter
     }
     assert "S3 has no object archives/gone-1.tar" in said["gone-1"]["error"]
-    assert "no archive that can be read" in said["no-archive"]["error"]
+    assert "is not a readable archive" in said["no-archive"]["error"]
     assert "no audio file" in said["no-audio"]["error"]
     assert "damaged" in said["cut-off"]["error"]
     [unreadable] = [letter for letter in dead_letters(redis_db) if "payload_base64" in letter]
@@ -295,8 +295,11 @@ def test_bytes_behind_whole_archives_are_a_note_whatever_the_compression(worker,
         (
             1,
             [
-                {"name": "._1.wav", "reason": "it is a by-product of macOS"},
-                {"name": "(behind the end)", "reason": "2 bytes of data stand behind the archive's end marker"},
+                {"name": "._1.wav", "reason": "it is a file that macOS adds"},
+                {
+                    "name": "(after the end)",
+                    "reason": "2 bytes of data follow the archive's end marker; they are not read",
+                },
             ],
         )
     ] * len(packed)
