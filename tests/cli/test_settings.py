@@ -122,7 +122,7 @@ def test_every_dependency_is_checked_in_a_line_of_its_own(cli):
 def test_a_host_that_unpacks_nothing_has_no_scratch_and_gets_none(cli, tmp_path):
     done = cli("config", "check", SCRATCH_ROOT=str(tmp_path / "data/scratch"))
     assert done.returncode == 0
-    assert f"there is no {tmp_path / 'data'}" in done.stdout
+    assert f"{tmp_path / 'data'} does not exist" in done.stdout
     assert not (tmp_path / "data").exists()
 
 

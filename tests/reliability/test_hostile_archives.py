@@ -103,7 +103,7 @@ def test_members_that_pose_as_others_or_are_no_files_cost_only_themselves(siege)
         ("inner.tar", "it is an archive inside the archive"),
         ("inner.tar.xz", "it is an archive inside the archive"),
         ("zeros.zip", "it is an archive inside the archive"),
-        ("inner", "not audio: '00004' cannot be read as audio: it is in none of the audio formats that are accepted"),
+        ("inner", "not audio: '00004' cannot be read as audio: it has none of the accepted audio formats"),
     ]
     assert siege.clips(batch) == {
         "same.wav": heard(1),
@@ -114,7 +114,7 @@ def test_members_that_pose_as_others_or_are_no_files_cost_only_themselves(siege)
     assert siege.counts(batch) == (4, 3, 1)
     [letter] = siege.letters()
     assert (letter.clip, letter.payload) == ("inner.wav", siege.sent[batch])
-    assert "none of the audio formats" in letter.error
+    assert "none of the accepted audio formats" in letter.error
 
 
 def test_no_name_forges_a_log_line_stalls_a_batch_or_is_too_long_for_the_database(siege):
