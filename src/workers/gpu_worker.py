@@ -90,9 +90,9 @@ class GpuWorker(JobWorker):
             moderation.adapter,
             device=device,
             name=moderation.name,
-            reads=moderation.reads,
+            policy_text=moderation.policy_text,
             thresholds=moderation.thresholds,
-            min_mass=moderation.min_mass,
+            min_p_answer=moderation.min_p_answer,
         )
         self.watchdog.feed()
         self.transcriber = load_transcriber(
@@ -220,7 +220,7 @@ class GpuWorker(JobWorker):
             violates=score.p_violation >= threshold,
             score=score.p_violation,
             threshold=threshold,
-            mass=score.mass,
+            mass=score.p_answer,
             truncated=score.truncated,
         )
 

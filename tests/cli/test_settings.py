@@ -183,13 +183,13 @@ def test_models_are_listed_and_verified(cli, tmp_path):
     assert [line.split()[-1] for line in lines if line.split()[0] in {"whisper-base", "gemma-3-270m"}] == ["here"] * 2
     verified = cli("models", "verify", "demo")
     assert verified.returncode == 0, verified.stderr
-    assert "gemma-3-270m: all 7 files are what they should be" in verified.stdout
+    assert "gemma-3-270m: all 7 files are correct" in verified.stdout
     missing = cli("models", "verify", "demo", MODELS_ROOT=str(tmp_path / "none"))
     assert missing.returncode == 1
-    assert f"whisper-base is not there: {tmp_path}/none/demo/whisper-base is missing; run " in missing.stderr
+    assert f"whisper-base is missing: there is no folder {tmp_path}/none/demo/whisper-base; run " in missing.stderr
     unknown = cli("models", "verify", "huge")
     assert unknown.returncode == 1
-    assert "there is no set of models 'huge'; MODEL_SET may be demo or production" in unknown.stderr
+    assert "there is no model set 'huge'; MODEL_SET may be demo or production" in unknown.stderr
 
 
 def test_the_exit_code_says_what_kind_of_error_it_is(cli, redis_db):
