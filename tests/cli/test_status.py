@@ -120,7 +120,7 @@ def test_everything_that_needs_a_person_is_said_and_nothing_else(cli, redis_db, 
     assert silent.startswith("host gpu-01 has been silent for 30")
     assert [reason for reason in found["needs_a_person"] if reason != silent] == [
         "transfer worker gpu-02:9:n is held: the disk [x] is full",
-        "2 dead letters wait for a decision: audio-pipeline failed list",
+        "2 dead letters wait for a decision: run audio-pipeline failed list",
         "archives wait, but no unpack worker is alive",
         "clips wait, but no GPU worker is alive",
     ]
@@ -142,8 +142,8 @@ def test_a_redis_that_was_emptied_needs_a_person_until_it_is_reconciled(cli, red
     assert read(cli)["needs_a_person"] == []
     redis_db.flushdb()
     reason = (
-        "Redis was emptied, or is new, and 1 batches are not complete: audio-pipeline reconcile shows what would be "
-        "brought back, and asks"
+        "Redis was emptied, or is new, and 1 batches are not complete: run audio-pipeline reconcile, which "
+        "shows what it would bring back and asks"
     )
     assert read(cli)["needs_a_person"] == [reason]
     assert f"! {reason}" in cli("status").stdout.splitlines()
@@ -208,7 +208,7 @@ def test_failures_fall_together_by_stage_and_cause(cli, redis_db):
     groups = [(group["stage"], group["cause"], group["count"]) for group in read(cli)["failures"]]
     assert sorted(groups, key=lambda group: -group[2]) == groups
     assert sorted(groups) == [
-        ("?", "an entry that is no dead letter of ours", 1),
+        ("?", "an entry that is not a dead letter of this pipeline", 1),
         ("gpu", "AudioError: … cannot be read: … of … bytes, see …", 3),
         ("unpack", "ArchiveError: … is damaged at member …", 2),
         ("unpack", "RetryableError: no [b] room", 1),

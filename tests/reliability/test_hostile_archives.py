@@ -148,7 +148,7 @@ def test_no_name_forges_a_log_line_stalls_a_batch_or_is_too_long_for_the_databas
         ("\\xfe\\xfe", "its name is longer than 1,000 bytes"),
         (" ", "it has no name"),
         ("\u3000", "it has no name"),
-        ("no\\nclip", "not audio by its name"),
+        ("no\\nclip", "its name is not that of an audio file"),
     ]
     assert siege.letters() == []
 

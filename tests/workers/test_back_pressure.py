@@ -161,7 +161,7 @@ def test_an_archive_that_waits_for_room_lets_only_so_many_smaller_ones_by(start,
     worker = start(small=True, in_work=5 * MIB, HEARTBEAT_TTL_S="2")
     volume = volume_of(worker, settings_env)
     filler = volume / "a batch in work"
-    wait_until(lambda: says(redis_db, worker, "waiting", "nothing behind it is taken before it"), "it to be its turn")
+    wait_until(lambda: says(redis_db, worker, "waiting", "no archive behind it is taken now"), "it to be its turn")
     unpacked = [name for name in names if redis_db.exists(f"batch:{name}:total")]
     assert unpacked == names[:MAX_LET_BY], "in their order, and no more"
     assert not redis_db.exists("batch:large:total")

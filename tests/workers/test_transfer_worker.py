@@ -87,7 +87,7 @@ def test_archives_that_are_long_gone_from_the_host_are_forgotten(worker, remote,
     redis_db.hset("transfer:taken", gone, "b1")
     redis_db.zadd("transfer:gone", {gone: 1})
     second = worker("transfer")
-    second.wait_for("long gone from the host archives=1")
+    second.wait_for("are gone from the host archives=1")
     assert redis_db.hkeys("transfer:taken") == [entry]
     assert len(jobs(redis_db)) == 1
 

@@ -58,7 +58,7 @@ def test_the_same_job_twice_adds_nothing(worker, put_archive, redis_db, query):
     batch = put_archive(archive)
     put_archive(archive)
     process = worker("unpack")
-    process.wait_for("under way already")
+    process.wait_for("is already under way")
     assert redis_db.llen(JOBS) == 1
     assert redis_db.get(f"batch:{batch}:total") == b"1"
     assert query("SELECT count(*) FROM audio_files") == [(1,)]
@@ -73,7 +73,7 @@ def test_a_batch_that_is_under_way_elsewhere_leaves_no_folder_here(worker, put_a
     assert elsewhere.exit_code() == 0
     put_archive(archive)
     here = tmp_path / "scratch-of-another-host"
-    worker("unpack", WORKER_HOST="another", SCRATCH_ROOT=str(here)).wait_for("under way already")
+    worker("unpack", WORKER_HOST="another", SCRATCH_ROOT=str(here)).wait_for("is already under way")
     assert list(here.iterdir()) == []
 
 
@@ -178,7 +178,7 @@ def test_scratch_of_a_batch_that_was_finished_elsewhere_is_swept_and_an_operator
     cut_off = settings.scratch_root / ".removed-done-2"  # a worker was killed while it removed this one
     cut_off.mkdir()
     (cut_off / "b.opus").write_bytes(b"x")
-    worker("unpack").wait_for("scratch swept")
+    worker("unpack").wait_for("scratch removed: the batch is over")
     assert sorted(path.name for path in settings.scratch_root.iterdir()) == ["by-hand", "open-1"]
 
 
