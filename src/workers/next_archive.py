@@ -1,7 +1,7 @@
 """Choose the next archive of `queue:unpack`, because scratch may have no room for some of them now.
 
 The first archive is taken if it fits. Otherwise the first of the next LOOK_AHEAD archives that fits is taken, so that
-one large archive does not stop the fleet. An archive does not wait forever: when MAX_LET_BY others have passed it, or
+one large archive does not stop the fleet. An archive does not wait forever: when MAX_PASSED_BY others have passed it, or
 ROOM_WAIT_S have gone by, this worker takes no archive behind it. Scratch then empties as batches end, until the large
 archive fits. An archive that does not fit even on an empty scratch, because of other files on the volume, is given up
 when this has lasted for ROOM_WAIT_S. An archive that is larger than the volume is given up at once.
@@ -23,7 +23,7 @@ from s3_utils import ObjectStore
 from scratch import volume
 
 LOOK_AHEAD = 50  # jobs that are checked; each costs one request to S3 per minute
-MAX_LET_BY = 5  # about as many archives as most hosts work on at a time; they end within minutes
+MAX_PASSED_BY = 5  # about as many archives as most hosts work on at a time; they end within minutes
 SIZE_HOLDS_S = 60.0  # time for which a size is kept; after it, a replaced archive is noticed
 
 
@@ -32,7 +32,7 @@ class _Waiting:
     """An archive that does not fit now."""
 
     since: float  # monotonic seconds
-    let_by: int = 0  # archives behind it that were taken
+    passed_by: int = 0  # archives behind this one that were taken
     too_large_since: float | None = None  # since when it would not fit even on an empty scratch
 
 
@@ -67,8 +67,8 @@ class NextArchive:
             reason = reason or problem
             self._passed.append(job)
             # An archive that does not fit even on an empty scratch does not stop others: it is given up soon.
-            if not lasting and (waiting.let_by >= MAX_LET_BY or now - waiting.since >= self._wait_s):
-                ahead = f"no archive behind it is taken now, because {waiting.let_by} archives have passed it"
+            if not lasting and (waiting.passed_by >= MAX_PASSED_BY or now - waiting.since >= self._wait_s):
+                ahead = f"no archive behind it is taken now, because {waiting.passed_by} archives have passed it"
                 return None, problem if len(jobs) == 1 else f"{problem}; {ahead}"
         return None, reason
 
@@ -80,7 +80,7 @@ class NextArchive:
         """Record that the chosen job was claimed, and count it for each job that it has passed."""
         for passed in self._passed:
             if passed in self._waiting:
-                self._waiting[passed].let_by += 1
+                self._waiting[passed].passed_by += 1
         self._waiting.pop(job, None)
         self._sizes.clear()  # so that a wrong size is not used again
 

@@ -17,7 +17,7 @@ from tests.reliability.faulty_s3 import FaultyS3
 from tests.workers.conftest import dead_letters, tar, tone
 from tests.workers.processes import wait_until
 from tests.workers.programs import UNPACK, Program, heartbeat_state
-from workers.next_archive import MAX_LET_BY
+from workers.next_archive import MAX_PASSED_BY
 
 JOBS = "queue:transcribe"
 MIB = 1 << 20
@@ -154,7 +154,7 @@ def test_an_archive_that_unpacks_to_more_than_there_is_room_costs_no_attempt_and
 
 
 def test_an_archive_that_waits_for_room_lets_only_so_many_smaller_ones_by(start, put_archive, redis_db, settings_env):
-    names = [f"small-{number}" for number in range(MAX_LET_BY + 2)]
+    names = [f"small-{number}" for number in range(MAX_PASSED_BY + 2)]
     for name in reversed(names):
         put_archive(tar({"a.wav": tone()}), name)
     put_archive(padded(2 * MIB), "large")  # in front of the others; needs 6 of the 8 MiB
@@ -163,7 +163,7 @@ def test_an_archive_that_waits_for_room_lets_only_so_many_smaller_ones_by(start,
     filler = volume / "a batch in work"
     wait_until(lambda: says(redis_db, worker, "waiting", "no archive behind it is taken now"), "it to be its turn")
     unpacked = [name for name in names if redis_db.exists(f"batch:{name}:total")]
-    assert unpacked == names[:MAX_LET_BY], "in their order, and no more"
+    assert unpacked == names[:MAX_PASSED_BY], "in their order, and no more"
     assert not redis_db.exists("batch:large:total")
     assert redis_db.llen("queue:unpack") == 3
 
