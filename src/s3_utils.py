@@ -194,7 +194,8 @@ class ObjectStore:
             return ServiceUnavailableError(f"S3 at {endpoint} has no bucket {self.bucket}; check S3_BUCKET")
         if code in _REFUSED:
             return ServiceUnavailableError(
-                f"S3 at {endpoint} refuses {subject} ({code}); check S3_ACCESS_KEY, S3_SECRET_KEY and the clock"
+                f"S3 at {endpoint} refuses access to {subject} ({code}); check S3_ACCESS_KEY, S3_SECRET_KEY and this "
+                "host's clock"
             )
         return ServiceUnavailableError(f"S3 at {endpoint} failed on {subject}: {cause}")
 

@@ -1,7 +1,7 @@
 """Choose the next archive of `queue:unpack`, because scratch may have no room for some of them now.
 
 The first archive is taken if it fits. Otherwise the first of the next LOOK_AHEAD archives that fits is taken, so that
-one large archive does not stop the fleet. An archive does not wait forever: when MAX_PASSED_BY others have passed it, or
+one large archive does not stop the fleet. An archive does not wait forever: if MAX_PASSED_BY others have passed it, or
 ROOM_WAIT_S have gone by, this worker takes no archive behind it. Scratch then empties as batches end, until the large
 archive fits. An archive that does not fit even on an empty scratch, because of other files on the volume, is given up
 when this has lasted for ROOM_WAIT_S. An archive that is larger than the volume is given up at once.

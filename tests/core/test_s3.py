@@ -64,8 +64,8 @@ def test_a_staged_file_that_is_gone_is_worth_another_try(store, tmp_path):
     ("wrong", "sentence"),
     [
         ({"S3_ENDPOINT": "http://127.0.0.1:1"}, "cannot be reached"),
-        ({"S3_SECRET_KEY": "wrong"}, "refuses us"),
-        ({"S3_ACCESS_KEY": "nobody"}, "refuses us"),
+        ({"S3_SECRET_KEY": "wrong"}, "refuses access"),
+        ({"S3_ACCESS_KEY": "nobody"}, "refuses access"),
         ({"S3_BUCKET": "no-such-bucket"}, "has no bucket no-such-bucket"),
     ],
 )
