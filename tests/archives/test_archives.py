@@ -274,8 +274,8 @@ def huge(type_: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("data", "sentence"),
     [
-        (b"", r"is not a readable archive .*it is empty"),
-        (b"hello " * 1000, r"is not a readable archive .*does not begin with a tar header; it must be a tar"),
+        (b"", r"is not a readable archive: it is empty"),
+        (b"hello " * 1000, r"is not a readable archive: it does not begin with a tar header; it must be a tar"),
         (b"short", r"is not a readable archive"),
         (b"PK\x03\x04" + bytes(2000), r"it is a zip file"),
         (b"7z\xbc\xaf\x27\x1c" + bytes(2000), r"it is a 7z file"),

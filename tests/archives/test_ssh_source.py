@@ -219,7 +219,7 @@ def test_an_archive_larger_than_the_free_space_is_refused_before_it_is_fetched(
             "",
             {"known_hosts": Path("/nonexistent/known_hosts")},
             ServiceUnavailableError,
-            r"no known_hosts .*ssh-keyscan",
+            r"known_hosts .* does not exist.*ssh-keyscan",
         ),
         ("", {"key": Path("/nonexistent/key")}, ConfigError, r"TRANSFER_SSH_KEY=/nonexistent/key cannot be read"),
         ("open key", {}, ConfigError, r"can be read by others: run `chmod 600 "),

@@ -56,7 +56,7 @@ def test_a_missing_object_is_the_jobs_fault(store, tmp_path):
 
 
 def test_a_staged_file_that_is_gone_is_worth_another_try(store, tmp_path):
-    with pytest.raises(RetryableError, match="is gone"):
+    with pytest.raises(RetryableError, match="does not exist"):
         store.upload_archive(tmp_path / "none.tar", "b")
 
 

@@ -228,7 +228,7 @@ def test_a_video_without_sound_is_named_so(tmp_path: Path) -> None:
             frame = av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8), format="rgb24")
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
-    assert "has no audio stream; it holds video only" in refused(path, tmp_path)
+    assert "has no audio stream; it holds only video" in refused(path, tmp_path)
 
 
 def test_a_header_without_a_sample_is_refused(make_audio: MakeAudio, tmp_path: Path) -> None:

@@ -110,7 +110,7 @@ MISTAKES = [
     ("(K-2)", "(K-RUDE)", 34, "already used in line 23"),
     ("Includes:\n- Ignoring people.\n", "", 34, "must have one list Includes:"),
     ("- Sleep.", "", 39, "Excludes: has no item"),
-    ("Includes:\n- Ignoring people.\n\nExcludes:", "Excludes:\n- Ignoring people.\n\nIncludes:", 36, "comes before"),
+    ("Includes:\n- Ignoring people.\n\nExcludes:", "Excludes:\n- Ignoring people.\n\nIncludes:", 36, "must come before"),
     (
         GOOD[GOOD.index("### Plain") :],
         "No labels here.\n",
@@ -154,7 +154,7 @@ def test_a_directory_is_read_in_the_order_of_ids(tmp_path: Path) -> None:
 def test_no_policies_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(PolicyError, match="holds no policy"):
         load_policies(tmp_path)
-    with pytest.raises(PolicyError, match="set POLICIES_DIR"):
+    with pytest.raises(PolicyError, match="correct POLICIES_DIR"):
         load_policies(tmp_path / "missing")
 
 

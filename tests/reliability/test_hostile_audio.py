@@ -117,9 +117,9 @@ def test_bad_clips_get_a_letter_each_and_strange_ones_are_heard(siege):
     bad = {
         "nothing.wav": (b"", r"is empty \(0 bytes\)"),
         "cover.mp3": (cover_only_mp3(), "no audio stream|cannot be (read|decoded)|no audio samples"),
-        "cover.m4a": (cover_only_m4a(), "no audio stream; it holds video only"),
+        "cover.m4a": (cover_only_m4a(), "no audio stream; it holds only video"),
         "eight hours.opus": (wav(1_000, seconds=EIGHT_HOURS_S, bits=8), r"longer than 60 s.*\(MAX_CLIP_S\)"),
-        "cut.m4a": (m4a[: len(m4a) // 2], "the file ends early, the index"),
+        "cut.m4a": (m4a[: len(m4a) // 2], "the file ends early: the index"),
         "cut.wav": (wav(16_000)[:30], "its header is damaged or the file ends early"),
         "noise.mp3": (np.random.default_rng(0).bytes(50_000), "'noise.mp3'"),
         "list.mp3": (f"#EXTM3U\n#EXTINF:9,\n{secret}\n".encode(), "has none of the accepted audio formats"),

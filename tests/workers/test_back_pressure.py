@@ -142,7 +142,7 @@ def test_an_archive_that_unpacks_to_more_than_there_is_room_costs_no_attempt_and
     filler = volume / "a batch in work"
     filler.write_bytes(b"\0" * (5 * MIB))
     batch = put_archive(tar({"a.wav": tone(), "zeros.txt": bytes(4 * MIB)}, "w:xz"))  # a few kilobytes as it lies in S3
-    wait_until(lambda: says(redis_db, worker, "held", "no space left"), "the disk to be full")
+    wait_until(lambda: says(redis_db, worker, "held", "no space is left"), "the disk to be full")
     wait_until(lambda: redis_db.llen("queue:unpack") == 1, "the job to be handed back")
     assert redis_db.llen("queue:failed") == redis_db.hlen("queue:attempts") == 0
     assert list(volume.iterdir()) == [filler], "what it could not finish is gone"

@@ -241,7 +241,7 @@ def test_each_directory_has_its_own_metadata_and_what_is_broken_is_named(worker,
     assert matched == 2
     said = {problem["of"]: problem["reason"] for problem in problems}
     assert said["bob/metadata.csv"] == "1 of its rows cannot be read; the first is line 3"
-    assert said["carol/metadata.parquet"].startswith("it cannot be read: ")
+    assert said["carol/metadata.parquet"].startswith("the file cannot be read: ")
     assert "of=carol/metadata.parquet" in process.text
 
 
