@@ -1,4 +1,4 @@
-"""`audio-pipeline`: the operator's program. Each command lies in `commands/`; this file puts them together."""
+"""`audio-pipeline`: the operator's program. Each command is defined in `commands/`; this file joins them."""
 
 from __future__ import annotations
 
@@ -14,18 +14,20 @@ from commands.status import status
 from errors import ConfigError, PipelineError, ServiceUnavailableError
 from system import shown
 
-HELP = """See the pipeline, and repair it.
+HELP = """Show the state of the pipeline, and repair it.
 
-Begin with `audio-pipeline status`. Commands that change or remove what is there say first what and how many, and ask.
-Every change is recorded in the table `operator_actions` with who, when, what and how many.
+Begin with `audio-pipeline status`. A command that changes or removes data first shows what it will change and how many,
+then asks. The table `operator_actions` records every change: who, when, what and how many.
 """
 
 EPILOG = f"""
-Settings are those of the workers. They come from the environment and, where that says nothing, from the file given by
-`--env-file`, or else from `{ENV_FILE}` if you may read it. `audio-pipeline config show` tells where each came from.
+This program reads the same settings as the workers. A setting comes from the environment. If it is not set there, it
+comes from the file given by `--env-file`, or else from `{ENV_FILE}` if you have the right to read that file.
+`audio-pipeline config show` shows where each setting came from.
 
-Exit codes: `0` done, and nothing needs a person. `{NEEDS_A_PERSON}` something needs a person, or was not done. `2`
-wrong usage. `{UNAVAILABLE}` a service is unavailable. `{CONFIG}` a setting is missing or malformed.
+Exit codes: `0` the command did its work and nothing needs a person. `{NEEDS_A_PERSON}` something needs a person, or
+the command did not do its work. `2` wrong usage. `{UNAVAILABLE}` a service is unavailable. `{CONFIG}` a setting is
+missing or malformed.
 """
 
 app = typer.Typer(
@@ -48,7 +50,7 @@ def root(
             exists=True,
             dir_okay=False,
             readable=True,
-            help="Settings, one NAME=value a line.",
+            help="Read settings from this file: one NAME=value per line.",
             show_default=str(ENV_FILE),
         ),
     ] = None,
@@ -70,13 +72,13 @@ app.add_typer(model_sets.app, name="models", rich_help_panel="Set up")
 
 
 def main() -> None:
-    """Run the program: errors are one sentence on standard error, and the exit code says what kind they are."""
+    """Run the program. An error is one sentence on standard error; the exit code tells the kind of error."""
     try:
         app(prog_name="audio-pipeline")
     except PipelineError as error:
         sys.stderr.write(f"{shown.one_line(str(error))}\n")
         sys.exit(_exit_code(error))
-    except BrokenPipeError:  # of `audio-pipeline ... | head`
+    except BrokenPipeError:  # the reader has closed the pipe, as in `audio-pipeline ... | head`
         sys.stderr.close()
         sys.exit(0)
 

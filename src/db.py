@@ -1,4 +1,4 @@
-"""Postgres: everything that the pipeline keeps there. The room behind this door is `results/`."""
+"""Postgres: everything that the pipeline stores there. The code is in `results/`; other packages import from here."""
 
 from __future__ import annotations
 

@@ -1,26 +1,26 @@
-"""Every failure the pipeline tells apart, and what each one means for the job at hand.
+"""The pipeline's exceptions. The class of an exception decides what happens to the job.
 
-Foreign exceptions (botocore, redis, psycopg2, av, asyncssh …) are mapped to these at the edges, where they are caught,
-and nowhere else. Each message is one sentence that names what is wrong, where, and what to do.
+Code that calls a library (botocore, redis, psycopg2, av, asyncssh …) catches the library's exceptions and raises one of
+these. Each message is one sentence: what is wrong, where, and what to do.
 """
 
 from __future__ import annotations
 
 
 class PipelineError(Exception):
-    """Base of all of them."""
+    """Base class of all exceptions in this file."""
 
 
 class RetryableError(PipelineError):
-    """It may go well the next time: back off, three attempts, then `queue:failed`."""
+    """Another attempt may succeed: the worker backs off, tries three times, then moves the job to `queue:failed`."""
 
 
 class PermanentError(PipelineError):
-    """This input will never do (bad payload, broken audio): straight to `queue:failed`."""
+    """The input is wrong and stays wrong (bad payload, broken audio): the job goes to `queue:failed` at once."""
 
 
 class MissingObjectError(PermanentError):
-    """The bucket answers, and has no such key."""
+    """The bucket answers, but has no object with this key."""
 
 
 class PayloadError(PermanentError):
@@ -36,15 +36,15 @@ class AudioError(PermanentError):
 
 
 class OperatorError(PipelineError):
-    """Somebody must act (service down, bad credentials, disk full); no job is to blame and none loses an attempt."""
+    """A person must act (service down, bad credentials, disk full). No job caused this, so none loses an attempt."""
 
 
 class OneArchiveError(OperatorError):
-    """Somebody must act, but only one archive or object is concerned; whoever has others goes on with those."""
+    """A person must act, but only for one archive or object. A worker continues with the others."""
 
 
 class DeviceMemoryError(OperatorError):
-    """The GPU (or the processor) ran out of memory over a job: BATCH_SIZE is too large for it."""
+    """The GPU (or the CPU) ran out of memory during a job: BATCH_SIZE is too large for it."""
 
 
 class ConfigError(OperatorError):
@@ -52,15 +52,15 @@ class ConfigError(OperatorError):
 
 
 class ModelError(OperatorError):
-    """A model is missing or not what the manifest says."""
+    """A model is missing or differs from the manifest."""
 
 
 class PolicyError(OperatorError):
-    """A policy file is malformed; the message carries file and line."""
+    """A policy file is malformed; the message names the file and the line."""
 
 
 class ServiceUnavailableError(OperatorError):
-    """Redis, Postgres, S3 or the ssh host cannot be reached or refuses us."""
+    """Redis, Postgres, S3 or the ssh host cannot be reached, or it refuses the connection."""
 
 
 class RefusedError(PipelineError):
@@ -72,8 +72,8 @@ class UnknownError(RefusedError):
 
 
 class HostGoneError(PipelineError):
-    """The job would go to the list of a host that is gone, where no worker takes it."""
+    """The job belongs in the queue of a host that is gone, where no worker would ever take it."""
 
     def __init__(self, host: str) -> None:
-        super().__init__(f"host {host}, on whose disk its clip lay, is gone")
+        super().__init__(f"host {host}, which held the clip's file, is gone")
         self.host = host

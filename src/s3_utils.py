@@ -1,9 +1,10 @@
 """S3: archives in, Opus files out.
 
-An answer about one key is that job's only when the bucket itself answers: it is asked before any job is blamed.
+When a request for one key fails, `ObjectStore` first checks the bucket. Only if the bucket answers does the failure
+belong to that key, and so to one job.
 
-`ObjectStore` does the work for the workers; the functions below it are the ones the group's guide names, for the shell
-(`python -c "from s3_utils import get_s3_client; ..."`), and read their settings from the environment.
+The workers use `ObjectStore`. The functions at the end of this file are for the shell, as in the group's guide
+(`python -c "from s3_utils import get_s3_client; ..."`). They read their settings from the environment.
 """
 
 from __future__ import annotations
@@ -41,25 +42,25 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-MULTIPART_THRESHOLD = 100 * 1024 * 1024  # bytes; above, an upload goes in parts and a cut connection costs one part
+MULTIPART_THRESHOLD = 100 * 1024 * 1024  # bytes; a larger upload goes in parts, and a lost connection costs one part
 PART_SIZE = 32 * 1024 * 1024
 Progress = Callable[[int], None]
 
 _REFUSED = {"403", "401", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "RequestTimeTooSkewed"}
 _MISSING = {"404", "NoSuchKey", "NotFound"}
-_COLD = {"InvalidObjectState"}  # in an archive tier (Glacier): there, but not to be read
-_BUSY = {"RequestTimeout", "SlowDown", "Throttling", "TooManyRequests"}  # with a status of 4xx in some services
+_COLD = {"InvalidObjectState"}  # the object is in an archive tier (Glacier) and cannot be read from there
+_BUSY = {"RequestTimeout", "SlowDown", "Throttling", "TooManyRequests"}  # some services send these with status 4xx
 _CHANGING = {"409", "412", "OperationAborted", "ConditionalRequestConflict", "PreconditionFailed"}
 _TOO_LARGE = {"413", "EntityTooLarge"}
 
-Doing = Literal["read", "write", "bucket"]
+Operation = Literal["read", "write", "bucket"]
 
 
 class ObjectStore:
     def __init__(self, settings: Settings, on_progress: Callable[[], None] = lambda: None) -> None:
-        """`on_progress` is called at every request that is sent and every piece of a body, in whatever thread.
+        """Call `on_progress` for every request and every piece of a body, from the thread that transfers it.
 
-        Requests have time limits and are repeated a few times only, so each one is a step towards an end.
+        Each request has a time limit and a limited number of retries, so it counts as progress.
         """
         self._settings = settings
         self._on_progress = on_progress
@@ -68,24 +69,24 @@ class ObjectStore:
         self.client.meta.events.register("before-send.s3", self._request_sent)
 
     def check(self) -> None:
-        """Reach the bucket; raises ServiceUnavailableError with one sentence that says which part is wrong."""
+        """Reach the bucket; raises ServiceUnavailableError with one sentence that names the cause."""
         with self._mapped(f"the bucket {self.bucket}", "bucket"):
             try:
                 self.client.head_bucket(Bucket=self.bucket)
             except ClientError as error:
                 if _code(error) in _MISSING | {"NoSuchBucket"}:
                     raise ServiceUnavailableError(
-                        f"S3 at {self._settings.s3_endpoint} has no bucket {self.bucket}; create it or mend S3_BUCKET"
+                        f"S3 at {self._settings.s3_endpoint} has no bucket {self.bucket}; create it or set S3_BUCKET"
                     ) from error
                 raise
 
     def upload_archive(self, local_path: Path, batch_id: str, progress: Progress | None = None) -> str:
-        """Upload an archive, check the stored size -> the key."""
+        """Upload an archive and check the stored size -> the key."""
         key = archive_key(batch_id)
         self._upload(local_path, key, "application/x-tar", progress)
         stored, size = self.size(key), local_path.stat().st_size
         if stored != size:
-            raise RetryableError(f"{key} has {stored} bytes in S3, but {size} were sent; it is uploaded again")
+            raise RetryableError(f"{key} has {stored} bytes in S3, but {size} were sent; the upload is repeated")
         return key
 
     def upload_opus(self, local_path: Path, audio_id: int, date_str: str) -> str:
@@ -127,7 +128,7 @@ class ObjectStore:
                     yield entry["Key"], entry["LastModified"]
 
     def delete(self, key: str) -> None:
-        """Delete an object; it may be gone already."""
+        """Delete an object; does nothing when there is none."""
         with self._mapped(key, "write"):
             self.client.delete_object(Bucket=self.bucket, Key=key)
 
@@ -140,7 +141,7 @@ class ObjectStore:
 
     def _upload(self, local_path: Path, key: str, content_type: str, progress: Progress | None) -> None:
         if not local_path.is_file():
-            raise RetryableError(f"{local_path} is gone; it should be uploaded as {key}")
+            raise RetryableError(f"{local_path} does not exist, so it cannot be uploaded as {key}")
         with self._mapped(key, "write", size=local_path.stat().st_size):
             self.client.upload_file(
                 str(local_path),
@@ -158,7 +159,7 @@ class ObjectStore:
         self._on_progress()
 
     @contextmanager
-    def _mapped(self, what: str, doing: Doing, *, size: int = 0) -> Iterator[None]:
+    def _mapped(self, subject: str, operation: Operation, *, size: int = 0) -> Iterator[None]:
         endpoint = self._settings.s3_endpoint
         try:
             yield
@@ -166,74 +167,79 @@ class ObjectStore:
             # boto3's transfer manager hides the service's answer in its own exception's context.
             cause = error if isinstance(error, ClientError) else error.__context__
             if isinstance(cause, ClientError):
-                if doing != "bucket" and _is_about_the_request(cause):
-                    self.check()  # raises when the bucket does not answer either: then no job is to blame
-                    raise self._answer_about_one(what, _code(cause), cause, doing, size) from error
-                raise self._answer_about_all(what, _code(cause), cause) from error
-            raise ServiceUnavailableError(f"S3 at {endpoint} failed on {what}: {cause or error}") from error
+                if operation != "bucket" and _is_about_the_request(cause):
+                    self.check()  # raises when the bucket does not answer either: then it is no job's fault
+                    raise self._answer_about_one(subject, _code(cause), cause, operation, size) from error
+                raise self._answer_about_all(subject, _code(cause), cause) from error
+            raise ServiceUnavailableError(f"S3 at {endpoint} failed on {subject}: {cause or error}") from error
         except ParamValidationError as error:
-            raise PermanentError(f"{what!r} can be no key in S3 ({error}); correct the key") from error
+            raise PermanentError(f"{subject!r} is not a valid key in S3 ({error}); correct the key") from error
         except BotoCoreError as error:
             raise ServiceUnavailableError(
-                f"S3 at {endpoint} cannot be reached for {what}; check S3_ENDPOINT (https? port?), firewall ({error})"
+                f"S3 at {endpoint} cannot be reached ({subject}); check S3_ENDPOINT (https? port?), firewall ({error})"
             ) from error
         except OSError as error:
             if error.errno == errno.ENOSPC:
                 raise OperatorError(
-                    f"the disk is full while fetching {what}; make room on the scratch volume"
+                    f"the disk is full; {subject} cannot be downloaded. Make room on the scratch volume"
                 ) from error
             raise
 
-    def _answer_about_all(self, what: str, code: str, cause: ClientError) -> ServiceUnavailableError:
-        """The service or the whole bucket is in the way."""
+    def _answer_about_all(self, subject: str, code: str, cause: ClientError) -> ServiceUnavailableError:
+        """The error for a failure of the service or of the whole bucket."""
         endpoint = self._settings.s3_endpoint
         if code == "NoSuchBucket":
             return ServiceUnavailableError(f"S3 at {endpoint} has no bucket {self.bucket}; check S3_BUCKET")
         if code in _REFUSED:
             return ServiceUnavailableError(
-                f"S3 at {endpoint} refuses us ({code}) for {what}; check S3_ACCESS_KEY, S3_SECRET_KEY and the clock"
+                f"S3 at {endpoint} refuses access to {subject} ({code}); check S3_ACCESS_KEY, S3_SECRET_KEY and this "
+                "host's clock"
             )
-        return ServiceUnavailableError(f"S3 at {endpoint} failed on {what}: {cause}")
+        return ServiceUnavailableError(f"S3 at {endpoint} failed on {subject}: {cause}")
 
-    def _answer_about_one(self, what: str, code: str, cause: ClientError, doing: Doing, size: int) -> PipelineError:
-        """The bucket answers; only this key is in the way."""
+    def _answer_about_one(
+        self, subject: str, code: str, cause: ClientError, operation: Operation, size: int
+    ) -> PipelineError:
+        """The error for a failure of this key alone, when the bucket answers."""
         here = f"bucket {self.bucket} of S3 at {self._settings.s3_endpoint}"
         if code in _CHANGING:
-            return RetryableError(f"{here} answers, but not for {what}, which is being changed ({cause})")
-        # Keys that we write are alike, so a refusal is a right or a quota, and blaming jobs would give up every clip.
-        if doing == "write" and not (code in _TOO_LARGE and size > MULTIPART_THRESHOLD):
+            return RetryableError(
+                f"{subject} in {here} is being changed by another request ({cause}); the request is repeated"
+            )
+        # All keys that we write are alike. A refusal comes from a missing right or a quota, not from one clip.
+        if operation == "write" and not (code in _TOO_LARGE and size > MULTIPART_THRESHOLD):
             return OneArchiveError(
-                f"{here} answers, but does not let us write {what} ({cause}); check the access key's right to write, "
+                f"{here} answers, but refuses to write {subject} ({cause}); check the access key's right to write, "
                 "and the quota"
             )
         if code in _MISSING:
             return MissingObjectError(
-                f"S3 has no object {what} in bucket {self.bucket}; check the key, or put the object there and retry"
+                f"S3 has no object {subject} in bucket {self.bucket}; check the key, or upload the object and retry"
             )
         if code in _COLD:
             return PermanentError(
-                f"{what} lies in an archive tier of {here} and cannot be read ({code}); restore it there, then retry"
+                f"{subject} is in an archive tier of {here} and cannot be read ({code}); restore it, then retry"
             )
         if code in _REFUSED:
-            # Tried again: rights that were changed a moment ago take their time in some services.
+            # In some services a change of rights takes a while, so the request is tried again.
             return RetryableError(
-                f"{here} answers, but refuses us {what} ({code}); check the object's own access rights and that it is "
-                "there (without the right to list, a missing object is refused, too), then retry"
+                f"{here} answers, but refuses access to {subject} ({code}); check that the object exists and check its "
+                "access rights (S3 also refuses a missing object to a key without the right to list), then retry"
             )
         return PermanentError(
-            f"{here} answers, but takes no request for {what} ({cause}); check key and object, then retry or drop it"
+            f"{here} answers, but rejects requests for {subject} ({cause}); check the key, then retry or drop it"
         )
 
 
 def _is_about_the_request(error: ClientError) -> bool:
-    """Whether the answer may concern this key alone; a service in trouble or overloaded answers 5xx, 429 or 408."""
+    """Whether the failure may be about this key alone. A broken or overloaded service answers 5xx, 429 or 408."""
     status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
     code = _code(error)
     return 400 <= status < 500 and status not in {408, 429} and code not in _BUSY | {"NoSuchBucket"}
 
 
 def _new_client(settings: Settings) -> S3Client:
-    # Older Swift and Ceph reject the checksums that newer boto3 adds; addressing by path needs no wildcard DNS.
+    # Older Swift and Ceph reject the checksums that newer boto3 adds. Path addressing needs no wildcard DNS.
     config = Config(
         signature_version="s3v4",
         s3={"addressing_style": "path"},
@@ -268,7 +274,7 @@ def _store() -> ObjectStore:
 
 
 def get_s3_client() -> S3Client:
-    """The S3 client of the environment's settings."""
+    """Return an S3 client that uses the settings of the environment."""
     return _store().client
 
 
@@ -278,7 +284,7 @@ def upload_archive(local_path: str | Path, batch_id: str) -> str:
 
 
 def download_archive(s3_key: str, batch_id: str) -> Path:
-    """Fetch an archive into `{SCRATCH_ROOT}/{batch_id}/` -> the file."""
+    """Download an archive into `{SCRATCH_ROOT}/{batch_id}/` -> the file."""
     target = load_settings().scratch_root / batch_id / Path(s3_key).name
     target.parent.mkdir(parents=True, exist_ok=True)
     _store().download(s3_key, target)
@@ -303,15 +309,15 @@ def cleanup_scratch(batch_id: str) -> None:
 
 
 def check_s3_connection() -> bool:
-    """True when the bucket can be reached; logs the reason when not."""
+    """Return True when the bucket can be reached; log the reason when not."""
     try:
         _store().check()
     except OperatorError as error:
-        log.error("%s", error)  # noqa: TRY400 -- the sentence is for the operator; a traceback would bury it
+        log.error("%s", error)  # noqa: TRY400 -- the sentence is for the operator, who needs no traceback
         return False
     return True
 
 
 def get_archive_size(s3_key: str) -> int:
-    """Bytes of an archive in S3."""
+    """Return the size of an archive in S3, in bytes."""
     return _store().size(s3_key)

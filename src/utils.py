@@ -1,4 +1,4 @@
-"""Logging for `journalctl`, and the Redis client. Nothing else: what has a better home lives there."""
+"""Logging for `journalctl`, and the Redis client."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from system import shown
 
 SOCKET_TIMEOUT_S = 10.0  # a Redis that does not answer for so long counts as down
 
-# journald reads these prefixes as priorities, so that `journalctl -p warning` works; elsewhere they would be noise.
+# journald reads these prefixes as priorities, so `journalctl -p warning` works. Without journald they are left out.
 _JOURNAL_PRIORITY = {"DEBUG": "<7>", "INFO": "<6>", "WARNING": "<4>", "ERROR": "<3>", "CRITICAL": "<2>"}
 
 
@@ -29,10 +29,10 @@ class _LineFormatter(logging.Formatter):
         self._to_journal = "JOURNAL_STREAM" in os.environ
 
     def format(self, record: logging.LogRecord) -> str:
-        # Whatever the message is made of: it stays one line, and commands no terminal.
+        # A message may hold text from outside: keep it on one line and escape its control characters.
         line = shown.one_line(f"{record.levelname} {self._worker} {record.getMessage()}")
         if record.exc_info:
-            # Indented, so that no line of an exception's text can be taken for a line of the log.
+            # Indented, so that nobody mistakes a line of an exception's text for a line of the log.
             trace = shown.lines(self.formatException(record.exc_info))
             line += "".join(f"\n    {part}" for part in trace.split("\n"))
         if self._to_journal:
@@ -41,7 +41,7 @@ class _LineFormatter(logging.Formatter):
 
 
 def configure_logging(worker: str) -> None:
-    """One line per event on standard error: time (unless journald adds it), level, worker, what happened, its facts."""
+    """Log one line per event to standard error: time (unless journald adds it), level, worker, message, facts."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_LineFormatter(worker))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
@@ -49,13 +49,13 @@ def configure_logging(worker: str) -> None:
         logging.getLogger(chatty).setLevel(logging.WARNING)
 
 
-def event(log: logging.Logger, level: int, what: str, **facts: object) -> None:
-    """Log `what` with its facts as key=value, for example `batch=20250622-143052-a1b2c3 clip="a b.mp3" took_s=1.2`.
+def event(log: logging.Logger, level: int, message: str, **facts: object) -> None:
+    """Log a message with facts as key=value, for example `batch=20250622-143052-a1b2c3 clip="a b.mp3" took_s=1.2`.
 
-    Facts that are None are left out. Text from outside is quoted, so that a file name cannot forge a log line.
+    Facts that are None are left out. Text with spaces or quotes is quoted, so a file name cannot forge a log line.
     """
-    told = " ".join(f"{key}={_fact(value)}" for key, value in facts.items() if value is not None)
-    log.log(level, "%s", f"{what} {told}".rstrip())
+    pairs = " ".join(f"{key}={_fact(value)}" for key, value in facts.items() if value is not None)
+    log.log(level, "%s", f"{message} {pairs}".rstrip())
 
 
 def _fact(value: object) -> str:
@@ -67,18 +67,18 @@ def _fact(value: object) -> str:
         return text
     if text.isprintable() and "'" not in text and '"' in text:  # JSON from a queue stays readable
         return f"'{text}'"
-    # In ASCII when something cannot be printed: JSON leaves U+009B (a terminal's escape) and U+2028 as they are.
+    # JSON does not escape U+009B (it begins a terminal command) and U+2028, so such text is written in ASCII.
     return json.dumps(text, ensure_ascii=not text.isprintable())
 
 
 def get_redis_client(settings: Settings) -> redis.Redis:
-    """A client that returns bytes and never re-sends a command by itself.
+    """Return a client that returns bytes and never sends a command again by itself.
 
-    A move that is sent again after a time-out happens twice; whoever calls decides what to do after a failure.
+    After a time-out a command may have run already, and a move that is sent again happens twice. The caller decides.
     """
     options: dict[str, Any] = {"retry": Retry(NoBackoff(), 0), "retry_on_error": []}
     if settings.redis_tls:
-        # The file is read at each connection, so that a change of authorities needs no restart.
+        # The client reads this file at each connection, so a new certificate authority needs no restart.
         options |= {
             "ssl": True,
             "ssl_cert_reqs": "required",

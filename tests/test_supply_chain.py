@@ -91,9 +91,9 @@ def test_production_is_not_fetched_while_a_part_of_it_is_unpinned(tmp_path: Path
         part = manifest.parts[name]
         if part.hub is not None and not part.hub.is_pinned:
             with pytest.raises(ModelError, match="models pin production"):
-                fetcher.demand_pin(part)
+                fetcher.check_pinned(part)
         else:
-            fetcher.demand_pin(part)
+            fetcher.check_pinned(part)
 
 
 def wheel(folder: Path, text: str = "") -> str:

@@ -1,4 +1,4 @@
-"""Archives from strangers: where they come from, what is taken out of them, and the metadata of their clips.
+"""Untrusted archives: where they come from, how files are extracted, and the metadata of the clips.
 
-`sources/` is the EC2 side; the rest reads a file on this host. Imports `jobs` for the payloads.
+`sources/` fetches archives from the EC2 host; the other modules read a file on this host. Imports `jobs` for payloads.
 """

@@ -1,11 +1,11 @@
-"""Metadata of clips: what the platform says about them, read from the metadata files of an archive.
+"""Metadata of clips: what the platform knows about each clip, read from the metadata files of an archive.
 
-The columns are the platform's business and change without notice, so any will do; which row describes which clip is
-decided in `metadata_matching.py`. Metadata never cost the clips: whatever is wrong here is a sentence for the operator.
+The platform may change the columns without notice, so any columns are accepted. `metadata_matching.py` decides which
+row describes which clip. A problem with metadata never stops the clips; it is reported to the operator.
 
-The files are untrusted, their formats are intricate, and parquet's reader is native code that a few hostile bytes can
-make ask for all memory. So a child process reads each (`metadata_reader.py`), without our environment and with bounds
-on memory and time, and hands back JSON. That costs half a second for each file.
+The files are untrusted and their formats are complex. The parquet reader is native code, and a few hostile bytes can
+make it request all memory. So a child process reads each file (`metadata_reader.py`) and returns JSON. It does not get
+our environment, and its memory and time are limited. This costs half a second per file.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from archives.metadata_matching import Table, has_key_column, key_columns, match
 MAX_FILES = 100  # in one archive; each costs a process
 MAX_TOTAL_CHARS = 256 << 20  # of all values of one archive together
 MAX_WALL_S = 120
-SHOWN = 5  # names in a sentence
+SHOWN = 5  # names listed in a message
 
 Row = Mapping[str, Any]
 
 
 class MetadataProblemError(ValueError):
-    """The metadata cannot be read; one sentence that says why."""
+    """The metadata cannot be read; the message is one sentence with the reason."""
 
 
 @dataclass(frozen=True)
 class ClipMetadata:
-    """What was found for an archive's clips, by clip; `problems` are (file or clips, reason), for the operator."""
+    """The row found for each clip, by the clip's name; `problems` are pairs of (file or clips, reason)."""
 
     rows: Mapping[str, Row]
     clips: int
@@ -52,9 +52,9 @@ def clip_metadata(
 ) -> ClipMetadata:
     """Read an archive's metadata files and find the row of each clip; `on_progress` is called for each file.
 
-    A file describes the clips of its directory and below it, and the nearest file comes first. When all files lie in
-    one directory without clips, they describe the clips of the whole archive. Of several files in one directory the
-    better format (see `METADATA_NAMES`) comes first.
+    A file describes the clips in its directory and below. If several files describe a clip, the nearest file is used
+    first; if they are in one directory, the better format (see `METADATA_NAMES`) is used first. If all metadata files
+    are in one directory without clips, they describe the clips of the whole archive.
     """
     problems = [(file.name, f"not read: {MAX_FILES} files are the limit") for file in files[MAX_FILES:]]
     tables: list[Table] = []
@@ -81,39 +81,40 @@ def clip_metadata(
 
 
 def read_table(path: Path, name: str, max_chars: int = MAX_TOTAL_CHARS) -> tuple[Table, int]:
-    """Rows of a metadata file that the archive calls `name`, and the characters they take; values are JSON-safe.
+    """Read the metadata file `name` of the archive -> its rows, with JSON values, and the characters they take.
 
-    Times are ISO 8601 with zone (those without one count as UTC), durations seconds, bytes text if they are UTF-8 and
-    else base64, decimals text, maps lists of pairs; NaN, infinities and values above a limit are null. CSV's values
-    are text. Of two columns with one name the second is called `name (2)`.
+    Times become ISO 8601 with a zone (a time without a zone counts as UTC), durations become seconds, bytes become text
+    (base64 if they are not UTF-8), decimals become text, and maps become lists of pairs. NaN, infinities and values
+    above a limit become null. All values of a CSV file are text. If two columns have the same name, the second is
+    called `name (2)`.
 
     Raises
     ------
     MetadataProblemError
-        Not of the format that the name says, above a limit, or without a column that names the clips.
+        The file does not have the format of its name, is above a limit, or has no column that names the clips.
     """
-    # Our environment holds secrets, and the child needs nothing of it; -I keeps the directory it runs in out of play.
-    # The rest keeps its address space small: a limit on it is what stops a bomb.
+    # Our environment holds secrets and the child needs none of them. With -I, Python imports nothing from the current
+    # directory. The variables keep the address space small, because a limit on it stops decompression bombs.
     environment = {"ARROW_DEFAULT_MEMORY_POOL": "system", "MALLOC_ARENA_MAX": "2", "OMP_NUM_THREADS": "1"}
     reader = Path(__file__).with_name("metadata_reader.py")
     command = [sys.executable, "-I", str(reader), str(path), str(max_chars)]
     try:
         done = subprocess.run(command, capture_output=True, timeout=MAX_WALL_S, env=environment, check=False)
     except subprocess.TimeoutExpired as error:
-        raise MetadataProblemError(f"it takes longer than {MAX_WALL_S} s to read") from error
+        raise MetadataProblemError(f"reading the file takes longer than {MAX_WALL_S} s") from error
     if done.returncode != 0:
         said = done.stderr.decode(errors="replace").strip().splitlines()
-        reason = said[-1] if done.returncode == 1 and said else f"the reader died with code {done.returncode}"
-        raise MetadataProblemError(f"it cannot be read: {reason[:500]}")
+        reason = said[-1] if done.returncode == 1 and said else f"the reader ended with code {done.returncode}"
+        raise MetadataProblemError(f"the file cannot be read: {reason[:500]}")
     try:
         answer = json.loads(done.stdout)
     except (ValueError, RecursionError) as error:
-        raise MetadataProblemError("it cannot be read: the reader's answer is no JSON") from error
+        raise MetadataProblemError("the file cannot be read: the reader's answer is not JSON") from error
     table = Table(name, tuple(answer["rows"]), answer["bad"], answer["first_bad"])
     if table.rows and not any(has_key_column(row) for row in table.rows):
         columns = ascii(", ".join(list(table.rows[0])[:10]))[1:-1][:300]
         raise MetadataProblemError(
-            f"no column that names the clips (one of {key_columns()}); it has {columns or 'none'}"
+            f"no column names the clips (expected one of {key_columns()}); the columns are {columns or 'none'}"
         )
     return table, len(done.stdout)
 

@@ -1,9 +1,9 @@
-"""Decompressing an untrusted file: gzip, bzip2, xz and zstd behind one face, with the same bounds and the same end.
+"""Decompress an untrusted file: gzip, bzip2, xz and zstd with one interface and the same limits.
 
-A file may consist of several streams, one behind the other, as parallel compressors write them; zeros may stand between
-and behind them. Whatever else stands behind a whole stream is not decompressed but counted (`trailing`): whether it
-matters, the caller knows. The bounds: memory for a decoder's window, and input that yields next to no output, which
-costs time without ever reaching a limit on size.
+A file may hold several streams, one after the other, as parallel compressors write them. Zero bytes may stand between
+and after the streams. Other bytes after a complete stream are counted in `trailing` and not decompressed; the caller
+decides whether they matter. Two things are limited: the memory of a decoder's window, and input that yields almost no
+output, because such input costs time and never reaches a limit on size.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from errors import ArchiveError, OperatorError
 
 CHUNK = 1 << 20  # bytes read from the file at a time
 MAX_DECODER_BYTES = 1 << 27  # memory for a decoder's window: 128 MiB; `xz -9` takes 65 MiB
-# Compressors hardly ever make data longer: by 5 bytes in 64 KiB, by 1 % for bzip2 on noise. The rest is for headers and
-# indexes, which yield nothing. Empty streams cost up to a second for each MiB, so this ends them within seconds.
+# Compression makes data at most slightly longer: 5 bytes in 64 KiB, or 1 % for bzip2 on noise. The spare bytes are for
+# headers and indexes, which yield no output. Empty streams cost up to a second per MiB; the limit ends them soon.
 SPARE_INPUT_BYTES = 4 << 20
 MAX_INPUT_PER_OUTPUT = 1.125
 
@@ -34,11 +34,11 @@ _NOT_ZERO = re.compile(rb"[^\0]")
 
 
 class DamagedError(Exception):
-    """The archive breaks off or contradicts itself; the message says how, the caller knows where."""
+    """The archive is cut off or corrupt; the message says how, and the caller adds the place."""
 
 
 class _Decoder(Protocol):
-    """One stream, as bz2 and lzma decode it."""
+    """Decodes one stream; the interface of the decompressors of bz2 and lzma."""
 
     @property
     def eof(self) -> bool: ...
@@ -70,7 +70,7 @@ class _Gzip:
 
 
 class _Zstd:
-    """Its output cannot be bounded, only its input: see `piece` of its format."""
+    """A zstd decoder limits only its input, not its output: see `piece` of its format."""
 
     needs_input = True
 
@@ -99,9 +99,9 @@ def _zstd_decoders() -> Callable[[], _Decoder]:
 @dataclass(frozen=True)
 class Format:
     name: str
-    magics: tuple[bytes, ...]  # what a stream begins with
-    decoders: Callable[[], Callable[[], _Decoder]]  # -> for one file: what makes the decoder of each of its streams
-    piece: int = 1 << 16  # bytes given to the decoder at a time; what an ended stream leaves of them is copied
+    magics: tuple[bytes, ...]  # the first bytes of a stream
+    decoders: Callable[[], Callable[[], _Decoder]]  # call once per file -> a function that makes one decoder per stream
+    piece: int = 1 << 16  # bytes per call of the decoder; bytes that a finished stream leaves unused are copied
 
 
 FORMATS = (
@@ -115,17 +115,17 @@ FORMATS = (
 
 
 def format_of(magic: bytes) -> Format | None:
-    """How a file that begins so is compressed; None for not at all."""
+    """The compression of a file that begins with these bytes; None when it is not compressed."""
     return next((kind for kind in FORMATS if magic.startswith(kind.magics)), None)
 
 
 class Decompressed:
-    """What a compressed file holds, read from front to back. `on_progress` is called for each chunk of the file.
+    """The content of a compressed file, read from start to end. Calls `on_progress` for each chunk of the file.
 
     Raises
     ------
     DamagedError
-        The data are cut or corrupt.
+        The data are cut off or corrupt.
     ArchiveError
         Too much input yields too little output.
     OperatorError
@@ -136,11 +136,11 @@ class Decompressed:
         self._file, self._kind, self._name, self._on_progress = file, kind, name, on_progress
         self._fresh = kind.decoders()
         self._decoder = self._fresh()
-        self._chunk, self._at = b"", 0  # of the file, and how much of it the decoder was given
+        self._chunk, self._at = b"", 0  # a chunk of the file, and how much of it the decoder has received
         self._output = memoryview(b"")
         self._given = self._yielded = 0
         self._ended = False
-        self.trailing = 0  # bytes other than zero behind the last stream
+        self.trailing = 0  # bytes other than zero after the last stream
 
     def read(self, size: int, /) -> bytes:
         """Up to `size` bytes; b"" at the end."""
@@ -166,21 +166,21 @@ class Decompressed:
         except (zlib.error, lzma.LZMAError, zstandard.ZstdError, OSError, ValueError, EOFError) as error:
             raise DamagedError(f"the {self._kind.name} data are corrupt ({error})") from error
         if not (piece or output or self._decoder.eof):
-            raise DamagedError(f"the {self._kind.name} data break off (a cut transfer?)")
+            raise DamagedError(f"the {self._kind.name} data end too early (was the transfer cut off?)")
         self._output = memoryview(output)
         self._yielded += len(output)
         self._given += len(piece)
         if self._given > SPARE_INPUT_BYTES + MAX_INPUT_PER_OUTPUT * self._yielded:
             raise ArchiveError(
                 f"{self._name}: {self._given:,} bytes of {self._kind.name} data hold only {self._yielded:,} bytes; no "
-                "compressor writes that: the file is made to cost time"
+                "compressor writes such data, so the file looks like an attack"
             )
 
     def _next_stream(self) -> None:
-        """Begin the stream behind the one that has ended, or find the end."""
+        """Begin the next stream, or find the end of the file."""
         unused = self._decoder.unused_data
         self._given -= len(unused)
-        self._at -= len(unused)  # it is the end of the last piece, and a piece never spans two chunks
+        self._at -= len(unused)  # the unused bytes end the last piece, and a piece never spans two chunks
         while (found := _NOT_ZERO.search(self._chunk, self._at)) is None:
             self._chunk, self._at = self._read_file(), 0
             if not self._chunk:
@@ -204,7 +204,7 @@ class Decompressed:
 
 
 class Plain:
-    """A file that is not compressed, with the same face."""
+    """A file that is not compressed, with the same interface."""
 
     trailing = 0
 

@@ -1,10 +1,10 @@
-"""Reading untrusted tars: what is taken out of an archive, under which name, and what is left behind and why.
+"""Extract files from an untrusted tar, and record which members were skipped and why.
 
-An archive may be anything: its names never become paths (files are called `00001.mp3`), nothing but regular files is
-written, and sizes, counts and the ratio of expansion have limits. `.tar`, `.tar.gz`, `.tar.bz2`, `.tar.xz` and
-`.tar.zst` are told apart by their first bytes. What cannot be a clip costs only itself: it is skipped by name, with a
-reason. What makes the archive as a whole untrustworthy (a limit broken, data cut or corrupt) costs the archive: half
-of it would look like a whole one.
+An archive may hold anything. Names in the archive never become paths: the files are called `00001.mp3` and so on. Only
+regular files are written. Sizes, counts and the ratio of expansion are limited. The first bytes of the archive tell
+`.tar`, `.tar.gz`, `.tar.bz2`, `.tar.xz` and `.tar.zst` apart. A member that cannot be a clip is skipped with a reason,
+and the others are extracted. If a limit is broken or the data are cut off or corrupt, the whole archive is refused,
+because half an archive would look like a whole one.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from archives.tar_stream import Entry, NotTarError, TarStream
 from errors import ArchiveError, OperatorError, RetryableError
 from jobs.payloads import MAX_NAME_BYTES
 
-# Files that say something about the clips of their directory, the best kind first.
+# Files that describe the clips of their directory, the best format first.
 METADATA_NAMES = (
     "metadata.parquet", "metadata.jsonl", "metadata.ndjson", "metadata.json", "metadata.csv", "metadata.tsv",
 )  # fmt: skip
-RATIO_FLOOR = 64 << 20  # bytes that even a tiny archive may unpack to: text compresses well
+RATIO_FLOOR = 64 << 20  # bytes that even a very small archive may unpack to: text compresses well
 
-# Containers that may hold one audio track; whether they do, probing tells.
+# Containers that may hold an audio track; the unpack worker probes the file to find out.
 # fmt: off
 AUDIO_SUFFIXES = frozenset({
     ".mp3", ".m4a", ".m4b", ".aac", ".ogg", ".oga", ".opus", ".flac", ".wav", ".wma", ".aif", ".aiff", ".caf", ".amr",
@@ -43,7 +43,7 @@ SIDECAR_SUFFIXES = frozenset({
 ARCHIVE_SUFFIXES = frozenset({
     ".tar", ".tgz", ".txz", ".tbz2", ".tzst", ".gz", ".bz2", ".xz", ".zst", ".zip", ".7z", ".rar", ".cab", ".iso",
 })
-# What systems leave beside people's files; whatever else begins with a dot may be a clip, or hold some.
+# Files that operating systems add. Another name that begins with a dot may be a clip or a directory of clips.
 JUNK_NAMES = frozenset({
     "__macosx", ".ds_store", ".appledouble", ".lsoverride", ".spotlight-v100", ".trashes", ".fseventsd",
     ".temporaryitems", ".documentrevisions-v100", ".apdisk", "thumbs.db", "ehthumbs.db", "desktop.ini", "$recycle.bin",
@@ -56,7 +56,7 @@ MemberKind = Literal["clip", "metadata", "sidecar", "unknown"]
 
 @dataclass(frozen=True)
 class Limits:
-    """Bounds of one archive; sizes are unpacked bytes, and skipped members count as well: they cost time."""
+    """Limits of one archive. Sizes are unpacked bytes; skipped members count too, because they cost time."""
 
     total_bytes: int = 20 << 30
     member_bytes: int = 512 << 20  # half an hour of 48 kHz stereo WAV is 346 MB
@@ -66,10 +66,10 @@ class Limits:
 
 @dataclass(frozen=True)
 class Member:
-    """A file taken out of the archive.
+    """A file extracted from the archive.
 
-    `name` is its path inside the archive, normalised; undecodable bytes and control characters stand as backslash
-    escapes. `path` is the file on disk, `size` its bytes.
+    `name` is the normalised path inside the archive; undecodable bytes and control characters are backslash escapes.
+    `path` is the file on disk, `size` its size in bytes.
     """
 
     name: str
@@ -78,7 +78,7 @@ class Member:
 
     @property
     def kind(self) -> MemberKind:
-        """What the name promises; "unknown" (no or a strange extension) is for the caller to probe."""
+        """The kind that the name suggests; the caller must probe "unknown" (no extension, or an unusual one)."""
         base = PurePosixPath(self.name).name.lower()
         suffix = _suffix(base)
         if base in METADATA_NAMES:
@@ -90,7 +90,7 @@ class Member:
 
 @dataclass(frozen=True)
 class Skipped:
-    """A member left in the archive, and why, in words for the operator."""
+    """A member that was not extracted, and the reason for the operator."""
 
     name: str
     reason: str
@@ -103,24 +103,24 @@ class Extraction:
 
 
 def is_audio_name(name: str) -> bool:
-    """Whether the name ends like an audio file's (or like a container that may hold audio)."""
+    """Whether the name has the extension of an audio file, or of a container that may hold audio."""
     return _suffix(name) in AUDIO_SUFFIXES
 
 
 def extract(
     archive: Path, target_dir: Path, limits: Limits | None = None, on_progress: Callable[[], None] = lambda: None
 ) -> Extraction:
-    """Take the regular files out of `archive` into `target_dir`, which must be missing or empty.
+    """Extract the regular files of `archive` into `target_dir`, which must be missing or empty.
 
-    `on_progress` is called for every chunk that is read or unpacked and for every member; what it raises passes.
-    After an error `target_dir` may hold files already taken out; the caller removes it.
+    Calls `on_progress` for every chunk that is read or unpacked and for every member; its exceptions are not caught.
+    After an error `target_dir` may hold some files; the caller removes it.
 
     Raises
     ------
     ArchiveError
-        No tar, cut, corrupt, or above a limit; the message says at which member.
+        The file is not a tar, is cut off or corrupt, or breaks a limit; the message names the member.
     OperatorError
-        The disk is full or refuses us.
+        The disk is full or cannot be written.
     RetryableError
         `target_dir` holds files of another run.
     """
@@ -133,14 +133,14 @@ def extract(
                 run.take(entry, stream)
         except NotTarError as error:
             raise ArchiveError(
-                f"{archive.name} is no archive that can be read: {error}; expected is a tar, plain or compressed with "
-                "gzip, bzip2, xz or zstd"
+                f"{archive.name} is not a readable archive: {error}; it must be a tar, plain or compressed with gzip, "
+                "bzip2, xz or zstd"
             ) from error
         except DamagedError as error:
             raise ArchiveError(f"{archive.name} is damaged at {run.where}: {error}") from error
     if stream.ignored_tail:
-        reason = f"{stream.ignored_tail:,} bytes of data stand behind the archive's end marker"
-        run.skipped.append(Skipped("(behind the end)", reason))
+        reason = f"{stream.ignored_tail:,} bytes of data follow the archive's end marker; they are not read"
+        run.skipped.append(Skipped("(after the end)", reason))
     return Extraction(tuple(run.members), tuple(run.skipped))
 
 
@@ -153,7 +153,7 @@ def _max_unpacked(archive: Path, limits: Limits) -> int:
 
 
 class _Run:
-    """One extraction under way: what was seen so far, and the limits it is held against."""
+    """The state of one extraction: the members so far, and the limits."""
 
     def __init__(self, archive: str, limits: Limits, target: _Target) -> None:
         self.archive, self._limits, self._target = archive, limits, target
@@ -165,7 +165,7 @@ class _Run:
         self._bytes = 0
 
     def take(self, entry: Entry, stream: TarStream) -> None:
-        """Write one member, or skip it with a reason; directories are passed over in silence."""
+        """Write one member, or skip it with a reason; directories are skipped without one."""
         shown = _shown(entry.raw_name)
         self._count(entry, shown)
         if entry.kind == "directory":
@@ -184,10 +184,10 @@ class _Run:
     def _pass_rest(self, stream: TarStream, shown: str) -> None:
         while stream.read(CHUNK):
             pass
-        self.where = f"what follows member {self._entries} ({shown!r})"
+        self.where = f"the data after member {self._entries} ({shown!r})"
 
     def _count(self, entry: Entry, shown: str) -> None:
-        # Before a byte is written: a limit that shows only when the disk is full would be none.
+        # Checked before the member is written, so that the disk cannot fill up first.
         self._entries += 1
         if self._entries > self._limits.members:
             raise ArchiveError(f"{self.archive} holds more than {self._limits.members:,} members, which is the limit")
@@ -200,33 +200,33 @@ class _Run:
         self._bytes = total
 
     def _refusal(self, entry: Entry, name: str) -> str | None:
-        """Why the member is not taken; None when it is."""
+        """The reason why the member is not extracted; None when it is extracted."""
         parts = name.split("/")
         base = parts[-1].lower()
-        # An absolute name is honest (`tar -P` writes them) and loses its slash; one that climbs out never is.
+        # `tar -P` writes absolute names; they lose their slash. A name with ".." is always refused.
         reasons = (
-            (entry.kind != "file", f"it is a {entry.kind}; only regular files are taken"),
+            (entry.kind != "file", f"it is a {entry.kind}; only regular files are extracted"),
             (not name.strip(), "it has no name"),
             (".." in parts, "its name leaves the archive ('..')"),
-            # As it is kept: escapes take up to four times the room of the bytes they stand for.
+            # The name is measured with its escapes, which are up to four times as long as the original bytes.
             (len(name.encode()) > MAX_NAME_BYTES, f"its name is longer than {MAX_NAME_BYTES:,} bytes"),
-            (base.startswith("._") or "__MACOSX" in parts, "it is a by-product of macOS"),
-            (not JUNK_NAMES.isdisjoint(name.lower().split("/")), "it is a by-product of an operating system"),
-            # Half of a file that was being copied looks so, too: `.a.mp3.Xy12Ab`.
+            (base.startswith("._") or "__MACOSX" in parts, "it is a file that macOS adds"),
+            (not JUNK_NAMES.isdisjoint(name.lower().split("/")), "it is a file that an operating system adds"),
+            # A copy that was interrupted also has such a name: `.a.mp3.Xy12Ab`.
             (base.startswith(".") and not is_audio_name(base), "it is a hidden file"),
-            (_suffix(base) in ARCHIVE_SUFFIXES, "it is an archive within the archive"),
+            (_suffix(base) in ARCHIVE_SUFFIXES, "it is an archive inside the archive"),
             (
                 entry.size > self._limits.member_bytes,
-                f"its {entry.size:,} bytes are above the limit of {self._limits.member_bytes:,} for one member",
+                f"it has {entry.size:,} bytes; the limit for one member is {self._limits.member_bytes:,}",
             ),
-            # The first stays: what was taken out is never replaced by something that somebody appended.
-            (name in self._names, "a member of the same name came before it"),
+            # The first member stays: an extracted file is never replaced by a member that was appended later.
+            (name in self._names, "an earlier member has the same name"),
         )
         return next((reason for applies, reason in reasons if applies), None)
 
 
 class _Target:
-    """The directory that files are written to, held open so that nobody can swap it for a link."""
+    """The directory for the files. It is kept open, so that nobody can replace it by a link."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -237,7 +237,7 @@ class _Target:
             raise self._mapped(error) from error
         if any(directory.iterdir()):
             os.close(self._fd)
-            raise RetryableError(f"{directory} already holds files of another run; it must be emptied first")
+            raise RetryableError(f"{directory} holds files of another run; remove them first")
 
     def __enter__(self) -> Self:
         return self
@@ -267,21 +267,21 @@ class _Target:
     def _mapped(self, error: OSError) -> OperatorError:
         if error.errno in {errno.ENOSPC, errno.EDQUOT}:
             return OperatorError(
-                f"no space left to unpack into {self._directory}: make room on that volume, or move SCRATCH_ROOT to a "
+                f"no space is left to unpack into {self._directory}; make room on that volume or set SCRATCH_ROOT to a "
                 "larger one"
             )
-        return OperatorError(f"cannot unpack into {self._directory}: {error.strerror}")
+        return OperatorError(f"cannot unpack into {self._directory}: {error.strerror}; check who owns the directory")
 
 
 def _shown(raw: bytes) -> str:
-    """A name as text that is safe in logs, databases and pages."""
+    """Make a name safe for logs, the database and web pages."""
     text = raw.decode("utf-8", "backslashreplace")
-    # Control characters, line separators and those that reverse the direction of writing.
+    # Control characters, line separators, and characters that change the direction of writing.
     return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]", lambda match: ascii(match[0])[1:-1], text)
 
 
 def _suffix(name: str) -> str:
-    """The extension in lower case; that of a file named `.mp3`, the title being empty, is `.mp3`."""
+    """The extension in lower case. A file named `.mp3` (a clip with an empty title) has the extension `.mp3`."""
     base = PurePosixPath(name.lower()).name
     return PurePosixPath(base).suffix or (base if base.startswith(".") else "")
 

@@ -1,22 +1,22 @@
-"""Which row of the metadata describes which clip: one to one, exact before lenient, and none where it is ambiguous.
+"""Find the row of the metadata that describes each clip. A row describes at most one clip; an ambiguous clip gets none.
 
-Rows and clips are compared in steps, in the order below. In each step a row and a clip belong together when neither
-fits a second one of the archive in that step; whether that second one has found a partner already makes no difference.
-Who has a partner keeps it. So a row never describes two clips, and a wrong partner is not chosen because the right
-one is missing.
+Rows and clips are compared in the steps below, exact steps before lenient ones. A step pairs a row with a clip if the
+row matches no other clip of the archive in this step, and the clip matches no other row. A match with a row or clip
+that is already paired counts too. A pair that was made is kept. So a row never describes two clips, and a wrong row is
+not used because the right one is missing.
 
-1. Names (the columns `FILE_COLUMNS`, each in turn): the whole path, then ends of paths, the longer first.
-2. The same without the extension: row `ID.mp4`, clip `ID.wav`.
-3. The base name alone, directories being different; only where all rows name one directory and all clips lie in one,
-   and there are several rows or the name has `DISTINCT_CHARS` characters. (Row `alice/1.wav` says nothing of clip
-   `bob/1.wav`.)
-4. Ids (the columns `ID_COLUMNS`, each in turn, then ids in names and addresses of `FILE_COLUMNS`) against ids in the
-   clip's name: the whole name without extension; then in brackets or after `_video_`, as yt-dlp and common TikTok
-   downloaders write them; then as any part of the name, if the id has `DISTINCT_CHARS` characters.
-   An id shorter than that counts only in a row without a file name.
-5. Ids that lost digits as floating-point numbers or in a spreadsheet: what is left of both is compared.
+1. Names (the columns `FILE_COLUMNS`, one after the other): the whole path, then ends of paths, longer ends first.
+2. Names without the extension: row `ID.mp4` matches clip `ID.wav`.
+3. The base name alone, without the directories. This step is used only if all rows name one directory, all clips are in
+   one directory, and there are several rows or the name has at least `DISTINCT_CHARS` characters. (Row `alice/1.wav`
+   does not describe clip `bob/1.wav`.)
+4. Ids (the columns `ID_COLUMNS`, one after the other, then ids in names and URLs of `FILE_COLUMNS`) against ids in the
+   clip's name: the whole name without extension; then an id in brackets or after `_video_`, as yt-dlp and common TikTok
+   downloaders write them; then any part of the name, if the id has at least `DISTINCT_CHARS` characters.
+   A shorter id is used only if its row has no file name.
+5. Ids that lost digits as floating-point numbers or in a spreadsheet: the digits that remain are compared.
 
-Rows that are equal in all of these columns describe one clip: the last one is the platform's latest word.
+If rows are equal in all of these columns, they describe the same clip, and the last row is used: it is the newest.
 """
 
 from __future__ import annotations
@@ -37,18 +37,18 @@ from archives.extract import AUDIO_SUFFIXES
 
 FILE_COLUMNS = ("filename", "file_name", "file", "path", "original_filename", "filepath", "file_path")
 ID_COLUMNS = ("video_id", "aweme_id", "item_id", "clip_id", "post_id", "media_id", "tiktok_id", "shortcode", "id")
-DISTINCT_CHARS = 8  # an id so long is not met by chance
+DISTINCT_CHARS = 8  # an id of this length does not match by chance
 NUMBER_CHARS = 15  # digits in a row's file name that count as an id
-MAX_KEY_CHARS = 1_000  # of a name or id; as members of archives
-MAX_PARTS = 12  # of a name or path that are looked at, from its end
-EXACT_FLOAT = 1 << 53  # below it a floating-point number still has all digits of an id
+MAX_KEY_CHARS = 1_000  # of a name or id; the same limit as for names of members
+MAX_PARTS = 12  # parts of a name or path that are compared, counted from its end
+EXACT_FLOAT = 1 << 53  # a floating-point number below this has all digits of an id
 
 _MEDIA_SUFFIXES = AUDIO_SUFFIXES | {".avi", ".flv", ".mpg", ".mpeg", ".wmv", ".ts", ".unknown_video", ".opus", ".weba"}
 _MARKED = re.compile(r"[\[({]([\w-]+)[\])}]|_video_([\w-]+)", re.ASCII)
 _SCIENTIFIC = re.compile(r"\d(?:\.(\d+))?[eE]\+?(\d{2})")
 
 Row = Mapping[str, Any]
-Keys = Mapping[str, Sequence[str]]  # of a row: its texts in each of the columns that matter
+Keys = Mapping[str, Sequence[str]]  # a row's texts by column, for the columns that name a clip
 Column = Sequence[tuple[int, str]]  # (index of a row, text)
 
 
@@ -69,7 +69,7 @@ class Table:
 @dataclass(frozen=True)
 class Matches:
     rows: Mapping[str, Row]
-    ambiguous: tuple[str, ...]  # clips without a row because several fit, or one fits several
+    ambiguous: tuple[str, ...]  # clips without a row: several rows match, or one row matches several clips
 
 
 def key_columns() -> str:
@@ -83,10 +83,10 @@ def has_key_column(row: Row) -> bool:
 def match_clips(
     tables: Sequence[Table], clips: Sequence[str], *, alone: bool = True, on_progress: Callable[[], None] = lambda: None
 ) -> Matches:
-    """The row of each clip; tables come nearest first, and a clip that has a row takes none from the next.
+    """Find the row of each clip. Give the nearest table first; a later table does not replace a row that was found.
 
-    A table describes the clips of its directory and below. When it has none there and is `alone` (no other directory
-    has metadata), it describes all.
+    A table describes the clips in its directory and below. If there are none and the table is `alone` (no other
+    directory has metadata), it describes all clips.
     """
     found: dict[str, Row] = {}
     ambiguous: dict[str, None] = {}
@@ -107,7 +107,7 @@ Edges = set[tuple[int, int]]  # (index of a clip, index of a row)
 
 @dataclass
 class _Matching:
-    """One table against the clips that it may describe."""
+    """Matches the rows of one table with the clips that the table may describe."""
 
     table: Table
     clips: Sequence[str]
@@ -132,7 +132,7 @@ class _Matching:
 
 
 def _keys(row: Row) -> Keys:
-    """The row's texts by column, however the column is spelt (`Video ID`, `video.id`, `videoId`)."""
+    """The row's texts by column. All spellings of a column are accepted (`Video ID`, `video.id`, `videoId`)."""
     keys: dict[str, list[str]] = {}
     for name, value in row.items():
         if (column := _COLUMNS.get(_column(name))) and (text := _text(value)):
@@ -141,10 +141,10 @@ def _keys(row: Row) -> Keys:
 
 
 def _latest(rows: Sequence[tuple[Row, Keys]]) -> list[tuple[Row, Keys]]:
-    """The rows, of equal ones the last; a number that lost digits makes no two rows equal."""
+    """The rows without duplicates; the last of equal rows stays. A number that lost digits makes no rows equal."""
     last: dict[object, tuple[Row, Keys]] = {}
     for number, (row, keys) in enumerate(rows):
-        whole = any(not _survivors(text) for texts in keys.values() for text in texts)
+        whole = any(not _remaining_digits(text) for texts in keys.values() for text in texts)
         last[tuple(sorted((column, tuple(texts)) for column, texts in keys.items())) if whole else number] = row, keys
     return list(last.values())
 
@@ -178,7 +178,7 @@ def _bases(paths: Iterable[tuple[int, str]]) -> Iterator[tuple[int, str]]:
 
 
 def _by_ends(rows: Column, clips: Sequence[str], strip: Callable[[str], set[str]]) -> Iterator[Edges]:
-    """Where the whole of one path is the end of the other; first those that have the most parts in common."""
+    """Pairs where one whole path is the end of the other; pairs with the most common parts come first."""
     levels: dict[int, Edges] = defaultdict(set)
     whole_rows = [(row, path) for row, name in rows for path in strip(name)]
     whole_clips = [(clip, path) for clip, name in enumerate(clips) for path in strip(name)]
@@ -191,7 +191,7 @@ def _by_ends(rows: Column, clips: Sequence[str], strip: Callable[[str], set[str]
 
 
 def _ends(long: Iterable[tuple[int, str]], short: Iterable[tuple[int, str]]) -> Iterator[tuple[int, int, int]]:
-    """(long, short, parts in common) wherever a path of `short` is an end of a path of `long`."""
+    """(long, short, number of common parts) for each path of `short` that is an end of a path of `long`."""
     by_path: dict[str, set[int]] = defaultdict(set)
     for index, path in short:
         by_path[path].add(index)
@@ -203,7 +203,7 @@ def _ends(long: Iterable[tuple[int, str]], short: Iterable[tuple[int, str]]) -> 
 
 
 def _by_id(rows: Sequence[Keys], named: AbstractSet[int], clips: Sequence[str]) -> Iterator[Edges]:
-    """`named`: the rows that have a file name."""
+    """Pairs with equal ids. `named` are the rows that have a file name."""
     columns: list[Column] = []
     for name in ID_COLUMNS:
         texts = [(index, text) for index, keys in enumerate(rows) for text in keys.get(name, ())]
@@ -219,13 +219,13 @@ def _by_id(rows: Sequence[Keys], named: AbstractSet[int], clips: Sequence[str]) 
     numbers = {(clip, key) for clip, key in (*marked, *parts) if key.isdecimal() and len(key) > NUMBER_CHARS}
     for kind in ("float", "rounded", "cut"):
         for column in columns:
-            left = [(row, key) for row, text in column for key in _survivors(text) if key[0] == kind]
+            left = [(row, key) for row, text in column for key in _remaining_digits(text) if key[0] == kind]
             digits = {key[1] for _, key in left}
             yield _equal(left, ((clip, key) for clip, number in numbers for key in _shortened(number, digits)))
 
 
-def _survivors(value: str) -> list[tuple[str, int, object]]:
-    """What is left of an id that was a floating-point number or went through a spreadsheet."""
+def _remaining_digits(value: str) -> list[tuple[str, int, object]]:
+    """The digits that remain of an id that was a floating-point number or was in a spreadsheet."""
     if scientific := _SCIENTIFIC.fullmatch(value):
         digits = 1 + len(scientific[1] or "")
         if int(scientific[2]) < NUMBER_CHARS:
@@ -236,7 +236,7 @@ def _survivors(value: str) -> list[tuple[str, int, object]]:
     if not number.isdecimal() or len(number) <= NUMBER_CHARS:
         return []
     kept: list[tuple[str, int, object]] = []
-    if number != value or int(float(number)) == int(number):  # it may have been one, and look whole again
+    if number != value or int(float(number)) == int(number):  # it may have been a float that looks like an integer
         kept.append(("float", 0, float(number)))
     if not number[NUMBER_CHARS:].strip("0"):
         kept.append(("cut", len(number), number[:NUMBER_CHARS]))
@@ -244,7 +244,7 @@ def _survivors(value: str) -> list[tuple[str, int, object]]:
 
 
 def _shortened(number: str, digits: Iterable[int]) -> Iterator[tuple[str, int, object]]:
-    """The same of a whole id."""
+    """The same, computed from a complete id."""
     yield "float", 0, float(number)
     yield "cut", len(number), number[:NUMBER_CHARS]
     for count in digits:
@@ -252,7 +252,7 @@ def _shortened(number: str, digits: Iterable[int]) -> Iterator[tuple[str, int, o
             yield "rounded", count, int(Context(prec=count, rounding=ROUND_HALF_EVEN).create_decimal(number))
 
 
-@functools.lru_cache(4096)  # bounded: the names come from strangers' files
+@functools.lru_cache(4096)  # limited, because the names come from untrusted files
 def _column(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
@@ -270,13 +270,13 @@ def _text(value: Any) -> str:
     text = str(value).strip()
     if len(text) > MAX_KEY_CHARS:
         return ""
-    if spelt := re.fullmatch(r"""['=]"?(\d+)"?""", text):  # how spreadsheets are told that a number is text
+    if spelt := re.fullmatch(r"""['=]"?(\d+)"?""", text):  # in spreadsheets this prefix marks a number as text
         return spelt[1]
     return text.removesuffix(".0") if re.fullmatch(r"\d{1,15}\.0", text) else text
 
 
 def _names(rows: Sequence[Keys], column: str) -> list[tuple[int, str]]:
-    """Paths in a column of file names; addresses of the web name no file."""
+    """Paths in a column of file names, without URLs, which do not name a file."""
     texts = [(index, text) for index, keys in enumerate(rows) for text in keys.get(column, ())]
     files = [(index, unquote(text[7:]) if text.startswith("file://") else text) for index, text in texts]
     return [(index, path) for index, text in files if not _is_address(text) and (path := _path(text))]
@@ -287,7 +287,7 @@ def _is_address(text: str) -> bool:
 
 
 def _ids_in_names(keys: Keys) -> Iterator[str]:
-    """Ids in a row's file names (in brackets, after `_video_`, or long numbers), and the last part of addresses."""
+    """Ids in a row's file names (in brackets, after `_video_`, or long numbers), and the last parts of URLs."""
     for column in FILE_COLUMNS:
         for text in keys.get(column, ()):
             if _is_address(text):
@@ -310,14 +310,14 @@ def _ids_in_address(text: str) -> Iterator[str]:
 
 
 def _marked(base: str) -> Iterator[str]:
-    """What stands in brackets or after `_video_`."""
+    """The texts in brackets and after `_video_`."""
     for stem in _stems(base):
         for found in _MARKED.finditer(stem):
             yield found[1] or found[2]
 
 
 def _parts(path: str) -> Iterator[str]:
-    """Parts of a clip's name that may be an id; ids themselves may hold `_` and `-`, so ends of the name count too."""
+    """Parts of a clip's name that may be an id. An id may hold `_` and `-`, so starts and ends of the name count."""
     for stem in _stems(PurePosixPath(path).name):
         pieces = re.split(r"([^0-9A-Za-z]+)", stem)[-2 * MAX_PARTS - 1 :]
         ends = ("".join(pieces[start:]) for start in range(0, len(pieces), 2))
@@ -326,7 +326,7 @@ def _parts(path: str) -> Iterator[str]:
 
 
 def _stems(path: str) -> set[str]:
-    """A name as it is, and without the extensions of audio and video files."""
+    """The name itself, and the name without its audio and video extensions."""
     directory, slash, base = path.rpartition("/")
     stems = {path}
     while (suffix := PurePosixPath(base).suffix) and suffix.lower() in _MEDIA_SUFFIXES:
@@ -336,7 +336,7 @@ def _stems(path: str) -> set[str]:
 
 
 def _path(name: str) -> str:
-    """One spelling for a name: composed characters (archives made on a Mac decompose them), plain slashes."""
+    """Normalise a path: composed characters (macOS writes decomposed ones) and forward slashes."""
     composed = unicodedata.normalize("NFC", name.strip().replace("\\", "/"))
     return "/".join(part for part in composed.split("/") if part not in {"", "."})
 

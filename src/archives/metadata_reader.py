@@ -1,9 +1,8 @@
-"""What the child process of `clip_metadata.py` runs: a metadata file's rows as JSON that Postgres takes.
+"""The child process of `clip_metadata.py`: reads a metadata file and writes its rows as JSON that Postgres accepts.
 
-Parquet by its schema; JSON (lines, an array, or one object that holds the rows) and CSV as people's programs write
-them. Any columns will do. What is wrong with a value costs the value, what is wrong with a line costs the line and is
-counted. It runs without our environment and imports nothing of ours. Its arguments are the file and the most characters
-to hand back.
+It reads parquet, JSON (lines, an array, or one object that holds the rows) and CSV, with any columns. A value that
+cannot be read becomes null. A line that cannot be read is left out and counted. The process runs without our
+environment and imports none of our modules. Its arguments are the file and the maximum number of characters to return.
 """
 
 from __future__ import annotations
@@ -22,15 +21,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-MAX_FILE_BYTES = 64 << 20  # a ten-minute archive's metadata are below 1 MB
+MAX_FILE_BYTES = 64 << 20  # the metadata of an archive of ten minutes have less than 1 MB
 MAX_ROWS = 100_000  # five times the members an archive may have
 MAX_COLUMNS = 2_000
-MAX_VALUE_CHARS = 100_000  # of one value as JSON; a longer one is left out
-MAX_DEPTH = 50  # of a value; a deeper one is left out
+MAX_VALUE_CHARS = 100_000  # of one value as JSON; a longer value becomes null
+MAX_DEPTH = 50  # of a value; a deeper value becomes null
 MAX_MEMORY_BYTES = 2 << 30  # address space of this process
 MAX_CPU_S = 30  # a thousand rows of ninety columns take one
-MAX_RECORD_LINES = 200  # of CSV: a quote that is never closed must not swallow the rest of the file
-# What an object that only wraps the rows calls them.
+MAX_RECORD_LINES = 200  # of one CSV record; else a quote that is never closed takes in the rest of the file
+# The keys under which an object may hold the rows.
 WRAPPERS = {
     "data",
     "items",
@@ -49,11 +48,11 @@ Row = dict[str, Any]
 
 
 class UnreadableError(ValueError):
-    """The file as a whole is of no use; one sentence that says why."""
+    """The whole file cannot be used; the message is one sentence with the reason."""
 
 
 class Rows:
-    """Rows as they are read, held against the bounds, and what was lost of the file."""
+    """The rows that were read, checked against the limits, and a count of the lines that cannot be read."""
 
     def __init__(self, max_chars: int) -> None:
         self.kept: list[Row] = []
@@ -66,7 +65,7 @@ class Rows:
         self._left -= len(json.dumps(row))
         self.kept.append(row)
         if self._left < 0:
-            raise UnreadableError(f"its values are above the limit of {self._max_chars:,} characters")
+            raise UnreadableError(f"its values have more than {self._max_chars:,} characters, which is the limit")
         if len(self.kept) > MAX_ROWS:
             raise UnreadableError(f"it has more than {MAX_ROWS:,} rows, which is the limit")
 
@@ -83,7 +82,7 @@ def read_parquet(path: Path, rows: Rows) -> None:
     from pyarrow import parquet
 
     pa.set_cpu_count(1)
-    # pre_buffer and mapping off: both ask for memory by what the file claims.
+    # pre_buffer and memory_map are off: with them, a false size in the file makes the reader request too much memory.
     with parquet.ParquetFile(path, memory_map=False, pre_buffer=False) as file:
         if (count := file.metadata.num_rows) > MAX_ROWS:
             raise UnreadableError(f"it has {count:,} rows, above the limit of {MAX_ROWS:,}")
@@ -96,7 +95,7 @@ def read_parquet(path: Path, rows: Rows) -> None:
 
 
 def _column(array: Any) -> list[Any]:  # noqa: PLR0911 - a table: one branch per kind of type
-    """The values of an array, whatever stands in it at whatever depth; what cannot be expressed becomes null."""
+    """The values of an array of any type and depth; a value that JSON cannot hold becomes null."""
     import pyarrow as pa
 
     kind, types = array.type, pa.types
@@ -121,19 +120,19 @@ def _column(array: Any) -> list[Any]:  # noqa: PLR0911 - a table: one branch per
         return _lists(array)
     if isinstance(kind, pa.BaseExtensionType) and not isinstance(kind, pa.UuidType):
         return _column(array.storage)
-    with contextlib.suppress(pa.ArrowException):  # what cannot be cast is tried as it is
+    with contextlib.suppress(pa.ArrowException):  # if the cast fails, the array is read without it
         array = array.cast(_microseconds(kind), safe=False)
     return [_scalar(scalar) for scalar in array]
 
 
 def _binary(array: Any, plain: Any) -> list[bytes | None]:
-    """Text as the bytes it consists of, which need not be UTF-8."""
+    """The bytes of a text array; they may be invalid UTF-8."""
     found: list[bytes | None] = array.cast(plain, safe=False).to_pylist()
     return found
 
 
 def _lists(array: Any) -> list[Any]:
-    """The values of a list or map array; a map's are structs of key and value."""
+    """The values of a list or map array; the values of a map are structs of key and value."""
     return [None if (inner := scalar.values) is None else _column(inner) for scalar in array]
 
 
@@ -142,7 +141,7 @@ def _pairs(entries: list[Row]) -> list[list[Any]]:
 
 
 def _microseconds(kind: Any) -> Any:
-    """The same type with microseconds, the finest that Python's own times know."""
+    """The same type in microseconds, the smallest unit of Python's time types."""
     import pyarrow as pa
 
     if pa.types.is_timestamp(kind) and kind.unit == "ns":
@@ -157,10 +156,10 @@ def _scalar(scalar: Any) -> Any:
 
     with contextlib.suppress(ValueError, OverflowError, LookupError, pa.ArrowException):
         return _plain(scalar.as_py())
-    if pa.types.is_timestamp(scalar.type) and scalar.type.tz:  # a zone that nobody knows; the moment is known
+    if pa.types.is_timestamp(scalar.type) and scalar.type.tz:  # the zone is unknown, but the time in UTC is known
         with contextlib.suppress(ValueError, OverflowError, pa.ArrowException):
             return _plain(scalar.cast(pa.timestamp("us", "UTC")).as_py())
-    return None  # times beyond year 9999
+    return None  # for example, a time after the year 9999
 
 
 # CSV
@@ -170,7 +169,7 @@ def read_csv(path: Path, rows: Rows) -> None:
     csv.field_size_limit(MAX_FILE_BYTES)
     lines = _lines(_text(path.read_bytes()))
     at, delimiter = 0, ""
-    if lines and (said := re.fullmatch(r'"?sep=(.)"?\s*', lines[0])):  # how Excel is told
+    if lines and (said := re.fullmatch(r'"?sep=(.)"?\s*', lines[0])):  # this line tells Excel the delimiter
         at, delimiter = 1, said[1]
     header: list[str] | None = None
     while at < len(lines):
@@ -184,7 +183,7 @@ def read_csv(path: Path, rows: Rows) -> None:
             if len(header) > MAX_COLUMNS:
                 raise UnreadableError(f"it has {len(header):,} columns, above the limit of {MAX_COLUMNS:,}")
         elif record is None or any(record[len(header) :]):
-            rows.lost(f"line {at + 1}")  # a line that has more fields than the header has shifted columns
+            rows.lost(f"line {at + 1}")  # with more fields than the header, the columns are shifted
         else:
             fields = record[: len(header)] + [""] * (len(header) - len(record))
             rows.add(header, [field or None for field in fields])
@@ -192,16 +191,16 @@ def read_csv(path: Path, rows: Rows) -> None:
 
 
 def _lines(text: str) -> list[str]:
-    """Physical lines with their ends; str.splitlines also splits at characters that stand inside texts."""
+    """Lines with their line ends. str.splitlines would also split at characters that may stand inside a text."""
     return re.findall(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+", text)
 
 
 def _record(lines: list[str], at: int, delimiter: str, width: int) -> tuple[list[str] | None, int]:
-    """The record that begins at a line, None when it cannot be read, and the line behind it."""
+    """The record that begins at line `at` (None when it cannot be read), and the index of the next line."""
     reader = csv.reader(iter(lines[at : at + MAX_RECORD_LINES]), delimiter=delimiter, strict=True)
     with contextlib.suppress(csv.Error, StopIteration):
         return next(reader), at + reader.line_num
-    # Quotes inside of quotes, or one that is never closed: the line by itself, if that makes sense.
+    # A quote inside quotes, or one that is never closed: use the line alone if it has the right number of fields.
     alone = next(csv.reader([lines[at].rstrip("\r\n")], delimiter=delimiter), None)
     return (alone if alone and (len(alone) == width or not width) else None), at + 1
 
@@ -266,7 +265,7 @@ def _add_object(rows: Rows, item: Any, where: str) -> None:
 
 
 def _text(data: bytes) -> str:
-    """The text of a file, whichever encoding it has: by its byte order mark, else the likeliest."""
+    """Decode a file's text: by its byte order mark, or else with the most probable encoding."""
     for mark, encoding in (
         (codecs.BOM_UTF8, "utf-8"),
         (codecs.BOM_UTF16_LE, "utf-16-le"),
@@ -278,7 +277,7 @@ def _text(data: bytes) -> str:
         return data.decode("utf-16-be" if data[:1] == b"\0" else "utf-16-le", "replace").replace("\0", "")
     text = data.decode("utf-8", "replace").replace("\0", "")
     bad = text.count("\ufffd")
-    if bad and bad > sum(character > "\x7f" for character in text) - bad:  # mostly no UTF-8
+    if bad and bad > sum(character > "\x7f" for character in text) - bad:  # most of the text is not UTF-8
         return data.decode("cp1252", "replace").replace("\0", "")
     return text
 
@@ -288,7 +287,7 @@ def _decoded(data: bytes, errors: str) -> str:
 
 
 def _plain(value: Any) -> Any:  # noqa: PLR0911 - a table: one line per type
-    """A value as JSON has it, and as Postgres takes it: without NUL characters and halves of surrogate pairs."""
+    """Convert a value to JSON that Postgres accepts: without NUL characters and single surrogates."""
     match value:
         case None | bool() | int():
             return value
@@ -320,7 +319,7 @@ def _clean(text: str) -> str:
 
 
 def _text_or_base64(data: bytes) -> str:
-    """Text that its writer declared as bytes, as many do; what is no text as base64."""
+    """Bytes as text if they are text, which many writers declare as bytes; or else as base64."""
     with contextlib.suppress(UnicodeDecodeError):
         text = data.decode()
         if not re.search(r"[\x00-\x08\x0e-\x1f]", text):
@@ -329,7 +328,7 @@ def _text_or_base64(data: bytes) -> str:
 
 
 def _distinct(names: Iterable[str]) -> Iterator[str]:
-    """Names of columns; of two equal ones the second gets a number."""
+    """Make names of columns distinct: the second of two equal names gets a number."""
     seen: dict[str, int] = {}
     for name in names:
         clean = _clean(name)
@@ -338,7 +337,7 @@ def _distinct(names: Iterable[str]) -> Iterator[str]:
 
 
 def _depth_within(value: Any, most: int) -> bool:
-    """Whether no list or object in the value is nested deeper; without recursion, which depth would break."""
+    """Whether the value's nesting is at most `most`. Without recursion, which fails on deep values."""
     layer: list[Any] = [value]
     for _ in range(most):
         layer = [

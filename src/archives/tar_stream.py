@@ -1,9 +1,9 @@
-"""Reading a tar archive as a stream: headers and data, each size that the archive claims held against a bound.
+"""Read a tar archive as a stream of headers and data, and check each size that the archive claims against a limit.
 
-`extract.py` is the only caller; it decides what is kept. Python's tarfile is not used, for three reasons: it reads
-whatever length a pax header claims into memory; it takes a damaged header between two members for the end of the
-archive, so that half an archive looks whole; and versions that hosts still run (3.11.7) spend hours on a pax header
-full of digits (CVE-2024-6232). Names stay bytes here: what they mean is for the caller to judge.
+`extract.py` is the only caller; it decides which members are kept. There are three reasons not to use Python's tarfile.
+It reads a pax header of any claimed length into memory. It treats a damaged header between two members as the end of
+the archive, so half an archive looks whole. And Python versions that hosts still run (3.11.7) need hours for a pax
+header full of digits (CVE-2024-6232). Names are bytes here; the caller decodes and checks them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from errors import ArchiveError, OperatorError
 
 BLOCK = 512  # bytes; tar's unit
 MAX_HEADER_BYTES = 1 << 20  # long name and pax records of one member; names are below 4 KiB, attributes below 64 KiB
-MAX_HEADERS = 8  # headers in front of one member: long name, long link, pax and a few to spare
+MAX_HEADERS = 8  # headers before one member: long name, long link, pax and a few more
 
 Kind = Literal["file", "directory", "symbolic link", "hard link", "device", "FIFO", "sparse file", "special entry"]
 _KINDS: dict[bytes, Kind] = {
@@ -34,17 +34,17 @@ _KINDS: dict[bytes, Kind] = {
     b"6": "FIFO",
     b"S": "sparse file",
 }
-_WITHOUT_DATA = {"hard link", "symbolic link", "device", "directory", "FIFO"}  # whatever size their headers claim
+_WITHOUT_DATA = {"hard link", "symbolic link", "device", "directory", "FIFO"}  # the size in their header is ignored
 _FOREIGN = {b"PK\x03\x04": "a zip", b"7z\xbc\xaf\x27\x1c": "a 7z", b"Rar!": "a rar"}
 
 
 class NotTarError(DamagedError):
-    """What should be the first header is none."""
+    """The file does not begin with a tar header."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One member as its header describes it; `size` is the bytes of data that follow (0 for links, directories …)."""
+    """One member, as its header describes it. `size` counts the bytes of data (0 for links and directories)."""
 
     raw_name: bytes
     kind: Kind
@@ -52,19 +52,19 @@ class Entry:
 
 
 class TarStream:
-    """An archive being read once, from front to back.
+    """An archive that is read once, from start to end.
 
-    `max_unpacked` bounds all bytes that decompression may yield. `entries()` hands out one member after the other;
-    `read()` gives the data of the current one, and what is not read of it is passed over. Archives that stand one
-    behind the other (`cat a.tar b.tar`) are read as one. What else stands behind the end marker is counted and left.
-    `on_progress` is called for every chunk that is read or unpacked and for every member; what it raises passes.
+    `max_unpacked` limits the bytes that decompression may yield. `entries()` yields one member after the other;
+    `read()` returns the data of the current member, and data that are not read are skipped. Several archives in one
+    file (`cat a.tar b.tar`) are read as one. Other data after the end marker are counted and not used. `on_progress` is
+    called for every chunk that is read or unpacked and for every member; its exceptions are not caught.
 
     Raises
     ------
     DamagedError
-        The archive is cut, corrupt, or no tar.
+        The archive is cut off, corrupt, or not a tar.
     ArchiveError
-        `max_unpacked` is broken.
+        The data are larger than `max_unpacked`.
     OperatorError
         The disk cannot be read.
     """
@@ -72,7 +72,7 @@ class TarStream:
     def __init__(self, path: Path, max_unpacked: int, on_progress: Callable[[], None] = lambda: None) -> None:
         self.name, self._max_unpacked, self._unpacked, self._left = path.name, max_unpacked, 0, 0
         self._on_progress, self._next_report = on_progress, 0
-        self.ignored_tail = 0  # bytes other than zero behind the end marker
+        self.ignored_tail = 0  # bytes other than zero after the end marker
         try:
             self._file = path.open("rb")
             self.size = path.stat().st_size
@@ -95,7 +95,7 @@ class TarStream:
     def entries(self) -> Iterator[Entry]:
         first = True
         while True:
-            header = self._next_header(first=first) or self._behind_the_end()
+            header = self._next_header(first=first) or self._header_after_end_marker()
             if header is None:
                 return
             first = False
@@ -113,7 +113,7 @@ class TarStream:
         wanted = min(size, self._left)
         data = self._some(wanted) if wanted else b""
         if wanted and not data:
-            raise DamagedError(self._too_short("in the middle of this member"))
+            raise DamagedError(self._too_short("inside this member"))
         self._left -= len(data)
         return data
 
@@ -122,8 +122,8 @@ class TarStream:
         self._unpacked += len(data)
         if self._unpacked > self._max_unpacked:
             raise ArchiveError(
-                f"{self.name} ({self.size:,} bytes) unpacks to more than the {self._max_unpacked:,} bytes that an "
-                "archive of its size may hold: it looks like a decompression bomb"
+                f"{self.name} ({self.size:,} bytes) unpacks to more than {self._max_unpacked:,} bytes, the limit of an "
+                "archive of its size: it looks like a decompression bomb"
             )
         if self._unpacked >= self._next_report:
             self._next_report = self._unpacked + CHUNK
@@ -141,11 +141,11 @@ class TarStream:
         return b"".join(parts)
 
     def _next_header(self, *, first: bool = False) -> bytes | None:
-        """The next header block, checked; None at the end marker."""
+        """The next header block with a correct checksum; None at the end marker."""
         try:
             block = self._exactly(BLOCK)
         except DamagedError as error:
-            if first and not self.compression:  # compressed data that break off were an archive once
+            if first and not self.compression:  # compressed data that end early are a damaged archive
                 raise self._not_tar() from error
             raise
         if not block.strip(b"\0"):
@@ -154,10 +154,10 @@ class TarStream:
             raise self._not_tar() if first else DamagedError("a header's checksum is wrong")
         return block
 
-    def _behind_the_end(self) -> bytes | None:
-        """The first header of another archive behind an end marker; None when there is none, all data being read.
+    def _header_after_end_marker(self) -> bytes | None:
+        """The first header of another archive after an end marker, or None when there is no other archive.
 
-        Only at its end does compressed data prove whole, so the rest is read in any case.
+        Reads all remaining data, because compressed data are known to be complete only at their end.
         """
         block = self._block()
         while len(block) == BLOCK and not block.strip(b"\0"):
@@ -171,20 +171,20 @@ class TarStream:
         return None
 
     def _block(self) -> bytes:
-        """One block; less at the end of the data."""
+        """One block, or a shorter one at the end of the data."""
         block = data = self._some(BLOCK)
         while data and len(block) < BLOCK:
             data = self._some(BLOCK - len(block))
             block += data
         return block
 
-    def _too_short(self, where: str = "before the archive does") -> str:
+    def _too_short(self, where: str = "before the end of the archive") -> str:
         if self._source.trailing:
             return (
-                f"the {self.compression} data end {where}, and {self._source.trailing:,} bytes that are no "
-                f"{self.compression} data follow"
+                f"the {self.compression} data end {where}, and {self._source.trailing:,} bytes follow that are not "
+                f"{self.compression} data"
             )
-        return f"the data end {where} (a cut transfer?)"
+        return f"the data end {where} (was the transfer cut off?)"
 
     def _not_tar(self) -> NotTarError:
         foreign = next((name for magic, name in _FOREIGN.items() if self._magic.startswith(magic)), None)
@@ -211,13 +211,13 @@ class TarStream:
             self._exactly(-size % BLOCK)
             if type_ == b"L":
                 long_name = data.split(b"\0", 1)[0]
-            elif type_ in {b"x", b"X"}:  # a global header ("g") holds nothing that one member needs
+            elif type_ in {b"x", b"X"}:  # a global header ("g") holds no data of a single member
                 records |= _pax_records(data)
             following = self._next_header()
             if following is None:
-                raise DamagedError("a long name or pax header stands before the end marker, without its member")
+                raise DamagedError("the end marker follows a long name or pax header, but a member must follow")
             header = following
-        raise DamagedError(f"more than {MAX_HEADERS} headers stand in front of one member")
+        raise DamagedError(f"one member has more than {MAX_HEADERS} headers")
 
     def _own_header(self, header: bytes, long_name: bytes | None, records: dict[bytes, bytes]) -> Entry:
         name = header[:100].split(b"\0", 1)[0]
@@ -230,7 +230,7 @@ class TarStream:
             self._pass_sparse_map(header)
         elif any(key.startswith(b"GNU.sparse.") for key in records):
             kind = "sparse file"
-        elif kind == "file" and name.endswith(b"/"):  # how archives older than POSIX mark a directory
+        elif kind == "file" and name.endswith(b"/"):  # archives older than POSIX mark a directory this way
             kind = "directory"
         return Entry(name, kind, 0 if kind in _WITHOUT_DATA else size)
 
@@ -240,28 +240,28 @@ class TarStream:
             if not more:
                 return
             more = self._exactly(BLOCK)[504] != 0
-        raise DamagedError("the map of a sparse file does not end")
+        raise DamagedError("the map of a sparse file has no end")
 
 
 def _is_header(block: bytes) -> bool:
-    """Whether the block's checksum is right: a sum of unsigned bytes, or of signed ones, as SunOS wrote it."""
+    """Whether the block's checksum is right: the sum of unsigned bytes, or of signed bytes, as SunOS wrote it."""
     try:
         stated = _number(block[148:156])
     except DamagedError:
         return False
-    summed = block[:148] + b" " * 8 + block[156:]
-    return stated in {sum(summed), sum(summed) - 256 * sum(byte > 127 for byte in summed)}
+    checked = block[:148] + b" " * 8 + block[156:]
+    return stated in {sum(checked), sum(checked) - 256 * sum(byte > 127 for byte in checked)}
 
 
 def _number(field: bytes) -> int:
     """A number in a header: octal text, or binary when its first bit is set."""
     if field[0] & 0x80:
         if field[0] != 0x80:
-            raise DamagedError("a header holds a negative or absurd number")
+            raise DamagedError("a header holds a number that is negative or too large")
         return int.from_bytes(field[1:], "big")
     text = field.split(b"\0", 1)[0].strip()
     if text.strip(b"01234567"):
-        raise DamagedError("a header holds a number that is none")
+        raise DamagedError("a number in a header is malformed")
     return int(text, 8) if text else 0
 
 
@@ -271,17 +271,17 @@ def _size(header: bytes) -> int:
 
 def _decimal(value: bytes) -> int:
     if not value.isdigit() or len(value) > 20:
-        raise DamagedError("a pax header holds a number that is none")
+        raise DamagedError("a number in a pax header is malformed")
     return int(value)
 
 
 def _pax_records(data: bytes) -> dict[bytes, bytes]:
-    r"""Records of the form `LENGTH KEY=VALUE\n`, LENGTH counting the whole record."""
+    r"""Parse records of the form `LENGTH KEY=VALUE\n`; LENGTH counts the whole record."""
     records: dict[bytes, bytes] = {}
     position = 0
     while position < len(data) and data[position] != 0:
         space = data.find(b" ", position, position + 12)
-        length = _decimal(data[position:space]) if space > position else 0  # 0 would never move on
+        length = _decimal(data[position:space]) if space > position else 0  # 0 is refused below, or the loop never ends
         record = data[space + 1 : position + length]
         key, equals, value = record.partition(b"=")
         if not length or not equals or not value.endswith(b"\n") or position + length > len(data):

@@ -1,1 +1,1 @@
-"""The operator's commands, one file for each word after `audio-pipeline`."""
+"""The operator's commands: one file for each first word after `audio-pipeline`."""

@@ -1,4 +1,4 @@
-"""What the commands share: settings and services when they are first needed, output, questions, and the record."""
+"""What the commands share: settings, connections to the services, output, questions and the audit record."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from jobs.dead_letters import DeadLetters
 from system import shown
 from utils import get_redis_client
 
-if TYPE_CHECKING:  # it costs a third of a second to load, which commands that do not ask S3 need not pay
+if TYPE_CHECKING:  # loading boto3 takes a third of a second; commands that do not use S3 skip it
     from recovery.reconcile import Reconciler
     from s3_utils import ObjectStore
 
@@ -37,22 +37,22 @@ ENV_FILE = Path("/opt/audio-pipeline/.env")  # where a deployment keeps the sett
 
 
 class Context:
-    """One per run of the program; each service is reached when a command first asks for it."""
+    """One per run of the program. It connects to a service when a command first uses that service."""
 
     def __init__(self, env_file: Path | None = None) -> None:
         self._env_file = env_file
         for stream in (sys.stdout, sys.stderr):
-            if isinstance(stream, io.TextIOWrapper):  # a payload may hold what cannot be written as it is
+            if isinstance(stream, io.TextIOWrapper):  # a payload may hold characters that cannot be encoded
                 stream.reconfigure(errors="backslashreplace")
 
     @functools.cached_property
     def environ(self) -> dict[str, str]:
-        """The settings' source: the environment, and below it the settings file."""
+        """Where settings come from: the environment first, then the settings file."""
         return {**self.file_settings, **os.environ}
 
     @functools.cached_property
     def env_file(self) -> Path | None:
-        """The settings file that is read: the given one, else the deployment's if there is one that we may read."""
+        """The settings file to read: the one given by --env-file, or else the deployment's, if it is readable."""
         given = self._env_file or (ENV_FILE if os.access(ENV_FILE, os.R_OK) else None)
         return given.resolve() if given else None
 
@@ -66,7 +66,7 @@ class Context:
 
     @functools.cached_property
     def models_root(self) -> Path:
-        """Where models are kept. A host that only fetches models has no keys for S3, so no other setting is read."""
+        """The directory of the models. Reads no other setting: a host that only fetches models has no keys for S3."""
         unused = {"S3_ENDPOINT": "http://unused", "S3_ACCESS_KEY": "unused", "S3_SECRET_KEY": "unused"}
         own = {name: value for name, value in self.environ.items() if name == "MODELS_ROOT"}
         return load_settings({**unused, **own}).models_root
@@ -101,7 +101,7 @@ class Context:
 
     @functools.cached_property
     def console(self) -> Console:
-        # Emoji: ":100:" of a worker's name is none. Width: what is read by a program is not folded.
+        # Rich would replace ":100:" in a worker's name by an emoji. The width: output to a pipe is not wrapped.
         terminal = sys.stdout.isatty()
         return SafeConsole(soft_wrap=not terminal, width=None if terminal else 1000, highlight=False, emoji=False)
 
@@ -112,34 +112,34 @@ class Context:
     def change(
         self, action: str, subject: str, planned: int, details: dict[str, Any] | None = None
     ) -> AbstractContextManager[Change]:
-        """Announce a change in the audit table, and record its end; whoever makes it counts `Change.affected`."""
+        """Write a change to the audit table before it begins, and again when it ends; the caller sets `affected`."""
         return self.audit.change(action, subject, planned, details or {})
 
     def say(self, sentence: str) -> None:
-        """A sentence on standard output, as it is: names of clips may hold brackets."""
+        """Print a sentence on standard output without Rich's markup, because names of clips may hold brackets."""
         self.console.print(shown.one_line(sentence), markup=False)
 
     def json(self, value: object) -> None:
         sys.stdout.write(shown.as_json(value, indent=2, default=_plain) + "\n")
 
     def confirm(self, question: str, *, yes: bool) -> None:
-        """Ask before a change; without a terminal `--yes` must answer."""
+        """Ask before a change. Without a terminal, `--yes` is required."""
         if yes:
             return
         question = shown.one_line(question)
         if not sys.stdin.isatty():
-            self.fail(f"{question} Nothing is changed: there is no terminal to ask on; say --yes")
+            self.fail(f"{question} Nothing is changed: there is no terminal to ask on; add --yes")
         if not typer.confirm(question):
             self.fail("Nothing is changed.")
 
     def fail(self, sentence: str, code: int = NEEDS_A_PERSON) -> NoReturn:
-        """One sentence on standard error, and the end."""
+        """Print one sentence on standard error and end the program."""
         self.errors.print(f"[red]{escape(sentence)}[/red]")
         raise typer.Exit(code)
 
 
 class SafeConsole(Console):
-    """The last line of defence: whatever text reaches it, and from wherever, commands no terminal."""
+    """Escapes control characters in everything it prints, as a last protection of the terminal."""
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         for segment in super().render(renderable, options):
@@ -148,12 +148,14 @@ class SafeConsole(Console):
 
 
 def read_env_file(path: Path) -> dict[str, str]:
-    """Variables of a file of `NAME=value` lines, as systemd and shells read them; raises ConfigError."""
+    """Read a file of `NAME=value` lines, as systemd and shells do; raises ConfigError."""
     found = {}
     try:
         lines = path.read_text().splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"the settings file {path} cannot be read ({error})") from error
+        raise ConfigError(
+            f"the settings file {path} cannot be read ({error}); check the file and its access rights"
+        ) from error
     for number, line in enumerate(lines, start=1):
         try:
             words = _words(line)
@@ -162,26 +164,28 @@ def read_env_file(path: Path) -> dict[str, str]:
         for word in words[1:] if words[:1] == ["export"] else words:
             name, equals, value = word.partition("=")
             if not equals or not name.isidentifier():
-                raise ConfigError(f"{path}:{number}: a line must be NAME=value, with quotes around what holds spaces")
+                raise ConfigError(
+                    f"{path}:{number}: a line must be NAME=value; put a value that holds spaces in quotes"
+                )
             found[name] = value
     return found
 
 
 def _words(line: str) -> list[str]:
-    """A line's words; a # begins a comment only where a word could begin and outside of quotes, as in shells."""
+    """Split a line into words. As in shells, a # begins a comment only at the start of a word and outside quotes."""
     for match in re.finditer(r"(?:^|\s)#", line):
-        with suppress(ValueError):  # it stands within quotes
+        with suppress(ValueError):  # this # is inside quotes
             return shlex.split(line[: match.start()])
     return shlex.split(line)
 
 
 def escape(text: str) -> str:
-    """Foreign text for a table's cell: on one line, and its brackets are no markup."""
+    """Make text from outside safe for a table's cell: on one line, with brackets that Rich does not interpret."""
     return rich.markup.escape(shown.one_line(text))
 
 
 def cell(text: str, width: int = 60) -> str:
-    """The same, cut to so many characters: one long name must not make a table unreadable."""
+    """The same as `escape`, cut to `width` characters, so that one long name does not make a table unreadable."""
     return rich.markup.escape(shown.shortened(text, width))
 
 
@@ -190,7 +194,7 @@ def _plain(value: object) -> object:
 
 
 def ago(seconds: float | None) -> str:
-    """A span for people: 42 s, 7 min, 3.2 h, 5 d."""
+    """Format a duration for people: 42 s, 7 min, 3.2 h, 5 d."""
     if seconds is None:
         return "–"
     for limit, unit, size in ((120, "s", 1), (7200, "min", 60), (172_800, "h", 3600)):
@@ -200,17 +204,17 @@ def ago(seconds: float | None) -> str:
 
 
 def counted(count: int, one: str, many: str = "") -> str:
-    """A number of things: 1 job, 2,000 jobs."""
+    """Format a count with its noun: 1 job, 2,000 jobs."""
     return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
 def clock(iso: str) -> str:
-    """A moment as the clock on this host's wall shows it."""
+    """Format a time in this host's time zone."""
     return f"{datetime.fromisoformat(iso).astimezone():%H:%M:%S}"
 
 
 def size(count: float | None) -> str:
-    """Bytes for people."""
+    """Format a number of bytes for people."""
     if count is None:
         return "–"
     for unit in ("B", "KB", "MB", "GB"):

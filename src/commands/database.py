@@ -15,30 +15,32 @@ from db import tls_options
 
 SCHEMA = Path(__file__).resolve().parents[2] / "schema.sql"
 
-# An administrator's session calls nothing that a lesser role has made: names are looked up in pg_catalog only.
+# PostgreSQL looks up names in pg_catalog only, so an administrator's session calls no function that another role made.
 ADMINISTRATOR = {"PGOPTIONS": "-c search_path=pg_catalog"}
 
-app = typer.Typer(no_args_is_help=True, help="The database: apply, check its schema.")
+app = typer.Typer(no_args_is_help=True, help="Database: apply and check the schema.")
 
 
 @app.command()
 def init(
     ctx: typer.Context,
-    user: Annotated[str, typer.Option(help="An administrator of the database.")] = "postgres",
-    host: Annotated[str | None, typer.Option(help="Host, or the folder of the socket. Default: POSTGRES_HOST")] = None,
+    user: Annotated[str, typer.Option(help="The role to log in as: an administrator of the database.")] = "postgres",
+    host: Annotated[
+        str | None, typer.Option(help="Host, or the directory of the socket. Default: POSTGRES_HOST")
+    ] = None,
 ) -> None:
-    """Apply `schema.sql`, with psql.
+    """Apply `schema.sql` with psql.
 
-    As an administrator. It may be applied again at any time; nothing is lost by it.
+    Run this as an administrator of the database. You can apply the schema again at any time; no data is lost.
 
-    The password, if one is needed, comes from `~/.pgpass` or `PGPASSWORD`, as psql takes it.
+    If a password is needed, psql reads it from `~/.pgpass` or `PGPASSWORD`.
 
     Example: `sudo -u postgres audio-pipeline db init --host /var/run/postgresql`
     """
     context: Context = ctx.obj
     psql = shutil.which("psql")
     if psql is None:
-        context.fail("there is no psql on the path; install the PostgreSQL client", UNAVAILABLE)
+        context.fail("psql is not on the PATH; install the PostgreSQL client", UNAVAILABLE)
     settings = context.settings
     where = ["-h", host or settings.postgres_host, "-p", str(settings.postgres_port), "-d", settings.postgres_db]
     tls = {f"PG{name.upper()}": value for name, value in tls_options(settings).items()}
@@ -56,7 +58,7 @@ def init(
 def check(ctx: typer.Context) -> None:
     """Check that the schema is new enough.
 
-    Reaches the database as the pipeline's own role.
+    Connects to the database as the pipeline's own role.
     """
     context: Context = ctx.obj
     context.db.check()

@@ -1,4 +1,4 @@
-"""`audio-pipeline logs`: what this host's journal, or its log files, say of a batch."""
+"""`audio-pipeline logs`: the lines of one batch in this host's journal or log files."""
 
 from __future__ import annotations
 
@@ -16,25 +16,30 @@ import typer
 from commands.context import UNAVAILABLE, Context
 
 UNITS = ("transfer-worker", "unpack-worker", "gpu-worker")
-LOOK_S = 0.5  # between looks for new lines in files
+LOOK_S = 0.5  # pause between two reads of the log files
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d ")
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\d([ T]\d\d:\d\d(:\d\d)?)?")
 
 
 def logs(
     ctx: typer.Context,
-    batch_id: Annotated[str, typer.Argument(metavar="BATCH", help="As `batch list` shows it.")],
+    batch_id: Annotated[str, typer.Argument(metavar="BATCH", help="The batch id, as `batch list` shows it.")],
     *,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as lines come, until Ctrl-C.")] = False,
-    since: Annotated[str | None, typer.Option(help="As journalctl takes it: `yesterday`, `-2h`, `2026-01-31`.")] = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Show new lines as they are written, until Ctrl-C.")
+    ] = False,
+    since: Annotated[
+        str | None, typer.Option(help="Show lines from this time on: `yesterday`, `-2h`, `2026-01-31`.")
+    ] = None,
 ) -> None:
     """Show a batch's lines from the journal.
 
-    Those of all three workers of this host, in order; a batch's other hosts have journals of their own.
-    Who may read the journal is up to the host: members of the group `systemd-journal` may.
+    Shows the lines of all three workers on this host, in order of time. If other hosts worked on the batch, run the
+    command there too. You must have the right to read the journal: for example, be a member of the group
+    `systemd-journal`.
 
-    Where `LOG_DIR` is set, as in the demo, the log files there are read instead; `--since` is a date then, with or
-    without a time.
+    When `LOG_DIR` is set, as in the demo, the command reads the log files in that directory instead. `--since` then
+    takes a date, with or without a time.
 
     Example: `audio-pipeline logs 20250622-143052-a1b2c3 --since yesterday`
     """
@@ -44,9 +49,7 @@ def logs(
         return
     journalctl = shutil.which("journalctl")
     if journalctl is None:
-        context.fail(
-            "there is no journalctl on this host; ask on a host that runs a worker, or set LOG_DIR", UNAVAILABLE
-        )
+        context.fail("this host has no journalctl; run this on a host that runs a worker, or set LOG_DIR", UNAVAILABLE)
     command = [journalctl, "--no-pager", "--quiet", "--output=short-iso"]
     command += [f"--unit={unit}" for unit in UNITS]
     command += [f"--grep=batch={re.escape(batch_id)}( |$)", "--case-sensitive=yes"]
@@ -61,9 +64,9 @@ def logs(
 
 
 def _from_files(context: Context, folder: Path, batch_id: str, since: str | None, *, follow: bool) -> None:
-    """The batch's lines in the workers' files, in the order of their times."""
+    """Print the batch's lines from the workers' log files, in order of time."""
     if since and not _MOMENT.fullmatch(since):
-        raise typer.BadParameter("for log files it is a date like 2026-01-31 or 2026-01-31T14:30", param_hint="--since")
+        raise typer.BadParameter("for log files, give a date like 2026-01-31 or 2026-01-31T14:30", param_hint="--since")
     files = {folder / f"{unit}.log": 0 for unit in UNITS}
     after = (since or "").replace(" ", "T")
     found = False
@@ -82,7 +85,7 @@ def _from_files(context: Context, folder: Path, batch_id: str, since: str | None
 
 
 def _fresh(path: Path, read: dict[Path, int]) -> Iterator[str]:
-    """Whole lines that stand behind what was read before; a file that is shorter now has begun anew."""
+    """Yield the whole lines that were written since the last read. A file that is shorter now was replaced."""
     with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
         start = read[path] if path.stat().st_size >= read[path] else 0
         file.seek(start)

@@ -1,4 +1,4 @@
-"""`audio-pipeline models`: bring the models that the GPU workers load, and prove that they are the right ones."""
+"""`audio-pipeline models`: download the models that the GPU workers load, and verify their files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from commands.context import Context
 from models import upkeep
 from models.manifest import Manifest, load_manifest
 
-app = typer.Typer(no_args_is_help=True, help="Models: list, fetch and verify sets.")
+app = typer.Typer(no_args_is_help=True, help="Model sets: list, fetch, pin and verify.")
 
 Set = Annotated[str, typer.Argument(metavar="SET", help="`production` or `demo`.")]
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
@@ -53,7 +53,7 @@ def fetch(
     try:
         upkeep.fetch(manifest, set_, root, source, _hub_token(ctx), _say)
     except KeyboardInterrupt:
-        typer.echo("stopped; the next fetch continues from here", err=True)
+        typer.echo("stopped; run the same command again to continue", err=True)
         raise typer.Exit(INTERRUPTED) from None
 
 
@@ -73,9 +73,9 @@ def pin(ctx: typer.Context, set_: Set) -> None:
 
 @app.command()
 def verify(ctx: typer.Context, set_: Set) -> None:
-    """Hash every file of a set.
+    """Verify the hash of every file of a set.
 
-    Exit code 1 when a file is missing or differs from the manifest.
+    The exit code is 1 when a file is missing or differs from the manifest.
     """
     root, manifest = _manifest(ctx)
     upkeep.verify(manifest, set_, root, _say)

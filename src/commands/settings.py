@@ -1,4 +1,4 @@
-"""`audio-pipeline config`: every setting, and whether what it names can be reached."""
+"""`audio-pipeline config`: show every setting, and check the services that the settings name."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ app = typer.Typer(no_args_is_help=True, help="Settings: show and check them.")
 def show(ctx: typer.Context, *, as_json: AsJson = False) -> None:
     """Show every setting and its origin.
 
-    Secrets are masked.
+    The values of secrets are not shown.
     """
     context: Context = ctx.obj
     rows = [
@@ -45,9 +45,9 @@ def _origin(context: Context, name: str, origin: str) -> str:
 
 @app.command()
 def check(ctx: typer.Context) -> None:
-    """Reach every dependency, one line each.
+    """Check every service and the scratch.
 
-    As a worker does at its start. Exit code 1 when one is not as it must be.
+    Makes the same checks as a worker at its start, and prints one line each. The exit code is 1 when a check fails.
     """
     context: Context = ctx.obj
     settings = context.settings
@@ -73,12 +73,12 @@ def check(ctx: typer.Context) -> None:
 
 
 def _check_scratch(settings: Settings) -> Sequence[str]:
-    """As a worker does; but an operator may only look, and a host that unpacks nothing has no scratch -> remarks."""
+    """Make the worker's check, but accept a host without scratch and a user who cannot write there -> remarks."""
     root, mount = settings.scratch_root, settings.scratch_mount
     volume.check_mounted(root, mount)
     if mount is None and not root.parent.exists():
-        return [f"there is no {root.parent}: right for a host that unpacks nothing"]
+        return [f"{root.parent} does not exist: this is right for a host that unpacks nothing"]
     if root.exists() and os.geteuid() not in {0, root.stat().st_uid} and not os.access(root, os.W_OK | os.X_OK):
-        return [f"writing was not tried: {root} is {root.owner()}'s"]
+        return [f"writing was not tried: {root} belongs to {root.owner()}"]
     volume.check_scratch(root, mount)
     return []

@@ -1,4 +1,4 @@
-"""`audio-pipeline status`: what is going on, on one screen."""
+"""`audio-pipeline status`: the state of the whole pipeline on one screen."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rich.text import Text
 from commands.batch import known_batch
 from commands.context import NEEDS_A_PERSON, Context, ago, cell, clock, escape, size
 from commands.options import AsJson
-from commands.worker import what
+from commands.worker import activity
 from monitoring.overview import BatchUnderWay, Gatherer, Overview
 from system import shown
 
@@ -26,16 +26,17 @@ WATCH_S = 2.0
 def status(
     ctx: typer.Context,
     *,
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="Refresh every two seconds, until Ctrl-C.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Refresh every two seconds until Ctrl-C.")] = False,
     as_json: AsJson = False,
-    batch: Annotated[str | None, typer.Option(metavar="BATCH", help="Of the batches, only this one.")] = None,
+    batch: Annotated[str | None, typer.Option(metavar="BATCH", help="Show only this batch.")] = None,
 ) -> None:
-    """Show what goes on, on one screen.
+    """Show the state of the pipeline.
 
-    Queues, batches under way, workers, hosts and failures.
+    The screen shows queues, batches under way, workers, hosts and failures.
 
-    Exit code 1 when something needs a person: a service is down, a worker is held, jobs wait that no worker takes, a
-    host has fallen silent, dead letters stand in `queue:failed`. It answers also when one of the services is down.
+    The exit code is 1 when something needs a person: a service is down, a worker is held, no worker takes the jobs that
+    wait, a host has stopped sending signs of life, or `queue:failed` holds dead letters. When a service is down, the
+    command still shows the rest.
 
     For example:
 
@@ -65,7 +66,7 @@ def _watch(context: Context, gatherer: Gatherer, batch: str | None) -> None:
 
 
 def _only(context: Context, overview: Overview, batch_id: str | None) -> Overview:
-    """Leave out all other batches."""
+    """Remove all other batches from the overview."""
     if batch_id is None:
         return overview
     overview.batches = [found for found in overview.batches if found.batch_id == batch_id]
@@ -73,13 +74,15 @@ def _only(context: Context, overview: Overview, batch_id: str | None) -> Overvie
     if not overview.batches and not overview.in_flight and overview.down.keys().isdisjoint({"Redis", "Postgres"}):
         state = known_batch(context, batch_id).state
         if state == "under way":
-            context.fail(f"batch {batch_id} is not complete, but Redis knows nothing of it; audio-pipeline reconcile")
-        context.fail(f"batch {batch_id} is {state}, so nothing of it is under way; see audio-pipeline batch show")
+            context.fail(f"batch {batch_id} is not complete, but Redis has no keys of it; run audio-pipeline reconcile")
+        context.fail(
+            f"batch {batch_id} is {state}, so it has no jobs under way; see audio-pipeline batch show {batch_id}"
+        )
     return overview
 
 
 def view(overview: Overview) -> Group:
-    """The screen."""
+    """Lay out the screen."""
     parts: list[RenderableType] = [_queues(overview)]
     if overview.batches:
         parts += [Text(), _batches(overview.batches)]
@@ -136,13 +139,13 @@ def _workers(overview: Overview) -> Table:
             escape(f"{worker.kind} {pid}"), escape(worker.host),
             Text(shown.one_line(worker.state), colours.get(worker.state, "")),
             clock(worker.since), f"{worker.heartbeat_s:.0f} s", size(worker.memory_bytes),
-            cell(what(worker, in_hand.get(worker.worker)), 160),
+            cell(activity(worker, in_hand.get(worker.worker)), 160),
         )  # fmt: skip
     for job in overview.in_flight:
         if job.since is None:
-            what_ = cell(f"{job.batch_id or ''} {job.clip or ''}".strip(), 160)
+            name = cell(f"{job.batch_id or ''} {job.clip or ''}".strip(), 160)
             table.add_row(
-                escape(job.worker), escape(job.host), Text("dead", "red"), "", "", "", f"{what_}: runs again soon"
+                escape(job.worker), escape(job.host), Text("dead", "red"), "", "", "", f"{name}: runs again soon"
             )
     return table
 

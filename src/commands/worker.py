@@ -1,4 +1,4 @@
-"""`audio-pipeline worker`: who works, and who should stop claiming for a while."""
+"""`audio-pipeline worker`: list the workers, and stop them from claiming jobs for a while."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ from monitoring.overview import InFlight, WorkerState, jobs_in_hand, living_work
 from workers.probe import read_answer
 
 POLL_S = 0.5
-NOBODY = "; no worker of it is alive now"
+NONE_ALIVE = "; no such worker is alive now"
 
-app = typer.Typer(no_args_is_help=True, help="Workers: list, drain, resume, probe and retire them.")
+app = typer.Typer(no_args_is_help=True, help="List, drain, resume, probe, retire workers.")
 
 Worker = Annotated[
-    str | None, typer.Option("--worker", metavar="NAME", help="One, as `worker list` shows it: HOST:PID:NONCE.")
+    str | None, typer.Option("--worker", metavar="NAME", help="One worker, as `worker list` shows it: HOST:PID:NONCE.")
 ]
-Host = Annotated[str | None, typer.Option("--host", help="All of a host, also those that start later.")]
-Everyone = Annotated[bool, typer.Option("--all", help="The whole fleet.")]
+Host = Annotated[str | None, typer.Option("--host", help="All workers of this host, also those that start later.")]
+Everyone = Annotated[bool, typer.Option("--all", help="All workers of all hosts.")]
 
 
 @app.command("list")
 def list_(ctx: typer.Context, *, as_json: AsJson = False) -> None:
-    """List workers, and what each does.
+    """List the workers and their jobs.
 
-    What each has in hand since when, its heartbeat and memory, and what is drained by whom.
+    Shows each worker's state, current job, heartbeat and memory, and who drained which workers.
     """
     context: Context = ctx.obj
     with mapped_redis_errors():
@@ -54,24 +54,24 @@ def list_(ctx: typer.Context, *, as_json: AsJson = False) -> None:
         table.add_row(
             escape(worker.worker), escape(worker.kind), escape(worker.state), clock(worker.since),
             f"{worker.heartbeat_s:.0f} s left",
-            size(worker.memory_bytes), cell(what(worker, in_hand.get(worker.worker)), 160),
+            size(worker.memory_bytes), cell(activity(worker, in_hand.get(worker.worker)), 160),
         )  # fmt: skip
     context.console.print(table if workers else "No worker is alive.")
     for key, asked in drains.items():
-        context.say(f"drained: {_named(key)}, by {asked}")
+        context.say(f"drained: {_target(key)}, by {asked}")
 
 
 @app.command()
 def drain(
     ctx: typer.Context, worker: Worker = None, host: Host = None, *, everyone: Everyone = False,
-    wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for the work in hand; 0 does not wait.")] = 600,
+    wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for the current jobs; 0 does not wait.")] = 600,
 ) -> None:  # fmt: skip
-    """Let workers stop claiming, and wait.
+    """Stop workers from claiming jobs.
 
-    It waits until what they have in hand is done.
+    The command waits until the workers have finished their current jobs.
 
-    They go on living, and stay drained through restarts, until `worker resume`. Exit code 1 when something is still in
-    hand after `--wait` seconds; nothing new is claimed then either.
+    Drained workers keep running but claim nothing, also after a restart, until `worker resume`. The exit code is 1 when
+    a job is still running after `--wait` seconds. The workers stay drained in that case too.
 
     For example:
 
@@ -81,52 +81,52 @@ def drain(
     """
     context: Context = ctx.obj
     key = _key(worker, host, everyone=everyone)
-    meant = _meant(context, worker, host)
-    if worker is not None and not meant:
+    workers = _matching_workers(context, worker, host)
+    if worker is not None and not workers:
         context.fail(f"no worker {worker} is alive; audio-pipeline worker list shows those that are")
-    with context.change("worker drain", _named(key), len(meant)) as change, mapped_redis_errors():
+    with context.change("worker drain", _target(key), len(workers)) as change, mapped_redis_errors():
         context.redis.set(key, f"{who()} {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC")
-        change.affected = len(meant)
+        change.affected = len(workers)
     deadline = time.monotonic() + wait
-    with context.errors.status("waiting for the work in hand") as shown:
+    with context.errors.status("waiting for the current jobs") as spinner:
         while wait and (busy := _busy(context, worker, host)):
             if time.monotonic() > deadline:
-                context.fail(f"still at work after {wait:.0f} s: {', '.join(busy)}; nothing new is claimed")
-            shown.update(f"{len(busy)} at work, {ago(deadline - time.monotonic())} left: {', '.join(busy)}")
+                context.fail(f"still working after {wait:.0f} s: {', '.join(busy)}; they claim no new job")
+            spinner.update(f"{len(busy)} working, {ago(deadline - time.monotonic())} left: {', '.join(busy)}")
             time.sleep(POLL_S)
-    context.say(f"{_named(key)} {'is drained' if wait else 'claims nothing more'}" + ("" if meant else NOBODY))
+    context.say(f"{_target(key)} {'is drained' if wait else 'claims nothing more'}" + ("" if workers else NONE_ALIVE))
 
 
 @app.command()
 def resume(ctx: typer.Context, worker: Worker = None, host: Host = None, *, everyone: Everyone = False) -> None:
     """Let drained workers claim again.
 
-    Say what was drained: `--all` does not undo a `--host` or a `--worker`.
+    Give the same option as for the drain: `--all` does not undo a `--host` or a `--worker`.
     """
     context: Context = ctx.obj
     key = _key(worker, host, everyone=everyone)
     with mapped_redis_errors():
         if not context.redis.exists(key):
-            others = ", ".join(_named(other) for other in draining.drains(context.redis)) or "nothing"
-            context.fail(f"{_named(key)} is not drained; drained is {others}")
-    with context.change("worker resume", _named(key), 1) as change, mapped_redis_errors():
+            others = ", ".join(_target(other) for other in draining.drains(context.redis)) or "nothing"
+            context.fail(f"{_target(key)} is not drained; drained now: {others}")
+    with context.change("worker resume", _target(key), 1) as change, mapped_redis_errors():
         change.affected = int(str(context.redis.delete(key)))
-    context.say(f"{_named(key)} claims again")
+    context.say(f"{_target(key)} claims again")
 
 
 @app.command()
 def probe(
-    ctx: typer.Context, host: Annotated[str, typer.Option("--host", help="The host whose workers are asked.")],
+    ctx: typer.Context, host: Annotated[str, typer.Option("--host", help="The host whose workers are tested.")],
     kind: Annotated[
-        list[str] | None, typer.Option("--kind", help="One that must live there (transfer, unpack, gpu); repeatable.")
+        list[str] | None, typer.Option("--kind", help="A kind that must be alive: transfer, unpack or gpu; repeatable.")
     ] = None,
-    wait: Annotated[float, typer.Option(min=1, help="Seconds to wait, all in all.")] = 120,
+    wait: Annotated[float, typer.Option(min=1, help="Seconds to wait in total.")] = 120,
 ) -> None:  # fmt: skip
-    """Prove that a host's workers work.
+    """Test a host's workers with a probe.
 
-    Wait until each kind lives there and is not held, then send a job through the GPU worker's whole chain: stores, four
-    seconds of speech, every policy. It leaves neither row nor object. Exit code 1 when it does not come back; a host
-    that is drained has to be resumed first.
+    The command waits until a worker of each kind is alive there and not held. Then it sends a probe job to the GPU
+    worker, which checks Postgres and S3, transcribes four seconds of speech and scores every policy. The probe leaves
+    no row and no object. The exit code is 1 when no answer comes. Resume a drained host before you probe it.
 
     For example:
 
@@ -137,15 +137,15 @@ def probe(
     with context.errors.status(f"waiting for the workers of {host}"):
         living = _wait_for_kinds(context, host, kind or [], deadline)
     if "gpu" not in living:
-        context.say(f"{host}: {', '.join(sorted(living))} live and claim")
+        context.say(f"{host}: {', '.join(sorted(living))} alive and claiming jobs")
         return
     with context.errors.status(f"waiting for {host} to answer the probe"):
         found = _ask(context, host, deadline)
     if "error" in found:
         context.fail(f"{host}: the probe failed: {found['error']}; see journalctl -u gpu-worker there")
     context.say(
-        f"{host}: {', '.join(sorted(living))} live and claim; the probe came back after {found['took_s']} s "
-        f"(heard: {found['heard']!r})"
+        f"{host}: {', '.join(sorted(living))} alive and claiming jobs; the probe was answered in {found['took_s']} s "
+        f"(transcript: {found['heard']!r})"
     )
 
 
@@ -153,22 +153,23 @@ app.command()(retire)
 
 
 def _wait_for_kinds(context: Context, host: str, kinds: list[str], deadline: float) -> set[str]:
-    """The kinds of worker that live on the host, once all of `kinds` do, and none of any kind is in trouble."""
+    """Wait until workers of all `kinds` are alive on the host and none is in trouble -> the kinds alive there."""
     while True:
-        found = _meant(context, None, host)
+        found = _matching_workers(context, None, host)
         troubled = [one for one in found if one.state in {"held", "starting", "draining"}]
         missing = sorted(set(kinds) - {one.kind for one in found})
         if found and not troubled and not missing:
             return {one.kind for one in found}
         if time.monotonic() > deadline:
             reasons = [f"{one.kind} is {one.state}{': ' if one.detail else ''}{one.detail}" for one in troubled]
-            reasons += [f"no {one} worker lives there" for one in missing or ([] if found else ["such"])]
+            reasons += [f"no {one} worker is alive there" for one in missing]
+            reasons += [] if found or missing else ["no worker is alive there"]
             context.fail(f"{host}: {'; '.join(reasons)}; see journalctl there, and audio-pipeline config check")
         time.sleep(POLL_S)
 
 
 def _ask(context: Context, host: str, deadline: float) -> dict[str, Any]:
-    """Send a probe to the head of the host's own list, and wait for its answer."""
+    """Push a probe to the head of the host's own queue and wait for the answer."""
     nonce, queue = secrets.token_hex(8), host_queue(host)
     job = probe_job(nonce)
     with mapped_redis_errors():
@@ -176,38 +177,38 @@ def _ask(context: Context, host: str, deadline: float) -> dict[str, Any]:
     try:
         while (found := read_answer(context.redis, nonce)) is None:
             if time.monotonic() > deadline:
-                context.fail(f"{host}: the probe did not come back; is the GPU worker busy, or held? See its journal")
+                context.fail(f"{host}: no answer to the probe; is the GPU worker busy or held? See its journal")
             time.sleep(POLL_S)
         return found
-    finally:  # not answered: it must not wait there for a worker of next week
+    finally:  # a probe that was not answered must not stay in the queue
         with mapped_redis_errors():
             context.redis.lrem(queue, 1, cast("str", job))
 
 
-def what(worker: WorkerState, job: InFlight | None) -> str:
-    """What a worker does, or why it does nothing."""
+def activity(worker: WorkerState, job: InFlight | None) -> str:
+    """A worker's current job, or the reason why it has none."""
     return f"{job.batch_id or ''} {job.clip or ''}".strip() if job else worker.detail
 
 
-def _named(key: str) -> str:
+def _target(key: str) -> str:
     return key.removeprefix("drain:")
 
 
 def _key(worker: str | None, host: str | None, *, everyone: bool) -> str:
     if "" in {worker, host} or [worker is not None, host is not None, everyone].count(True) != 1:
-        raise typer.BadParameter("say one of --worker, --host, --all")
+        raise typer.BadParameter("give exactly one of --worker, --host and --all")
     return draining.ALL if everyone else draining.host_key(host) if host else draining.worker_key(str(worker))
 
 
-def _meant(context: Context, worker: str | None, host: str | None) -> list[WorkerState]:
+def _matching_workers(context: Context, worker: str | None, host: str | None) -> list[WorkerState]:
     with mapped_redis_errors():
         found = living_workers(context.redis)
     return [one for one in found if worker in {None, one.worker} and host in {None, one.host}]
 
 
 def _busy(context: Context, worker: str | None, host: str | None) -> list[str]:
-    """Workers that have not come to rest: a job in their list, or a state from before they saw the drain."""
-    meant = _meant(context, worker, host)
+    """Workers that have not stopped yet: they hold a job, or they have not seen the drain."""
+    workers = _matching_workers(context, worker, host)
     with mapped_redis_errors():
-        holding = {job.worker for job in jobs_in_hand(context.redis, meant, context.settings.scratch_root)}
-    return [one.worker for one in meant if one.worker in holding or one.state not in {"draining", "held", "waiting"}]
+        holding = {job.worker for job in jobs_in_hand(context.redis, workers, context.settings.scratch_root)}
+    return [one.worker for one in workers if one.worker in holding or one.state not in {"draining", "held", "waiting"}]

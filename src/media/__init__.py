@@ -1,4 +1,4 @@
-"""Audio files from strangers: probe, choose a track, decode, mix down, convert to Opus.
+"""Untrusted audio files: probe, choose a track, decode, mix down to mono, convert to Opus.
 
-What can hang or die runs in processes of its own. Imports `errors` only.
+Work that can hang or crash runs in separate processes. Imports `errors` only.
 """

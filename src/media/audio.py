@@ -1,12 +1,12 @@
-"""Reading untrusted audio files, and turning each into the one format that the pipeline keeps.
+"""Read untrusted audio files, and convert each clip to the one format that the pipeline keeps.
 
-Everything happens in process, on FFmpeg's libraries through PyAV; no `ffmpeg` program is started. A file is never
-believed: the extension is ignored, only the containers and decoders listed below are tried, and FFmpeg gets an open
-file object, no protocols and a refusal for every further file it asks for. A playlist, a concat script or an SDP file
-that poses as a clip therefore reaches neither the disk nor the network.
+The work runs in this process, with FFmpeg's libraries through PyAV; no `ffmpeg` program is started. The file name's
+extension is ignored. Only the containers and decoders listed in `source.py` are tried. FFmpeg gets an open file object
+and no protocols, and may open no other file. So a playlist, a concat script or an SDP file with the name of a clip
+reaches neither the disk nor the network.
 
 `probe`, `decode` and `convert_to_opus` raise `AudioError` with one sentence that names the file and its problem, and
-`OperatorError` when the disk or its permissions are to blame.
+`OperatorError` when the disk or its permissions cause the failure.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ from media.choice import best_take, damage_notes
 from media.downmix import SAMPLE_RATE, Mono
 from media.source import How, open_audio, reading, source_format_of
 
-MIN_CLIP_S = 0.1  # below it, nothing can be said, and some encoders and players make nothing of it
+MIN_CLIP_S = 0.1  # a shorter clip holds no word, and some encoders and players fail on it
 OPUS_BIT_RATE = 32_000  # bit/s: transparent for speech at 16 kHz mono, about 4 kB per second
-OPUS_COMPLEXITY = "5"  # of 10: conversion takes 44 % of the CPU time of 10, and speech loses nothing one can hear
+OPUS_COMPLEXITY = "5"  # takes 44 % of the CPU time of the maximum, 10; for speech the difference is not audible
 
 
 @dataclass(frozen=True)
 class AudioInfo:
-    """What a file's header says; `duration_s` is its claim (None when it makes none), nothing was decoded."""
+    """The data in a file's header. Nothing was decoded; `duration_s` is None when the header gives no duration."""
 
     duration_s: float | None
     source_format: str  # container/codec, for example mp3/mp3float
@@ -48,9 +48,9 @@ class AudioInfo:
 
 @dataclass(frozen=True)
 class ConvertedClip:
-    """A conversion that went well. `damaged_packets` were skipped, as players skip them.
+    """A converted clip. `damaged_packets` counts the packets that were skipped, as players do.
 
-    `notes` say in one sentence each what of the upload the clip does not hold, or holds differently.
+    Each of `notes` is one sentence about a part of the upload that the clip lacks or that was changed.
     """
 
     duration_s: float  # of the audio as decoded
@@ -67,7 +67,7 @@ def probe(path: Path) -> AudioInfo:
     Raises
     ------
     AudioError
-        The file is no audio that is accepted here; the message says why.
+        The file is not audio in an accepted format; the message says why.
     """
     with open_audio(path, How()) as (container, stream):
         claimed = container.duration
@@ -80,10 +80,10 @@ def probe(path: Path) -> AudioInfo:
 
 
 def decode(path: Path, *, max_clip_s: float | None = None) -> npt.NDArray[np.float32]:
-    """Decode a file to what Whisper hears: float32 mono at 16 kHz in [-1, 1), shape (samples,).
+    """Decode a file to Whisper's input: float32 mono at 16 kHz in [-1, 1), shape (samples,).
 
     The samples equal those of `whisperx.load_audio` bit for bit (the same resampler, and 16-bit steps in between),
-    unless its plain mix of the channels would lose what they hold (`downmix.py`).
+    unless a plain mix of the channels would lose sound (`downmix.py`).
 
     Raises
     ------
@@ -97,8 +97,8 @@ def decode(path: Path, *, max_clip_s: float | None = None) -> npt.NDArray[np.flo
 def convert_to_opus(source: Path, target: Path, *, max_clip_s: float) -> ConvertedClip:
     """Convert `source` to Opus, 32 kbit/s, 16 kHz mono, in Ogg at `target`.
 
-    The target appears complete or not at all: it is written under a temporary name beside it, then renamed. The same
-    input gives the same bytes, without the source's tags.
+    The clip is written under a temporary name in the same directory and then renamed, so the target is never
+    incomplete. The same input gives the same bytes. The source's tags are left out.
 
     Raises
     ------
@@ -114,8 +114,8 @@ def convert_to_opus(source: Path, target: Path, *, max_clip_s: float) -> Convert
     tally = take.tally
     if tally.samples < MIN_CLIP_S * SAMPLE_RATE:
         raise AudioError(
-            f"{source.name!r} is too short: {tally.samples / SAMPLE_RATE:.4f} s of audio, at least {MIN_CLIP_S:g} s "
-            "are needed"
+            f"{source.name!r} is too short: it has {tally.samples / SAMPLE_RATE:.4f} s of audio, but needs at least "
+            f"{MIN_CLIP_S:g} s"
         )
     with reading(source) as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -146,7 +146,7 @@ def _encode_opus(pieces: Iterator[Mono], target: BinaryIO) -> None:
             frame.pts, frame.time_base = position, Fraction(1, SAMPLE_RATE)
             position += len(piece)
             container.mux(stream.encode(frame))
-        if position:  # the encoder of a stream without samples was never opened
+        if position:  # without samples the encoder was never opened
             container.mux(stream.encode(None))
 
 
@@ -158,7 +158,7 @@ def _write_atomically(target: Path, content: memoryview) -> None:
                 file.write(content)
             Path(name).chmod(0o644)
             Path(name).replace(target)
-        except BaseException:  # raised again: whatever happened, no half-written file may stay
+        except BaseException:  # raised again: no incomplete file may stay
             Path(name).unlink(missing_ok=True)
             raise
     except OSError as error:

@@ -1,7 +1,8 @@
-"""Which way of reading a file gives what people hear in it, and notes on what was left out.
+"""Choose the way to read a file that keeps the sound that people hear, with notes on the parts that are left out.
 
-The plain way comes first and is kept when nothing speaks against it. A track that is silent gives way to one that
-sounds, channels that cancel each other are aligned, and of a damaged file the stretches that decode are kept.
+The file is first read in the plain way, and that reading is used if it has no fault. Otherwise a track with sound
+replaces a silent one, channels that cancel each other are aligned, and from a damaged file the parts that decode are
+kept.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ from media.downmix import SAMPLE_RATE, Mono
 from media.salvage import MIN_SOUND_S, find_sound
 from media.source import How, Take, Tally, TooLongError, damaged, open_audio, reading, take_audio, usable_tracks
 
-_MAX_TRACKS = 8  # of one file that are looked at
-_MISSING_S, _MISSING_SHARE = 1.0, 0.05  # a header may claim so much more than is there before it is worth a note
-_TOO_LOUD = 2.0  # float samples at such a level are not meant to be of full scale 1
-_LEVEL = 0.1  # what their level becomes; peaks of speech are up to ten times as high
+_MAX_TRACKS = 8  # tracks of one file that are read
+_MISSING_S, _MISSING_SHARE = 1.0, 0.05  # a note is made when more than this is missing of the header's duration
+_TOO_LOUD = 2.0  # float samples at such a level do not have a full scale of 1
+_LEVEL = 0.1  # their level after scaling; peaks of speech are up to ten times as high
 
 _T = TypeVar("_T")
 
@@ -27,7 +28,7 @@ _T = TypeVar("_T")
 def best_take(
     path: Path, max_clip_s: float | None, collect: Callable[[Iterator[Mono]], _T]
 ) -> tuple[Take[_T], list[str]]:
-    """Read a file in the plain way, or, when that fails, what of it is sound -> also notes on what was left out."""
+    """Read a file in the plain way or, if that fails, only the parts with sound -> the take, and notes on the rest."""
     try:
         return _best_track(path, How(), max_clip_s, collect)
     except TooLongError as error:
@@ -46,11 +47,11 @@ def _salvaged(
         sound = find_sound(file)
     if sound is None:
         take, notes = _best_track(path, How(rows_only=True), max_clip_s, collect)
-        if take.source_format.startswith(("mp3/", "aac/")):  # looked through already; what is left is chance
+        if take.source_format.startswith(("mp3/", "aac/")):  # `find_sound` found nothing, so this is noise by chance
             raise AudioError(damaged(path, take.tally))
         return take, [*notes, f"only stretches of at least {MIN_SOUND_S:g} s that decode without a fault are kept"]
     take, notes = _best_track(path, How(sound=sound), max_clip_s, collect)
-    note = f"{sound.skipped} bytes are no audio and are left out; the first audio begins at byte {sound.first}"
+    note = f"{sound.skipped} bytes are not audio and are left out; the first audio begins at byte {sound.first}"
     return take, [*notes, note]
 
 
@@ -76,7 +77,7 @@ def _best_track(
     index, take, notes = next(item for item in takes if item[1].tally.sounding * 2 >= most)
     if total > 1:
         sounding = [str(n + 1) for n, other, _ in takes if other.tally.sounding and n != index]
-        also = f"; track {', '.join(sounding)} holds sound, too, and is not kept" if sounding else ""
+        also = f"; track {', '.join(sounding)} also holds sound and is not kept" if sounding else ""
         notes = [*notes, f"of {total} audio tracks, track {index + 1} is used{also}"]
     return take, notes
 
@@ -84,11 +85,11 @@ def _best_track(
 def _balanced(
     path: Path, how: How, max_clip_s: float | None, collect: Callable[[Iterator[Mono]], _T]
 ) -> tuple[Take[_T], list[str]]:
-    """Read one track; a second time when the plain mix or the plain level lost what it holds."""
+    """Read one track, and read it again with other options if the plain mix or the plain level loses sound."""
     take, notes = take_audio(path, how, max_clip_s, collect), []
     tally = take.tally
     if tally.unfit:
-        notes.append(f"{tally.unfit} samples are no numbers and are taken as silence")
+        notes.append(f"{tally.unfit} samples are not numbers and are replaced by silence")
     too_loud = tally.level > _TOO_LOUD
     if too_loud:
         how = replace(how, gain=_LEVEL / tally.level)

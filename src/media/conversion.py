@@ -1,15 +1,15 @@
-"""Many clips to Opus at the same time, each in a process that may hang or die without harm to the others.
+"""Convert many clips to Opus at the same time. Each runs in a process that may hang or crash without harm to others.
 
-The processes are forked by a fork server, not by the caller: a fork of a process with threads can deadlock, and a fresh
-interpreter per process would import everything again. What holds for each of them:
+A fork server forks the processes, not the caller: a fork of a process with threads can deadlock, and a new interpreter
+per process would import everything again. Each process has these properties:
 
-- it has SIGTERM and SIGINT blocked from its first instant, so that a Ctrl-C in the terminal or a signal to the whole
-  control group reaches the parent only, which then decides;
-- it dies with its parent: the fork server ends when the parent's end of its pipe closes, and the kernel kills the
-  fork server's children with it, even one that hangs inside a decoder;
-- it has a memory limit, and is replaced after a number of clips, which bounds leaks of the libraries;
-- it finds the locks of its pool also when it starts while the pool ends, so that no traceback about a missing one gets
-  into the log.
+- SIGTERM and SIGINT are blocked from the start. So a Ctrl-C in the terminal or a signal to the whole control group
+  reaches only the parent, which decides what to do.
+- It ends with its parent. The fork server ends when the parent's end of its pipe closes, and the kernel then kills the
+  server's children, also one that hangs inside a decoder.
+- It has a memory limit, and is replaced after a number of clips. This limits memory leaks of the libraries.
+- It finds the locks of its pool even if it starts while the pool ends. Otherwise it would log a traceback about a
+  missing lock.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ from pebble import CONSTS, ProcessExpired, ProcessPool
 from errors import AudioError, OperatorError, PipelineError, RetryableError
 from media.audio import AudioInfo, ConvertedClip, convert_to_opus, probe
 
-CLIPS_PER_PROCESS = 100  # then a fresh one; a fork takes some 10 ms
-MEMORY_LIMIT_BYTES = 2 << 30  # a clip may take so much on top of the process; a conversion needs well under 0.2 GB
-POLL_S = 0.2  # how soon a request to stop is seen
+CLIPS_PER_PROCESS = 100  # then a new process replaces it; a fork takes about 10 ms
+MEMORY_LIMIT_BYTES = 2 << 30  # for one clip, besides the process's own memory; a conversion needs less than 0.2 GB
+POLL_S = 0.2  # pause between two checks of `should_stop`
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 
-# Pebble sends SIGTERM, waits so long, then SIGKILL. Ours have SIGTERM blocked, so waiting is in vain.
+# Pebble sends SIGTERM, waits this long, then sends SIGKILL. Our processes block SIGTERM, so waiting is useless.
 CONSTS.term_timeout = 0.05
 
 Job = tuple[Path, Path]
@@ -57,14 +57,14 @@ def convert_all(
 ) -> Iterator[tuple[int, Outcome]]:
     """Convert every (source, target) and yield (index in `jobs`, outcome) in the order of completion.
 
-    `processes` work at the same time, 0 for one per core. A conversion that takes longer than `clip_timeout_s` seconds
-    is killed. `should_stop` is asked every 0.2 s; once it answers True, running conversions are killed and the
-    iteration ends: clips that were not yielded have not been judged. `convert` is what to do with one clip; it must be
-    importable by name and is called as `convert_to_opus` is.
+    `processes` is the number of processes; 0 means one per core. A conversion that takes longer than `clip_timeout_s`
+    seconds is killed. `should_stop` is called every 0.2 s. When it returns True, running conversions are killed and the
+    iteration ends; clips that were not yielded have no outcome. `convert` converts one clip; it must be importable by
+    name, and is called with the arguments of `convert_to_opus`.
 
     The outcome is an AudioError for a clip that cannot be converted, is longer than `max_clip_s` seconds, hangs, or
-    kills its process; a RetryableError when its process was stopped from outside; an OperatorError when the disk or the
-    machine is to blame.
+    kills its process; a RetryableError when something outside stopped its process; an OperatorError when the disk or
+    the machine causes the failure.
     """
     work = functools.partial(convert, max_clip_s=max_clip_s)
     return _in_processes(work, jobs, processes=processes, clip_timeout_s=clip_timeout_s, should_stop=should_stop)
@@ -78,7 +78,7 @@ def probe_all(
     should_stop: Callable[[], bool] = lambda: False,
     look: Callable[[Path], AudioInfo] = probe,
 ) -> Iterator[tuple[int, AudioInfo | PipelineError]]:
-    """Probe every file as `convert_all` converts clips: a header, too, may hang or kill the process that reads it."""
+    """Probe every file in processes like those of `convert_all`, because a header may also hang or kill its process."""
     jobs = [(path,) for path in files]
     return _in_processes(look, jobs, processes=processes, clip_timeout_s=clip_timeout_s, should_stop=should_stop)
 
@@ -104,7 +104,7 @@ def _in_processes(
             running[pool.schedule(work, paths, timeout=clip_timeout_s)] = index
 
     try:
-        schedule(2 * workers)  # one in work and one at hand per process
+        schedule(2 * workers)  # per process, one that runs and one that waits
         while running and not should_stop():
             done, _ = wait(running, timeout=POLL_S, return_when=FIRST_COMPLETED)
             for task in done:
@@ -118,7 +118,7 @@ def _in_processes(
 
 
 def _outcome(task: Any, source: Path, clip_timeout_s: float) -> Any:
-    """The result of a piece of work, or the PipelineError that stands for its failure."""
+    """The result of a task, or a PipelineError that describes its failure."""
     name = repr(source.name)
     outcome: Any
     try:
@@ -137,7 +137,7 @@ def _outcome(task: Any, source: Path, clip_timeout_s: float) -> Any:
 
 
 def _expired(name: str, code: int) -> PipelineError:
-    """Judge the end of a process, by its exit status or minus the signal that ended it."""
+    """The error for a process that ended. `code` is its exit status, or minus the signal that ended it."""
     if -code in {signal.SIGTERM, signal.SIGINT}:
         return RetryableError(f"the conversion of {name} was stopped from outside")
     how = f"by signal {-code} ({signal.strsignal(-code)})" if code < 0 else f"with status {code}"
@@ -147,8 +147,9 @@ def _expired(name: str, code: int) -> PipelineError:
 class _PoolContext(multiprocessing.context.ForkServerContext):
     """Keeps the locks of a pool until its processes are gone.
 
-    Pebble lets go of them before it ends the processes. A lock is a named semaphore whose name goes with the last
-    reference to it here; a process that is just starting would look for the name in vain and print a traceback.
+    Pebble drops its references to the locks before it ends the processes. A lock is a named semaphore, and its name is
+    removed with the last reference in this process. A process that is starting would then not find the name and would
+    print a traceback.
     """
 
     def __init__(self) -> None:
@@ -161,11 +162,11 @@ class _PoolContext(multiprocessing.context.ForkServerContext):
 
 
 def _fork_server() -> _PoolContext:
-    """The context whose processes come from the fork server, which is started here the first time."""
+    """A context whose processes the fork server forks. The first call starts the fork server."""
     context = _PoolContext()
     context.set_forkserver_preload(["__main__", "media.conversion"])
-    # The server inherits the mask across exec, and its children inherit it from the server. The resource tracker that
-    # the server starts first would unblock these signals again, so it comes before.
+    # The server inherits the signal mask across exec, and its children inherit it from the server. The server would
+    # first start the resource tracker, which unblocks these signals, so the tracker is started before.
     resource_tracker.ensure_running()
     previous = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
     try:
@@ -176,14 +177,14 @@ def _fork_server() -> _PoolContext:
 
 
 def _settle_in_child() -> None:
-    # Each child gets a copy of the pipe that keeps the fork server alive, so that it could fork in turn. A child that
-    # hangs would thus keep the server alive, and the server the child.
+    # Each child inherits the pipe that keeps the fork server alive. If a child that hangs kept the pipe open, the
+    # server would not end, and so the child would not be killed.
     alive = getattr(getattr(forkserver, "_forkserver", None), "_forkserver_alive_fd", None)
     if isinstance(alive, int):
         os.close(alive)
     with contextlib.suppress(OSError, AttributeError):  # a system without prctl: pipes still end idle children
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    # The limit is on address space, of which numpy's threads reserve some per core, so it counts from what is there.
+    # The limit applies to address space. numpy's threads already reserve some per core, so the limit is added to it.
     taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (taken + MEMORY_LIMIT_BYTES, taken + MEMORY_LIMIT_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

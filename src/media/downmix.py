@@ -1,10 +1,10 @@
-"""Frames of any rate and any number of channels to mono at 16 kHz, without losing what the channels hold.
+"""Mix frames of any rate and any number of channels down to mono at 16 kHz, without losing sound of any channel.
 
-The plain mix is FFmpeg's, as Whisper's own loader makes it. It silences what the channels hold in opposite phase: a
-clip whose right channel is the left one turned over would be stored as silence, and moderation would hear nothing. So
-the plain mix is compared with the channels while it is made, and a clip in which it loses much is mixed once more, with
-its channels aligned: in each band of each 32 ms a channel that works against the others is turned over before it is
-added. That keeps at least the channels' summed power, also when the polarity changes in time or only in some bands.
+The plain mix is FFmpeg's, as in Whisper's own loader. It cancels sound that two channels hold in opposite phase: a clip
+whose right channel is the inverted left channel would become silence, and moderation would miss its speech. So the
+plain mix is compared with the channels while it is made. If it loses much, the clip is mixed again with its channels
+aligned: in each band of each 32 ms, a channel in opposite phase to the others is inverted before it is added. This
+keeps at least the summed power of the channels, also when the phase changes in time or only in some bands.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ import numpy.typing as npt
 from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
 
-SAMPLE_RATE = 16_000  # Hz, mono: what Whisper hears, so nothing above it is worth keeping
+SAMPLE_RATE = 16_000  # Hz, mono: Whisper's input, so a higher rate has no use
 
-_FRAME = 512  # samples, 32 ms: short enough to follow speech, long enough to tell its bands apart
+_FRAME = 512  # samples, 32 ms: short enough to follow speech, long enough to separate its bands
 _HOP = _FRAME // 2
-_BLOCK_FRAMES = 15  # half a second is judged at a time
+_BLOCK_FRAMES = 15  # frames of a block, half a second, which is measured as a whole
 _BLOCK_S = _BLOCK_FRAMES * _FRAME / SAMPLE_RATE
-_HEARD_HZ = (100, 7000)  # where speech is
-_QUIET = 1e-8  # mean power of a block that counts as silent: -80 dB of full scale
-# A bin is lost when the mix keeps less of its power than this share of what unrelated channels would leave on average.
+_SPEECH_HZ = (100, 7000)  # the band of speech
+_QUIET = 1e-8  # a block with a lower mean power counts as silent: -80 dB of full scale
+# A frequency bin is lost when the mix keeps less than this share of the power that unrelated channels keep on average.
 _LOST_STEREO, _LOST_MANY = 0.2, 0.1
-# Two channels without any relation lose 10 % of their power so; these shares mean that something cancels.
+# Two unrelated channels lose 10 % of their power this way; a larger share means that channels cancel each other.
 _LOST_IN_A_BLOCK = 0.5
 _LOST_IN_A_WHILE, _WHILE_BLOCKS = 0.2, 8
-_ACTIVE = 0.01  # of the loudest channel's power: a channel that counts
+_ACTIVE = 0.01  # share of the loudest channel's power above which a channel counts
 
 Mono = npt.NDArray[np.int16]  # (samples,)
 Channels = npt.NDArray[np.float32]  # (channels, samples)
@@ -40,13 +40,13 @@ Channels = npt.NDArray[np.float32]  # (channels, samples)
 class Plan:
     """How to mix one stretch of a clip with its channels aligned."""
 
-    reference: int  # the loudest channel, which is never turned over
+    reference: int  # the loudest channel, which is never inverted
     active: int  # how many channels count
 
 
 @dataclass
 class Balance:
-    """What the plain mix of one stretch with a fixed number of channels loses."""
+    """Measures what the plain mix loses, in one stretch with a fixed number of channels."""
 
     channels: int
     power: npt.NDArray[np.float64] = field(init=False)  # per channel
@@ -60,8 +60,8 @@ class Balance:
         self._mixed = np.zeros(0, np.float32)
         self._apart = np.zeros((self.channels, 0), np.float32)
         hertz = np.fft.rfftfreq(_FRAME, 1 / SAMPLE_RATE)
-        # Rising with the frequency, as hearing does: bass must not hide that the speech is gone.
-        self._hearing = np.where((hertz >= _HEARD_HZ[0]) & (hertz <= _HEARD_HZ[1]), hertz, 0).astype(np.float32)
+        # The weight rises with the frequency, as in hearing: loud bass must not hide that the speech is lost.
+        self._hearing = np.where((hertz >= _SPEECH_HZ[0]) & (hertz <= _SPEECH_HZ[1]), hertz, 0).astype(np.float32)
         self._window = np.hanning(_FRAME).astype(np.float32)
 
     def feed(self, mono: Mono | None, apart: Channels | None) -> None:
@@ -70,20 +70,20 @@ class Balance:
         if apart is not None:
             self._apart = np.concatenate([self._apart, np.nan_to_num(apart)], axis=1)
         while min(self._mixed.size, self._apart.shape[1]) >= _BLOCK_FRAMES * _FRAME:
-            self._judge(_BLOCK_FRAMES)
+            self._measure(_BLOCK_FRAMES)
 
     def finish(self) -> None:
-        """Judge what is left, padded with silence to whole frames."""
+        """Measure the remaining samples, padded with silence to whole frames."""
         left = min(self._mixed.size, self._apart.shape[1])
         if left:
             short = -left % _FRAME
             self._mixed = np.pad(self._mixed[:left], (0, short))
             self._apart = np.pad(self._apart[:, :left], ((0, 0), (0, short)))
-            self._judge((left + short) // _FRAME)
+            self._measure((left + short) // _FRAME)
 
     @property
     def cancelled_s(self) -> float:
-        """Seconds in which much is lost; 0 when the plain mix is good."""
+        """Seconds in which the plain mix loses much; 0 when the plain mix is good."""
         lost, weight = np.asarray(self.lost), np.asarray(self.weight)
         if not weight.any():
             return 0.0
@@ -99,7 +99,7 @@ class Balance:
         loudest = float(self.power.max(initial=0.0))
         return Plan(int(self.power.argmax()), max(1, int(np.count_nonzero(self.power > _ACTIVE * loudest))))
 
-    def _judge(self, frames: int) -> None:
+    def _measure(self, frames: int) -> None:
         count = frames * _FRAME
         mixed, self._mixed = self._mixed[:count], self._mixed[count:]
         apart, self._apart = self._apart[:, :count], self._apart[:, count:]
@@ -109,12 +109,12 @@ class Balance:
             self.lost.append(0.0)
             self.weight.append(0.0)
             return
-        heard = self._spectrum(apart.reshape(self.channels, frames, _FRAME)).sum(axis=0)
+        original = self._spectrum(apart.reshape(self.channels, frames, _FRAME)).sum(axis=0)
         kept = self._spectrum(mixed.reshape(frames, _FRAME))
         least = (_LOST_STEREO if self.channels == 2 else _LOST_MANY) / self.channels**2
-        total = float(heard.sum())
-        lost = float(heard[kept < least * heard].sum()) / total if total else 0.0
-        # Sound outside of the bands of speech, too, must not vanish as a whole.
+        total = float(original.sum())
+        lost = float(original[kept < least * original].sum()) / total if total else 0.0
+        # Sound outside the speech band must not vanish as a whole either.
         if np.square(mixed, dtype=np.float64).sum() < least * powers.sum():
             lost = 1.0
         self.lost.append(lost)
@@ -126,13 +126,13 @@ class Balance:
 
 
 class _AlignedMix:
-    """Mixes (channels, samples) into mono with the channels aligned; `None` flushes."""
+    """Mixes (channels, samples) to mono with the channels aligned; `None` flushes."""
 
     def __init__(self, plan: Plan, channels: int) -> None:
         self._plan = plan
         self._order = [plan.reference, *(n for n in range(channels) if n != plan.reference)]
         self._window = np.sqrt(0.5 - 0.5 * np.cos(2 * np.pi * np.arange(_FRAME) / _FRAME)).astype(np.float32)
-        self._held = np.zeros((channels, _HOP), np.float32)  # so that the first samples, too, lie in two frames
+        self._held = np.zeros((channels, _HOP), np.float32)  # so that the first samples are also in two frames
         self._tail = np.zeros(_HOP, np.float32)
         self._owed, self._skip = 0, _HOP
 
@@ -168,9 +168,10 @@ class _AlignedMix:
 
 
 class Downmix:
-    """To int16 mono at 16 kHz; starts anew when the stream changes its rate or layout midway (chained Ogg, MP3).
+    """Converts frames to int16 mono at 16 kHz. A stretch ends where the rate or layout changes (chained Ogg, MP3).
 
-    Without `plans`, the plain mix, which `balances` judge, one per stretch. With the plans of these, the aligned mix.
+    Without `plans` it makes the plain mix, and `balances` holds one measurement per stretch. With their plans it makes
+    the aligned mix.
     """
 
     def __init__(self, plans: Sequence[Plan] | None = None) -> None:
@@ -192,7 +193,7 @@ class Downmix:
             if frame is not None:
                 self._begin(frame)
         if frame is not None:
-            frame.pts = None  # a jump in time stamps is a fault of the file, not a reason to fail
+            frame.pts = None  # a file with a jump in its time stamps is accepted
             yield from self._run(frame)
 
     def _begin(self, frame: AudioFrame) -> None:

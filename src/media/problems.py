@@ -1,4 +1,4 @@
-"""Why FFmpeg cannot read a file, in words for the person who has to do with it."""
+"""Explain to people why FFmpeg cannot read a file."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import BinaryIO
 
 
 def why_unreadable(file: BinaryIO) -> str:
-    """Say what is wrong with a file whose container FFmpeg does not open."""
+    """Explain why FFmpeg cannot open the container of a file."""
     file.seek(0)
     head = file.read(16)
     if head[4:8] == b"ftyp" and not _has_box(file, b"moov"):
-        return "the file ends early, the index (moov) of this MP4 never arrived"
+        return "the file ends early: the index (moov) of this MP4 is missing"
     if head[:4] in {b"RIFF", b"fLaC", b"OggS", b"\x1a\x45\xdf\xa3", b"FORM", b"caff"} or head[4:8] == b"ftyp":
         return "its header is damaged or the file ends early"
-    return "it is in none of the audio formats that are accepted"
+    return "it has none of the accepted audio formats"
 
 
 def _has_box(file: BinaryIO, wanted: bytes) -> bool:
@@ -31,11 +31,11 @@ def _has_box(file: BinaryIO, wanted: bytes) -> bool:
             length = size - position
         if kind == wanted:
             return position + length <= size
-        position += max(length, 8)  # a length below its own header is nonsense; move on all the same
+        position += max(length, 8)  # a length below 8 is wrong, but the walk must still move on
     return False
 
 
 def ffmpeg_reason(error: Exception) -> str:
-    """FFmpeg's own words, without the number in front and the call behind."""
+    """FFmpeg's message without the error number and the name of the call."""
     text = getattr(error, "strerror", None) or str(error)
     return text[:1].lower() + text[1:]

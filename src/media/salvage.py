@@ -1,7 +1,7 @@
-"""Finding MP3 or AAC sound behind bytes that are none: a web server's header, a damaged beginning.
+"""Find MP3 or AAC sound after other bytes, such as a web server's header or a damaged beginning.
 
-FFmpeg gives such a file up, or decodes noise from it, since two bytes of any file may look like the beginning of a
-frame. Here sound begins only where frames follow each other without a gap for a second; chance does not do that.
+FFmpeg refuses such a file or decodes noise from it, because any two bytes may look like the start of a frame. This
+module accepts sound only where frames follow each other without a gap for a second, which does not happen by chance.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 MIN_SOUND_S = 1.0  # frames in a row that count as sound
-_MOST_BYTES = 64 << 20  # looked through at most
-_MOST_STEPS = 400_000  # frame headers looked at, which bounds the time on a file made to have many
-# What is another kind of file is not searched for sound: its refusal says more.
+_MOST_BYTES = 64 << 20  # bytes that are searched
+_MOST_STEPS = 400_000  # frame headers that are read; limits the time for a hostile file with many headers
+# These kinds of files are not searched for sound, because the first error message says more about them.
 _FOREIGN = (
     b"PK\x03\x04", b"%PDF", b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"7z\xbc\xaf", b"\x1f\x8b", b"\xfd7zXZ", b"Rar!",
     b"BZh", b"\x28\xb5\x2f\xfd", b"SQLite", b"\x7fELF", b"MZ",
@@ -38,22 +38,22 @@ class _Frame:
     length: int  # bytes
     samples: int
     rate: int  # Hz
-    kind: tuple[str, int, int]  # the FFmpeg format, and what stays the same within a stream
+    kind: tuple[str, int, int]  # the FFmpeg format, and the values that are constant within a stream
 
 
 @dataclass(frozen=True)
 class Sound:
-    """The stretches of a file that are sound, joined."""
+    """The parts of a file that are sound, joined."""
 
     format: str  # FFmpeg's name: mp3 or aac
     content: bytes
     seconds: float
-    first: int  # where in the file it begins
-    skipped: int  # bytes of the file that are no sound
+    first: int  # offset of the first sound in the file
+    skipped: int  # bytes of the file that are not sound
 
 
 def find_sound(file: BinaryIO) -> Sound | None:
-    """The MP3 or AAC frames of a file that stand in rows of at least a second; None when there are none."""
+    """The MP3 or AAC frames of a file that are in rows of at least one second; None when there are none."""
     file.seek(0)
     data = file.read(_MOST_BYTES)
     if data.startswith(_FOREIGN) or data[:512].lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
@@ -61,7 +61,7 @@ def find_sound(file: BinaryIO) -> Sound | None:
     rows = list(_rows(data))
     if not rows:
         return None
-    # One stream in one format: the one that the longest row has.
+    # Use one stream in one format: that of the longest row.
     kind = max(rows, key=lambda row: row[3])[2]
     rows = [row for row in rows if row[2] == kind]
     content = b"".join(data[start:end] for start, end, _, _ in rows)

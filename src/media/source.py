@@ -1,4 +1,4 @@
-"""Reading one audio track of one untrusted file in one way: container, packets, frames, mono samples, and a tally."""
+"""Read one audio track of an untrusted file: container, packets, frames, mono samples, and a tally of damage."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from media.downmix import SAMPLE_RATE, Balance, Downmix, Mono, Plan
 from media.problems import ffmpeg_reason, why_unreadable
 from media.salvage import MIN_SOUND_S, Sound
 
-# Containers that phones, browsers and platforms write; all carry their samples inside the file.
+# Containers that phones, browsers and platforms write; all hold their samples inside the file.
 _CONTAINERS = (
     "aac", "ac3", "aiff", "amr", "asf", "au", "avi", "caf", "eac3", "flac", "flv", "matroska", "mov", "mp3", "mpeg",
     "mpegts", "ogg", "w64", "wav", "wv",
@@ -33,20 +33,20 @@ _CODECS = frozenset({
     "pcm_s16be", "pcm_s16le", "pcm_s24be", "pcm_s24le", "pcm_s32be", "pcm_s32le", "pcm_s8", "pcm_u8", "speex", "vorbis",
     "wavpack", "wmapro", "wmav1", "wmav2",
 })  # fmt: skip
-# The codec list also keeps video decoders, which a clip may name in its header, from running while FFmpeg probes.
+# The codec list also stops FFmpeg from running a video decoder that a clip's header names.
 _OPEN_OPTIONS = {
     "format_whitelist": ",".join(_CONTAINERS),
     "codec_whitelist": ",".join(sorted(_CODECS)),
     "protocol_whitelist": "none",
 }
 
-_FEW_BAD_PACKETS = 2  # any clip may have so many
-_BAD_SHARE = 0.2  # above this share of undecodable packets, what is left is not what was said
-_HOPELESS_PACKETS = 200  # so many bad packets and fewer good ones: stop reading, however long the file
-_MAX_READ_FAILURES = 20  # in a row: the container itself is lost
-_STREAMED = 0x7FFF_0000  # a WAV header with such a length was written before the end was known
-_SOUND_RMS = 33.0  # of 32768, -60 dB of full scale: a piece of a track below it is silence
-_OUTLIER = 1e6  # beyond it, resampling no longer computes with numbers; clipped all the same
+_FEW_BAD_PACKETS = 2  # this many are accepted in any clip
+_BAD_SHARE = 0.2  # with a larger share of undecodable packets, the clip does not hold what was said
+_HOPELESS_PACKETS = 200  # after this many bad packets and fewer good ones, reading stops
+_MAX_READ_FAILURES = 20  # after this many in a row, the container is unreadable
+_STREAMED = 0x7FFF_0000  # a length from here on in a WAV header was written before the real length was known
+_SOUND_RMS = 33.0  # of 32768, -60 dB of full scale: a piece of a track with a lower level is silence
+_OUTLIER = 1e6  # samples are limited to this, because resampling fails on larger ones
 
 _T = TypeVar("_T")
 
@@ -57,18 +57,18 @@ class TooLongError(AudioError):
 
 @dataclass(frozen=True)
 class How:
-    """In which way a file is read; the first way that is tried is the plain one."""
+    """The way in which a file is read. The defaults are the plain way, which is tried first."""
 
     track: int = 0  # among the audio tracks that can be decoded
     plans: tuple[Plan, ...] | None = None  # mix with the channels aligned
     gain: float = 1.0
-    rows_only: bool = False  # keep only what decodes for a second without a fault
+    rows_only: bool = False  # keep only stretches of at least a second that decode without a fault
     sound: Sound | None = None  # read this instead of the file
 
 
 @dataclass
 class Tally:
-    """How the packets of one file fared."""
+    """Counts of the good and bad packets of one file, and measurements of its sound."""
 
     good: int = 0
     bad: int = 0
@@ -76,14 +76,14 @@ class Tally:
     sounding: int = 0  # samples of pieces that are not silent
     first_bad_s: float | None = None
     lost: str = ""  # why the file could not be read to its end
-    unfit: int = 0  # float samples that are no numbers
-    levels: list[float] = field(default_factory=list)  # of the frames of float samples
-    claimed_s: float | None = None  # by the container
+    unfit: int = 0  # float samples that are not numbers
+    levels: list[float] = field(default_factory=list)  # one per frame of float samples
+    claimed_s: float | None = None  # duration in the container's header
     balances: list[Balance] = field(default_factory=list)
 
     @property
     def level(self) -> float:
-        """Of float samples: the middle of the frames, so that a few outliers do not decide about the rest."""
+        """The level of float samples: the median over the frames, so that a few outliers have no effect."""
         return float(np.median(self.levels)) if self.levels else 0.0
 
     @property
@@ -93,7 +93,7 @@ class Tally:
 
 @dataclass(frozen=True)
 class Take(Generic[_T]):
-    """What one reading of a file gave."""
+    """The result of one reading of a file."""
 
     result: _T
     tally: Tally
@@ -108,14 +108,14 @@ def take_audio(path: Path, how: How, max_clip_s: float | None, collect: Callable
         result = collect(_samples(path, container, stream, tally, max_clip_s, how))
         source_format = source_format_of(container, stream)
     if tally.samples == 0:
-        raise AudioError(f"{path.name!r} holds no audio samples: nothing in it could be decoded")
+        raise AudioError(f"{path.name!r} holds no audio samples: nothing in it can be decoded")
     if tally.damaged_throughout and not how.rows_only:
         raise AudioError(damaged(path, tally))
     return Take(result, tally, source_format)
 
 
 def _claimed_s(path: Path, container: Any) -> float | None:
-    """How long the clip is by its header; FFmpeg's guesses from the bit rate or the file's size do not count."""
+    """The duration in the header; None if FFmpeg only estimates it from the bit rate or the file's size."""
     name = container.format.name
     if not container.duration or container.duration < 0 or name in {"aac", "amr", "mpeg", "mpegts"}:
         return None
@@ -124,7 +124,7 @@ def _claimed_s(path: Path, container: Any) -> float | None:
         head, size = file.read(65_536), os.fstat(file.fileno()).st_size
     if name == "mp3":
         return seconds if b"Xing" in head or b"Info" in head else None
-    if name == "wav" and head[:4] == b"RIFF":  # there FFmpeg goes by what is there
+    if name == "wav" and head[:4] == b"RIFF":  # for these, FFmpeg's duration is that of the existing data
         riff = int.from_bytes(head[4:8], "little")
         return seconds * riff / size if size < riff < _STREAMED else None
     return seconds
@@ -132,10 +132,10 @@ def _claimed_s(path: Path, container: Any) -> float | None:
 
 @contextmanager
 def reading(path: Path) -> Iterator[io.BufferedReader]:
-    """Open a regular file for reading; a pipe or a device would block for ever."""
+    """Open a regular file for reading; reading a pipe or a device could block forever."""
     try:
         if not path.is_file():
-            raise AudioError(f"{path.name!r} cannot be read: there is no such file")
+            raise AudioError(f"{path.name!r} cannot be read: there is no such regular file")
         file = path.open("rb")
     except OSError as error:
         raise OperatorError(f"{path} cannot be read: {error.strerror}; check the disk and its permissions") from error
@@ -162,7 +162,7 @@ def open_audio(path: Path, how: How) -> Iterator[tuple[Any, Any]]:
                 yield container, _audio_stream(path, container, how.track)
         except (FFmpegError, ValueError) as error:
             raise AudioError(f"{path.name!r} cannot be decoded: {ffmpeg_reason(error)}") from error
-        except OSError as error:  # Python's own, from reading the file: the disk's fault, not the clip's
+        except OSError as error:  # Python raises this when it cannot read the file: the disk is at fault, not the clip
             raise OperatorError(f"{path} cannot be read: {error.strerror}; check the disk") from error
 
 
@@ -174,16 +174,16 @@ def _audio_stream(path: Path, container: Any, track: int) -> Any:
     streams = container.streams.audio
     if not streams:
         kinds = sorted({stream.type for stream in container.streams}) or ["nothing"]
-        raise AudioError(f"{path.name!r} has no audio stream; it holds {' and '.join(kinds)} only")
+        raise AudioError(f"{path.name!r} has no audio stream; it holds only {' and '.join(kinds)}")
     usable = usable_tracks(container)
     if not usable:
         codec = _codec(streams[0]) or "an unknown codec"
-        raise AudioError(f"{path.name!r} is coded with {codec}, which is not supported")
+        raise AudioError(f"{path.name!r} uses the codec {codec}, which is not supported")
     return streams[usable[track]]
 
 
 def usable_tracks(container: Any) -> list[int]:
-    """The audio tracks that can be decoded, by their place among all audio tracks."""
+    """The indices of the audio tracks that can be decoded, counted over all audio tracks."""
     return [place for place, stream in enumerate(container.streams.audio) if _codec(stream) in _CODECS]
 
 
@@ -198,7 +198,7 @@ def source_format_of(container: Any, stream: Any) -> str:
 def _samples(
     path: Path, container: Any, stream: Any, tally: Tally, max_clip_s: float | None, how: How
 ) -> Iterator[Mono]:
-    """Yield the clip as int16 mono at 16 kHz in pieces of shape (samples,), skipping what cannot be decoded."""
+    """Yield the clip as int16 mono at 16 kHz in pieces of shape (samples,), without packets that cannot be decoded."""
     limit = float("inf") if max_clip_s is None else max_clip_s * SAMPLE_RATE
     downmix = Downmix(how.plans)
     tally.balances = downmix.balances
@@ -209,17 +209,17 @@ def _samples(
             if np.square(piece, dtype=np.float64).mean() > _SOUND_RMS**2:
                 tally.sounding += len(piece)
             if tally.samples > limit:
-                raise TooLongError(f"{path.name!r} is longer than the {max_clip_s:g} s that are accepted (MAX_CLIP_S)")
+                raise TooLongError(f"{path.name!r} is longer than {max_clip_s:g} s, the limit (MAX_CLIP_S)")
             yield piece
 
 
 def _frames(path: Path, container: Any, stream: Any, tally: Tally, how: How) -> Iterator[AudioFrame | None]:
-    """Yield what decodes; None for what does not, and at the end."""
+    """Yield each decoded frame, and None for a packet that does not decode (with `rows_only`) and at the end."""
     for packet in _packets(path, container, stream, tally):
         try:
             frames = packet.decode()
         except FFmpegError:
-            # Players skip a damaged packet and go on; so do we, and count it.
+            # Skip a damaged packet, as players do, and count it.
             tally.bad += 1
             if tally.first_bad_s is None:
                 tally.first_bad_s = tally.samples / SAMPLE_RATE
@@ -228,13 +228,13 @@ def _frames(path: Path, container: Any, stream: Any, tally: Tally, how: How) -> 
             if how.rows_only:
                 yield None
             continue
-        tally.good += bool(packet.size)  # the empty packet that flushes the decoder is none of the file's
+        tally.good += bool(packet.size)  # the empty packet that flushes the decoder is not in the file
         yield from frames
     yield None
 
 
 def _rows(frames: Iterator[AudioFrame | None]) -> Iterator[AudioFrame | None]:
-    """Yield only the frames that stand in a row of at least `MIN_SOUND_S`."""
+    """Yield only the frames that are in a row of at least `MIN_SOUND_S`."""
     row: list[AudioFrame] = []
     seconds = 0.0
     for frame in frames:
@@ -253,7 +253,7 @@ def _rows(frames: Iterator[AudioFrame | None]) -> Iterator[AudioFrame | None]:
 
 
 def _fit(frames: Iterator[AudioFrame | None], stream: Any, tally: Tally, gain: float) -> Iterator[AudioFrame | None]:
-    """Replace float samples that are no numbers, and scale those that are not of full scale 1."""
+    """Replace float samples that are not numbers, and scale samples whose full scale is not 1."""
     raw_floats = stream.codec_context.name.startswith(("pcm_f32", "pcm_f64"))
     for frame in frames:
         if frame is None or not raw_floats:
@@ -283,14 +283,14 @@ def _packets(path: Path, container: Any, stream: Any, tally: Tally) -> Iterator[
                 failures = 0
                 yield packet
         except FFmpegError as error:
-            # A demuxer that stumbles can often read on behind the damage; one that keeps stumbling has lost the file.
+            # After an error, a demuxer can often continue behind the damage. After many in a row, it cannot.
             failures += 1
             tally.bad += 1
             if failures > _MAX_READ_FAILURES:
                 tally.lost = ffmpeg_reason(error)
-                if tally.samples >= MIN_SOUND_S * SAMPLE_RATE:  # what came before is worth keeping
+                if tally.samples >= MIN_SOUND_S * SAMPLE_RATE:  # keep the sound before the damage
                     return
-                raise AudioError(f"{path.name!r} cannot be read on: {ffmpeg_reason(error)}") from error
+                raise AudioError(f"{path.name!r} cannot be read further: {ffmpeg_reason(error)}") from error
         else:
             return
 

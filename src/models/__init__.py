@@ -1,4 +1,4 @@
-"""The models on disk: which files a set consists of, fetching them, and the check that they are whole.
+"""The models on disk: the files of each set, how to fetch them, and how to check that they are complete.
 
-`src/models.toml` is the list. Imports nothing of the pipeline but `errors`.
+`src/models.toml` lists the sets. Imports only `errors` of the pipeline.
 """

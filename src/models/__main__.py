@@ -1,4 +1,4 @@
-"""`python -m models ...` from `src/`: another way to type `audio-pipeline models ...`."""
+"""`python -m models ...`, run in `src/`, does the same as `audio-pipeline models ...`."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
-"""Bringing a part of a model set into its folder, and proving that it is what the manifest says.
+"""Fetch a part of a model set into its folder, and check that its files are those of the manifest.
 
-A part is put together in a hidden folder beside its own and renamed when every file has been checked: a folder under
-its own name is whole. What was downloaded when a fetch breaks off is used by the next one. A record `.verified` in the
-folder (SHA-256, size and time of every file) lets later checks be quick. Packages are unpacked, never imported.
+A part is built in a hidden folder next to its own folder, which is renamed when every file has been checked. So a
+folder with the part's name is complete. After an interrupted fetch, the next one uses the files downloaded so far. The
+record `.verified` in the folder (SHA-256, size and time of every file) makes later checks fast. Packages are unpacked,
+never imported.
 """
 
 from __future__ import annotations
@@ -35,39 +36,39 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Fetcher:
-    """Fetches and checks parts; `say` takes lines for the person who watches."""
+    """Fetches and checks parts; calls `say` with each line of progress."""
 
     folder: Path  # of the set: {MODELS_ROOT}/{set}
-    command: str  # what fetches this set, for messages
+    command: str  # the command that fetches this set, for messages
     say: Say
     hub_token: str | None = None
 
-    def demand_pin(self, part: Part) -> None:
-        """Demand that the manifest says which content is the right one; what is here and recorded stays usable."""
+    def check_pinned(self, part: Part) -> None:
+        """Raise ModelError if the part is not pinned in the manifest, unless it was fetched and verified before."""
         if part.hub is None or part.hub.is_pinned or record_problem(part, self.folder / part.name) is None:
             return
         raise ModelError(
-            f"{part.name} is not pinned: {part.hub.repo} at {part.hub.revision} can change, so nothing says which "
-            f"files are the right ones; run `{self.command.replace(' fetch ', ' pin ')}`, and put the lines that it "
-            "prints into src/models.toml"
+            f"{part.name} is not pinned: {part.hub.repo} at {part.hub.revision} can change, so its files cannot be "
+            f"checked; run `{self.command.replace(' fetch ', ' pin ')}`, and put the lines that it prints into "
+            "src/models.toml"
         )
 
-    def demand_access(self, part: Part) -> None:
-        """Demand the token that a part will need, before anything large is downloaded."""
+    def check_access(self, part: Part) -> None:
+        """Raise ModelError if the part needs a token that is not set, before a large download begins."""
         if part.hub is None or not part.hub.gated or self.hub_token:
             return
         try:
-            demand_whole(part, self.folder / part.name, self.command)
+            check_complete(part, self.folder / part.name, self.command)
         except ModelError:
             raise ModelError(gated_sentence(part.hub, self.command)) from None
 
     def fetch(self, part: Part, source: Path | None = None) -> None:
-        """Bring a part, from its own source or from a folder; quick when it is there already.
+        """Fetch a part from its own source or from a folder. Fast when the part is complete already.
 
         Raises
         ------
         ModelError
-            No network, no space, no token, another content than the manifest's; one sentence with the way out.
+            No network, no space, no token, or content that differs from the manifest; the message says what to do.
         """
         target = self.folder / part.name
         with _mapped_disk_errors(self.folder), self._locked(part):
@@ -76,12 +77,12 @@ class Fetcher:
             work = self.folder / f".{part.name}.fetching"
             files = work / "files"
             files.mkdir(parents=True, exist_ok=True)
-            self._demand_space(part, work)
+            self._check_space(part, work)
             origin, expected = self._bring(part, source, work, files)
             digests = self._checked(part, files, {**expected, **part.sha256})
             if part.convert is not None and part.convert.input in digests:
                 files, digests = self._convert(part, work, files)
-            demand_whole(part, files, self.command)
+            check_complete(part, files, self.command)
             for name in digests:
                 (files / name).chmod(0o644)  # fetched by root, read by the worker's user
             _write_record(part, files, digests, origin)
@@ -91,48 +92,48 @@ class Fetcher:
             self.say(f"{part.name}: ready, {len(digests)} files, {size:,} bytes")
 
     def verify(self, part: Part) -> None:
-        """Hash every file of a part anew.
+        """Hash every file of a part again.
 
         Raises
         ------
         ModelError
-            A file is missing, or not what it was; the sentence names it with expected and found SHA-256.
+            A file is missing or has changed; the message gives the file's expected and found SHA-256.
         """
         target = self.folder / part.name
-        demand_whole(part, target, self.command)
+        check_complete(part, target, self.command)
         record = read_record(target)
         if is_outdated(part, target):
             raise ModelError(f"{part.name} belongs to another version of the manifest: run `{self.command}`")
         recorded = {name: entry["sha256"] for name, entry in record.get("files", {}).items()}
         self.say(f"{part.name}: hashing {len(recorded) or len(_files(target))} files")
         digests = {name: sha256(target / name) for name in (recorded or _files(target))}
-        _compare(part, target, digests, {**recorded, **part.pinned}, f"run `{self.command}` to fetch it anew")
+        _compare(part, target, digests, {**recorded, **part.pinned}, f"run `{self.command}` to fetch it again")
         unknown = set(digests) - set(part.pinned) - set(recorded)
         if unknown:
-            self.say(f"{part.name}: {len(unknown)} files that nothing pins are recorded as they are")
+            self.say(f"{part.name}: {len(unknown)} files are not pinned and are recorded without a check")
         _write_record(part, target, digests, record.get("origin", "brought by hand"))
-        self.say(f"{part.name}: all {len(digests)} files are what they should be")
+        self.say(f"{part.name}: all {len(digests)} files are correct")
 
     def _adopt(self, part: Part, target: Path) -> bool:
-        """Whether the folder is whole already; one without record (brought by hand) is checked and gets one."""
+        """Whether the folder is complete. A folder without a record (copied by hand) is checked and gets one."""
         if not target.is_dir():
             return False
         if record_problem(part, target) is None:
             self.say(f"{part.name}: already there")
             return True
         if is_outdated(part, target):
-            self.say(f"{part.name}: made for another version of the manifest; fetching it anew")
+            self.say(f"{part.name}: made for another version of the manifest; fetching it again")
             return False
-        self.say(f"{part.name}: there, but not as recorded; checking it")
+        self.say(f"{part.name}: differs from its record; checking it")
         try:
             self.verify(part)
         except ModelError as error:
-            self.say(f"{error}; fetching it anew")
+            self.say(f"{error}; fetching it again")
             return False
         return True
 
     def _bring(self, part: Part, source: Path | None, work: Path, files: Path) -> tuple[str, Mapping[str, str]]:
-        """Put the part's raw files into `files` -> where they come from, and what SHA-256 the source itself states."""
+        """Put the part's raw files into `files` -> their origin, and the SHA-256 that the source itself states."""
         if source is not None:
             return self._from_folder(part, source, files)
         if part.packages:
@@ -148,7 +149,7 @@ class Fetcher:
         found = next((path for path in candidates if all((path / name).is_file() for name in part.needed)), None)
         if found is None:
             raise ModelError(
-                f"{source} holds no {part.name}: expected is a folder {candidates[1]} (or {candidates[0]}) with "
+                f"{source} holds no {part.name}: it must hold a folder {candidates[1]} (or {candidates[0]}) with "
                 f"{', '.join(part.needed)}"
             )
         self.say(f"{part.name}: copying from {found}")
@@ -168,9 +169,9 @@ class Fetcher:
             where = {name: stack.enter_context(archive) for archive in archives for name in archive.namelist()}
             for file, members in part.members.items():
                 if missing := [member for member in members if member not in where]:
-                    raise ModelError(f"the packages of {part.name} hold no {missing[0]}: the manifest is wrong")
+                    raise ModelError(f"the packages of {part.name} lack {missing[0]}: correct the manifest")
                 if sum(where[member].getinfo(member).file_size for member in members) > part.bytes:
-                    raise ModelError(f"{file} of {part.name} is larger than the whole part should be: not unpacked")
+                    raise ModelError(f"{file} of {part.name} is larger than the manifest's `bytes`: it is not unpacked")
                 with (files / file).open("wb") as out:
                     for member in members:
                         with where[member].open(member) as data:
@@ -181,7 +182,7 @@ class Fetcher:
         self.say(f"{part.name}: checking {len(names)} files")
         digests = {name: sha256(files / name) for name in names}
         present = {name: digest for name, digest in expected.items() if name in digests}
-        way_out = f"it is discarded; run `{self.command}` again, and if it says so twice, do not trust the source"
+        way_out = f"it is deleted; run `{self.command}` again, and do not trust the source if this happens twice"
         try:
             _compare(part, files, digests, present, way_out)
         except ModelError:
@@ -199,21 +200,21 @@ class Fetcher:
         done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
         if done.returncode != 0 or not out.is_dir():
             raise ModelError(
-                f"{convert.input} of {part.name} cannot be converted: {_reason(done.stderr)}; the environment must "
-                "hold the packages of locks/cpu.txt"
+                f"{convert.input} of {part.name} cannot be converted: {_reason(done.stderr)}; install the packages of "
+                "locks/cpu.txt in this environment"
             )
         for name in part.pinned:
             shutil.copyfile(files / name, out / name)
         return out, {name: sha256(out / name) for name in _files(out)}
 
-    def _demand_space(self, part: Part, work: Path) -> None:
+    def _check_space(self, part: Part, work: Path) -> None:
         there = sum(path.stat().st_size for path in work.rglob("*") if path.is_file())
         # Packages and conversion need the files twice for a while.
         needed = part.bytes * (2 if part.packages else 1) + SPARE_BYTES - there
         if (free := shutil.disk_usage(work).free) < needed:
             raise ModelError(
                 f"no space in {self.folder} for {part.name}: it needs {needed:,} bytes, {free:,} are free; make room "
-                "or point MODELS_ROOT at a larger volume"
+                "or set MODELS_ROOT to a larger volume"
             )
 
     @contextlib.contextmanager
@@ -228,10 +229,10 @@ class Fetcher:
 
 
 def record_problem(part: Part, folder: Path, *, times: bool = True) -> str | None:
-    """What is wrong with a folder at a glance (names, sizes, times; nothing is hashed); None when it is whole."""
+    """Check the names, sizes and times of a folder's files without hashing -> the problem, or None."""
     record = read_record(folder)
     if not record:
-        return "it was never verified"
+        return "it has not been verified"
     if is_outdated(part, folder):
         return "it belongs to another version of the manifest"
     files: Mapping[str, Any] = record.get("files", {})
@@ -244,20 +245,20 @@ def record_problem(part: Part, folder: Path, *, times: bool = True) -> str | Non
         if found.st_size != entry.get("size"):
             return f"{name} has {found.st_size:,} bytes instead of {entry.get('size', 0):,}"
         if times and int(found.st_mtime) != entry.get("mtime"):
-            return f"{name} was touched since it was verified"
+            return f"{name} was changed after it was verified"
     return None
 
 
 def is_outdated(part: Part, folder: Path) -> bool:
-    """Whether the folder was made by what the manifest said before; without a record nothing is known."""
+    """Whether the folder was made for another version of the manifest. False if the folder has no record."""
     record = read_record(folder)
     return bool(record) and record.get("expected") != part.identity
 
 
-def demand_whole(part: Part, folder: Path, command: str) -> None:
-    """Demand the files without which the part cannot be loaded, among them every shard that an index names."""
+def check_complete(part: Part, folder: Path, command: str) -> None:
+    """Raise ModelError if a file is missing without which the part cannot be loaded, such as a shard of an index."""
     if not folder.is_dir():
-        raise ModelError(f"{part.name} is not there: {folder} is missing; run `{command}`")
+        raise ModelError(f"{part.name} is missing: there is no folder {folder}; run `{command}`")
     wanted = list(part.needed)
     for index in folder.glob("*.index.json"):
         try:
@@ -265,7 +266,7 @@ def demand_whole(part: Part, folder: Path, command: str) -> None:
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ModelError(f"{index} is damaged ({error}); run `{command}`") from error
     if missing := [name for name in wanted if not (folder / name).is_file()]:
-        raise ModelError(f"{part.name} is not whole: {missing[0]} is missing in {folder}; run `{command}`")
+        raise ModelError(f"{part.name} is incomplete: {missing[0]} is missing in {folder}; run `{command}`")
 
 
 def read_record(folder: Path) -> dict[str, Any]:
@@ -287,7 +288,7 @@ def _compare(part: Part, folder: Path, digests: Mapping[str, str], expected: Map
             raise ModelError(f"{name} of {part.name} is missing in {folder}: {way_out}")
         if digests[name] != digest:
             raise ModelError(
-                f"{name} of {part.name} is not what it should be: expected SHA-256 {digest}, found {digests[name]}; "
+                f"{name} of {part.name} has the wrong content: expected SHA-256 {digest}, found {digests[name]}; "
                 f"{way_out}"
             )
 
@@ -318,11 +319,11 @@ def _swap(fresh: Path, target: Path) -> None:
 
 def _pip_download(spec: str, folder: Path) -> None:
     name, _, version = spec.partition("==")
-    if any(folder.glob(f"{name.replace('-', '_')}-{version}-*.whl")):  # of a fetch that broke off later
+    if any(folder.glob(f"{name.replace('-', '_')}-{version}-*.whl")):  # downloaded by an interrupted fetch
         return
     options = ["--quiet", "--no-deps", "--only-binary", ":all:", "--no-cache-dir", "--disable-pip-version-check"]
     command = [sys.executable, "-m", "pip", "download", *options, "--dest", str(folder), spec]
-    # pip collects in TMPDIR first, which may be a small volume.
+    # pip downloads into TMPDIR first, which may be a small volume.
     done = subprocess.run(
         command, env={**os.environ, "TMPDIR": str(folder.resolve())}, capture_output=True, text=True, check=False
     )
@@ -332,7 +333,7 @@ def _pip_download(spec: str, folder: Path) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     raise ModelError(
         f"the package {spec} cannot be downloaded: {_reason(done.stderr)}; check the network and pip's settings "
-        "(`pip config list`), or bring the files from another machine with --from DIR"
+        "(`pip config list`), or copy the files from another machine and use --from DIR"
     )
 
 
@@ -348,5 +349,7 @@ def _mapped_disk_errors(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-            raise ModelError(f"no space left in {folder}: make room or point MODELS_ROOT elsewhere") from error
+            raise ModelError(
+                f"no space is left in {folder}: make room or set MODELS_ROOT to a larger volume"
+            ) from error
         raise ModelError(f"cannot work in {folder} (MODELS_ROOT): {error.strerror or error}") from error

@@ -1,4 +1,4 @@
-"""Downloading a part from the model hub at a pinned revision, with the checksums that the hub itself states."""
+"""Download a part from the model hub at a pinned revision, with the checksums that the hub states."""
 
 from __future__ import annotations
 
@@ -19,21 +19,23 @@ if TYPE_CHECKING:
 def download_from_hub(
     part: Part, folder: Path, token: str | None, say: Callable[[str], None], command: str
 ) -> tuple[str, Mapping[str, str]]:
-    """Download into `folder`, going on where an earlier try broke off -> origin with commit, and stated SHA-256.
+    """Download into `folder`, or continue an interrupted download -> origin with commit, and stated SHA-256.
 
     Raises
     ------
     ModelError
-        No network, no token, no access, or another commit than the pinned one.
+        No network, no token, no access, or a commit that differs from the pinned one.
     """
-    hub = _demand_hub(part, token, command)
+    hub = _accessible_hub(part, token, command)
     say(f"{part.name}: downloading {hub.repo} at {hub.revision} (about {part.bytes / 1e9:.1f} GB)")
     with _mapped_hub_errors(hub, command):
         import huggingface_hub
 
         info = huggingface_hub.HfApi().model_info(hub.repo, revision=hub.revision, files_metadata=True, token=token)
         if info.sha != hub.revision:
-            raise ModelError(f"{hub.repo}: asked for {hub.revision}, the hub answers with {info.sha}: do not trust it")
+            raise ModelError(
+                f"{hub.repo}: {hub.revision} was requested, but the hub returned {info.sha}; do not trust it"
+            )
         huggingface_hub.snapshot_download(
             hub.repo,
             revision=hub.revision,
@@ -41,19 +43,19 @@ def download_from_hub(
             allow_patterns=list(hub.files or part.sha256),
             token=token,
         )
-    shutil.rmtree(folder / ".cache", ignore_errors=True)  # the client's notes for going on
+    shutil.rmtree(folder / ".cache", ignore_errors=True)  # the client's state for continuing a download
     return f"{hub.repo}@{hub.revision}", _stated(info)
 
 
 def pin_lines(part: Part, token: str | None, command: str) -> str:
-    """What to write into the manifest so that the part is what its branch holds today; nothing is downloaded.
+    """The lines that pin the part to the newest commit of its branch, for the manifest. Nothing is downloaded.
 
     Raises
     ------
     ModelError
         No network, no token, or no access.
     """
-    hub = _demand_hub(part, token, command)
+    hub = _accessible_hub(part, token, command)
     with _mapped_hub_errors(hub, command):
         import huggingface_hub
 
@@ -64,7 +66,7 @@ def pin_lines(part: Part, token: str | None, command: str) -> str:
     return "\n".join([*lines, *(f'"{name}" = "{digest}"' for name, digest in sorted(wanted.items()))])
 
 
-def _demand_hub(part: Part, token: str | None, command: str) -> Hub:
+def _accessible_hub(part: Part, token: str | None, command: str) -> Hub:
     hub = part.hub
     if hub is None:
         raise ValueError(f"{part.name} does not come from the hub")
@@ -94,7 +96,7 @@ def _mapped_hub_errors(hub: Hub, command: str) -> Iterator[None]:
 
 
 def _stated(info: ModelInfo) -> Mapping[str, str]:
-    """SHA-256 of the large files as the hub knows them; small ones are covered by the commit."""
+    """SHA-256 of the large files, as the hub states them. The commit covers the small files."""
     stated: dict[str, str] = {}
     for sibling in info.siblings or []:
         if sibling.lfs is not None:
@@ -104,17 +106,17 @@ def _stated(info: ModelInfo) -> Mapping[str, str]:
 
 def gated_sentence(hub: Hub, command: str) -> str:
     return (
-        f"{hub.repo} is not open to us: accept its terms on its page on the hub, make a read token in your account "
+        f"{hub.repo} refuses access: accept its terms on its page on the hub, make a read token in your account "
         f"there, and run `HF_TOKEN=hf_... {command}`"
     )
 
 
 def _unreachable(hub: Hub, command: str, error: Exception) -> str:
     if isinstance(error, OSError) and not getattr(error, "response", None):
-        reason = "no connection"  # the client's own words are a page long
+        reason = "no connection"  # the client's own message is a page long
     else:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
     return (
-        f"{hub.repo} cannot be downloaded ({reason}): check the network and run `{command}` again, which goes on where "
-        "it stopped, or bring the files from another machine with --from DIR"
+        f"{hub.repo} cannot be downloaded ({reason}): check the network and run `{command}` again to continue, or copy "
+        "the files from another machine and use --from DIR"
     )

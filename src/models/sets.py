@@ -1,6 +1,6 @@
-"""Model sets: what a worker loads, and where it lies.
+"""Model sets: the models that a worker loads, and where they are on disk.
 
-`resolve` looks at names and sizes only; files are hashed when they are fetched and by `audio-pipeline models verify`.
+`resolve` checks only names and sizes. Files are hashed when they are fetched and by `audio-pipeline models verify`.
 """
 
 from __future__ import annotations
@@ -11,28 +11,28 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from errors import ModelError
-from models.fetch import demand_whole, record_problem
-from models.manifest import PROJECT, Manifest, Moderation, Part, Reads, SetSpec, load_manifest
+from models.fetch import check_complete, record_problem
+from models.manifest import PROJECT, Manifest, Moderation, Part, PolicyText, SetSpec, load_manifest
 
 
 @dataclass(frozen=True)
 class SpeechModel:
-    """A Whisper model, converted for CTranslate2."""
+    """A Whisper model in CTranslate2's format."""
 
-    name: str  # as recorded with every transcript
+    name: str  # recorded with every transcript
     path: Path
 
 
 @dataclass(frozen=True)
 class ModerationModel:
-    """A causal language model that answers "0" or "1", with the adapter that taught it to."""
+    """A causal language model that answers "0" or "1", with the adapter that it needs for this."""
 
-    name: str  # as recorded with every verdict
+    name: str  # recorded with every verdict
     base: Path
     adapter: Path | None
-    reads: Reads  # how much of a policy it is shown
-    thresholds: Mapping[str, float]  # p_violation from which a policy (by id) is violated; others: the policy's own
-    min_mass: float  # p("0") + p("1") below which model and prompt do not fit each other
+    policy_text: PolicyText  # the part of a policy that the prompt holds (`reads` in models.toml)
+    thresholds: Mapping[str, float]  # by policy id: the p_violation from which it is violated; else the policy's own
+    min_p_answer: float  # lowest p("0") + p("1") on a probe (`min_mass` in models.toml)
 
 
 @dataclass(frozen=True)
@@ -43,20 +43,20 @@ class ModelSet:
 
 
 def resolve(set_name: str, models_root: Path) -> ModelSet:
-    """Where the models of a set lie, after a look at whether they are whole.
+    """Return the folders of a set's models, after a check that they are complete.
 
     Raises
     ------
     ModelError
-        A set or folder is missing or half there; the sentence names the folder and the command to run.
+        A set or folder is missing or incomplete; the message names the folder and the command to run.
     """
     manifest = load_manifest(models_root)
     chosen = manifest.set(set_name)
     folders: dict[str, Path] = {}
     for part in parts(manifest, chosen):
         folders[part.name] = models_root / set_name / part.name
-        demand_whole(part, folders[part.name], fetch_command(set_name))
-        # Copying changes times, and contents are what `verify` is for.
+        check_complete(part, folders[part.name], fetch_command(set_name))
+        # Times are not checked, because copying changes them. `verify` checks the contents.
         if problem := record_problem(part, folders[part.name], times=False):
             raise ModelError(
                 f"{part.name} in {folders[part.name]} cannot be used: {problem}; run `{fetch_command(set_name)}`"
@@ -92,12 +92,14 @@ def _adapter(moderation: Moderation, folders: Mapping[str, Path]) -> Path | None
         return None
     path = PROJECT / moderation.project_adapter
     if not (path / "adapter_config.json").is_file():
-        raise ModelError(f"the adapter of {moderation.name} is missing: {path}; it comes with the source, not by fetch")
+        raise ModelError(
+            f"the adapter of {moderation.name} is missing: {path}; it is part of the source, not of a fetch"
+        )
     return path
 
 
 def _thresholds(moderation: Moderation, adapter: Path | None) -> Mapping[str, float]:
-    """The manifest's thresholds; those that an adapter brings in thresholds.json come first."""
+    """The manifest's thresholds, overridden by the adapter's thresholds.json if there is one."""
     thresholds = dict(moderation.thresholds)
     file = adapter / "thresholds.json" if adapter is not None else None
     if file is None or not file.is_file():
@@ -107,5 +109,5 @@ def _thresholds(moderation: Moderation, adapter: Path | None) -> Mapping[str, fl
     except (ValueError, TypeError, AttributeError) as error:
         raise ModelError(f"{file} must map policies to numbers: {error}") from error
     if wrong := [policy for policy, value in thresholds.items() if not 0 < value < 1]:
-        raise ModelError(f"{file}: the threshold of {wrong[0]} must lie between 0 and 1")
+        raise ModelError(f"{file}: the threshold of {wrong[0]} must be between 0 and 1")
     return thresholds

@@ -1,6 +1,6 @@
-"""Bring a set of models to this host, pin it, and prove that it is the right one.
+"""List, fetch, pin and verify the model sets on this host.
 
-Each function takes `say`, which gets one line of progress at a time. All raise ModelError with one sentence.
+Each function calls `say` with one line of progress at a time. All raise ModelError with one sentence.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Say = Callable[[str], None]
 
 
 def listing(manifest: Manifest, root: Path) -> Iterator[str]:
-    """The sets with their parts, sizes, sources and licences, and whether each part is in MODELS_ROOT."""
+    """Yield lines that describe the sets: parts, sizes, sources, licences, and whether a part is in MODELS_ROOT."""
     for chosen in manifest.sets.values():
         yield f"{chosen.name}: {chosen.help}"
         for part in parts(manifest, chosen):
@@ -35,9 +35,9 @@ def fetch(manifest: Manifest, set_name: str, root: Path, source: Path | None, hu
     wanted = parts(manifest, manifest.set(set_name))
     fetcher = Fetcher(root / set_name, fetch_command(set_name), say, hub_token)
     for part in wanted:
-        fetcher.demand_pin(part)
+        fetcher.check_pinned(part)
     for part in wanted if source is None else ():
-        fetcher.demand_access(part)
+        fetcher.check_access(part)
     for part in wanted:
         fetcher.fetch(part, source)
     resolve(set_name, root)
@@ -45,12 +45,12 @@ def fetch(manifest: Manifest, set_name: str, root: Path, source: Path | None, hu
 
 
 def pin(manifest: Manifest, set_name: str, hub_token: str | None, say: Say) -> None:
-    """Print today's commit and hashes of each part that follows a branch; nothing is downloaded."""
+    """Print the newest commit and the hashes of each part that follows a branch. Nothing is downloaded."""
     wanted = parts(manifest, manifest.set(set_name))
     loose = [part for part in wanted if part.hub is not None and not part.hub.is_pinned]
     for part in loose:
         lines = pin_lines(part, hub_token, fetch_command(set_name).replace(" fetch ", " pin "))
-        say(f"# {part.name}: replace these two tables in src/models.toml, keep the other lines, and commit it")
+        say(f"# {part.name}: replace these two tables in src/models.toml, keep the other lines, and commit the file")
         say(lines)
     if not loose:
         say(f"# every part of {set_name} is pinned")

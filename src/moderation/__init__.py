@@ -1,4 +1,4 @@
-"""Text to verdicts: the content policies, and models that decide whether a text meets one."""
+"""Moderation: the content policies, and models that decide whether a text meets a policy."""
 
 from moderation.policies import Policy, load_policies
 from moderation.scorer import Score, Scorer

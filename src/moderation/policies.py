@@ -1,15 +1,15 @@
-"""The content policies: one versioned Markdown file each, read strictly.
+"""The content policies: one versioned Markdown file each. A malformed file is an error.
 
 A file `policies/<id>.md` begins with TOML between two lines `+++`:
 
     id = "hate-speech"      # the file's stem
     version = "1.0.0"
     title = "Hate speech"
-    threshold = 0.5         # from which score on a clip is flagged, unless the model has a threshold of its own
+    threshold = 0.5         # a clip with this score or more is flagged, unless the model has its own threshold
 
-and goes on with the sections of `SECTIONS`, in that order. The last one holds the labels, each as `### Name (CODE)`
-with a list under `Includes:` and one under `Excludes:`. CoPE-A was trained on this shape; a policy of one sentence
-scored F1 0.20 where a proper one scored 0.71, so a file that lacks a part is an error, not a weaker policy.
+The sections of `SECTIONS` follow, in that order. The last section holds the labels, each as `### Name (CODE)` with a
+list under `Includes:` and one under `Excludes:`. CoPE-A was trained on policies of this form. A policy of one sentence
+reached F1 0.20 where a complete one reached 0.71, so a file without one of these parts is an error.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ _KEYS = {"id": str, "version": str, "title": str, "threshold": float}
 _ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
 _LABEL = re.compile(r"### \S.* \(([A-Z0-9][A-Z0-9-]*)\)")
-_RULER = re.compile(r"={3,}\s*")  # the prompt sets off its parts with such lines
+_RULER = re.compile(r"={3,}\s*")  # such a line separates the parts of the prompt
 
 
 @dataclass(frozen=True)
 class Policy:
-    """One policy. `body` is all the Markdown below the front matter: what the model reads; `sha256` is of its UTF-8."""
+    """One policy. `body` is the Markdown below the front matter, for the prompt; `sha256` is the hash of its UTF-8."""
 
     id: str
     version: str
     title: str
     threshold: float  # 0..1, exclusive
-    overview: str  # text of the first section, in one line
+    overview: str  # text of the first section, on one line
     body: str
     sha256: str
 
@@ -62,18 +62,18 @@ class _Part:
 
 
 def load_policies(directory: Path) -> tuple[Policy, ...]:
-    """Read every policy of a directory, in the order of their ids. A README.md and subdirectories are no policies.
+    """Read every policy of a directory, in the order of their ids. Ignores README.md and subdirectories.
 
     Raises
     ------
     PolicyError
-        The directory is missing or holds no policy, or a file is malformed; the message carries file, line and reason.
+        The directory is missing or holds no policy, or a file is malformed; the message gives file, line and reason.
     """
     if not directory.is_dir():
-        raise PolicyError(f"there is no directory of policies at {directory}; set POLICIES_DIR")
+        raise PolicyError(f"there is no directory of policies at {directory}; correct POLICIES_DIR")
     files = sorted(path for path in directory.glob("*.md") if path.name != "README.md")
     if not files:
-        raise PolicyError(f"{directory} holds no policy (<id>.md); without one no clip can be judged")
+        raise PolicyError(f"{directory} holds no policy (<id>.md); add one, or correct POLICIES_DIR")
     return tuple(load_policy(path) for path in files)
 
 
@@ -83,7 +83,7 @@ def load_policy(path: Path) -> Policy:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         line = path.read_bytes()[: error.start].count(b"\n") + 1
-        raise PolicyError(f"{path}:{line}: this is not UTF-8") from error
+        raise PolicyError(f"{path}:{line}: the text is not UTF-8") from error
     except OSError as error:
         raise PolicyError(f"{path}:1: the file cannot be read: {error.strerror}") from error
     lines = [_Line(number, line) for number, line in enumerate(text.splitlines(), 1)]
@@ -110,7 +110,7 @@ def _fail(path: Path, line: int, reason: str) -> Never:
 
 
 def _split(path: Path, lines: Sequence[_Line]) -> tuple[list[_Line], list[_Line]]:
-    """Front matter and the rest."""
+    """Split a file into the front matter and the rest."""
     if not lines or lines[0].text.rstrip() != _FENCE:
         _fail(path, 1, f"the file must begin with a line {_FENCE}, then id, version, title and threshold")
     for index, line in enumerate(lines[1:], 1):
@@ -151,11 +151,11 @@ def _wrong_values(path: Path, meta: dict[str, Any]) -> Iterator[tuple[str, str]]
     if not meta["title"].strip():
         yield "title", "title is empty"
     if not 0 < meta["threshold"] < 1:
-        yield "threshold", f"threshold is {meta['threshold']}, but must lie between 0 and 1"
+        yield "threshold", f"threshold is {meta['threshold']}, but must be between 0 and 1"
 
 
 def _parts(lines: Sequence[_Line], marker: str) -> tuple[list[_Line], list[_Part]]:
-    """Lines before the first heading that begins with `marker`, then each heading with what follows it."""
+    """Split lines at headings that begin with `marker` -> the lines before the first one, and the parts."""
     before: list[_Line] = []
     parts: list[_Part] = []
     for line in lines:
@@ -171,10 +171,10 @@ def _refuse_stray_lines(path: Path, lines: Sequence[_Line], before: Sequence[_Li
         if _RULER.fullmatch(line.text):
             _fail(path, line.number, "a line of equals signs would end the policy's part of the prompt")
         if line.text.startswith("# "):
-            _fail(path, line.number, "the title stands in the front matter; sections begin with ##")
+            _fail(path, line.number, "the title belongs in the front matter; sections begin with ##")
     for line in before:
         if line.text.strip():
-            _fail(path, line.number, f"text before the first section (## {SECTIONS[0]})")
+            _fail(path, line.number, f"text is not allowed before the first section (## {SECTIONS[0]})")
 
 
 def _sections(path: Path, lines: Sequence[_Line]) -> list[_Part]:
@@ -182,7 +182,9 @@ def _sections(path: Path, lines: Sequence[_Line]) -> list[_Part]:
     _refuse_stray_lines(path, lines, before)
     for expected, part in zip(SECTIONS, parts, strict=False):
         if part.heading.text.strip() != f"## {expected}":
-            _fail(path, part.heading.number, f"here must stand ## {expected}; found {part.heading.text.strip()!r}")
+            _fail(
+                path, part.heading.number, f"the section ## {expected} must be here, not {part.heading.text.strip()!r}"
+            )
         if not any(line.text.strip() for line in part.lines):
             _fail(path, part.heading.number, f"the section {expected} is empty")
     last = lines[-1].number if lines else 1
@@ -200,20 +202,20 @@ def _check_labels(path: Path, section: _Part) -> None:
         _fail(path, section.heading.number, "no label is defined; each begins with ### Name (CODE)")
     for line in before:
         if line.text.lstrip().startswith("-"):
-            _fail(path, line.number, "a list before the first label (### Name (CODE))")
+            _fail(path, line.number, "a list is not allowed before the first label (### Name (CODE))")
     seen: dict[str, int] = {}
     for label in labels:
         match = _LABEL.fullmatch(label.heading.text.rstrip())
         if match is None:
             _fail(path, label.heading.number, "a label's heading must be like ### Name (CODE)")
         if match[1] in seen:
-            _fail(path, label.heading.number, f"the code {match[1]} is taken already, in line {seen[match[1]]}")
+            _fail(path, label.heading.number, f"the code {match[1]} is already used in line {seen[match[1]]}")
         seen[match[1]] = label.heading.number
         _check_lists(path, label)
 
 
 def _check_lists(path: Path, label: _Part) -> None:
-    """Under a label stand `Includes:` and `Excludes:`, in this order, each with at least one bullet."""
+    """Check that a label has `Includes:` and `Excludes:`, in this order, each with at least one item."""
     name = label.heading.text.removeprefix("### ").strip()
     heads = [(index, line) for index, line in enumerate(label.lines) if line.text.strip() in LISTS]
     found = [line.text.strip() for _, line in heads]
@@ -221,7 +223,7 @@ def _check_lists(path: Path, label: _Part) -> None:
         if found.count(expected) != 1:
             _fail(path, label.heading.number, f"the label {name} must have one list {expected}")
     if tuple(found) != LISTS:
-        _fail(path, heads[0][1].number, f"in the label {name}, Includes: comes before Excludes:")
+        _fail(path, heads[0][1].number, f"in the label {name}, Includes: must come before Excludes:")
     ends = [heads[1][0], len(label.lines)]
     for (index, head), end in zip(heads, ends, strict=True):
         if not any(re.match(r"\s*- \S", line.text) for line in label.lines[index + 1 : end]):

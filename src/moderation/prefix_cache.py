@@ -1,9 +1,9 @@
-"""The part of the prompt that all texts under one policy share, computed once.
+"""Computes once the part of the prompt that all texts of one policy share.
 
-A policy is several times longer than a transcript, so most of a forward pass would repeat what the last one did. The
-keys and values of the shared tokens are kept per prefix; a batch gets them as a cache of its own and computes only what
-follows. `Cache.crop()`, which means different things in different releases of transformers, is not used: the kept
-tensors are never written to, since appending to a cache makes new ones.
+A policy is several times longer than a transcript, so most of a forward pass would repeat the work of the last one. The
+keys and values of the shared tokens are kept per prefix. Each batch gets its own cache with them and computes only the
+rest. `Cache.crop()` is not used, because it differs between releases of transformers. The kept tensors are never
+changed: appending to a cache makes new tensors.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class PrefixCache:
         self._kept: OrderedDict[tuple[int, ...], list[tuple[Any, Any]]] = OrderedDict()
 
     def for_batch(self, prefix: Sequence[int], size: int) -> Any:
-        """A transformers cache that holds `prefix` (token ids) for each of `size` texts."""
+        """Return a transformers cache that holds `prefix` (token ids) for each of `size` texts."""
         from transformers.cache_utils import DynamicCache
 
         cache = DynamicCache()
@@ -42,7 +42,7 @@ class PrefixCache:
         import torch
         from transformers.cache_utils import DynamicCache
 
-        # Without a configuration no layer drops what lies outside a sliding window; the attention mask sees to that.
+        # Without a configuration, no layer drops tokens outside a sliding window; the attention mask hides them.
         cache = DynamicCache()
         with torch.inference_mode():
             ids = torch.tensor([prefix], device=self._model.device)
@@ -51,10 +51,10 @@ class PrefixCache:
 
 
 def shared_start(batch: Sequence[Sequence[int]], head: Sequence[int]) -> int:
-    """How many tokens of `head` open every prompt of the batch.
+    """The number of tokens of `head` with which every prompt of the batch begins.
 
-    Where head and content meet, a tokenizer may merge them, so the last tokens of the head need not be there. At least
-    one token of each prompt is left over: its logits are what the pass is for.
+    A tokenizer may merge the end of the head with the start of the content, so the last tokens of the head may be
+    missing. At least one token of each prompt is not counted, because the pass must compute its logits.
     """
     limit = min([len(head), *(len(ids) - 1 for ids in batch)])
     for count, token in enumerate(head[:limit]):

@@ -1,7 +1,7 @@
-"""The prompt of CoPE-A, to the letter, and fitting a text into it.
+"""The exact prompt of CoPE-A, and the shortening of texts that are too long for it.
 
-CoPE-A (zentropi-ai/cope-a-9b) is a plain completion model: no chat template, one beginning-of-sequence token where its
-tokenizer has one, and the answer is the single token "0" or "1" right behind the prompt.
+CoPE-A (zentropi-ai/cope-a-9b) is a plain completion model. It has no chat template. The prompt begins with one
+beginning-of-sequence token if the tokenizer has one. The answer is the single token "0" or "1" after the prompt.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ ANSWER
 ======
 
 """
-OMISSION = " [...] "  # stands for what was cut out of the middle
+OMISSION = " [...] "  # marks the place where the middle was cut out
 
 Tokenize = Callable[[str], list[int]]  # without special tokens
 Detokenize = Callable[[list[int]], str]
@@ -44,7 +44,7 @@ Detokenize = Callable[[list[int]], str]
 
 @dataclass(frozen=True)
 class Prompt:
-    """Text as the model reads it; `truncated` when the middle of the content did not fit."""
+    """The text of a prompt. `truncated` is True when the middle of the content was cut out."""
 
     text: str
     truncated: bool
@@ -56,14 +56,14 @@ def build_prompt(policy: str, content: str) -> str:
 
 
 def prompt_head(policy: str) -> str:
-    """All that stands before the content: equal for every text under one policy, so that its work can be shared."""
+    """The text before the content. It is equal for every text of one policy, so its computation can be shared."""
     return f"{_HEAD}{policy.strip()}{_BETWEEN}"
 
 
 def fit_prompt(policy: str, content: str, *, max_tokens: int, tokenize: Tokenize, detokenize: Detokenize) -> Prompt:
-    """Build the prompt; when it is longer than `max_tokens`, cut the content's middle, never policy or answer.
+    """Build the prompt. If it is longer than `max_tokens`, cut the middle of the content, never the policy.
 
-    People open and close with what matters to them, so head and tail stay, in equal parts.
+    People often say the most important things first and last, so equal parts of the start and the end stay.
 
     Raises
     ------
@@ -80,7 +80,7 @@ def fit_prompt(policy: str, content: str, *, max_tokens: int, tokenize: Tokenize
         head, tail = tokens[: (keep + 1) // 2], tokens[len(tokens) - keep // 2 :]
         shortened = detokenize(head).strip() + OMISSION + detokenize(tail).strip()
         text = build_prompt(policy, shortened)
-        # Tokens at the seams may merge or split differently than they did in the whole text.
+        # Near the cut, the tokenizer may merge or split tokens differently than in the whole text.
         excess = len(tokenize(text)) - max_tokens
         if excess <= 0:
             return Prompt(text, truncated=True)

@@ -1,4 +1,4 @@
-"""What a moderation model hands back, whichever it is."""
+"""The interface of a moderation model, and its result."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from moderation.policies import Policy
 
 @dataclass(frozen=True)
 class Score:
-    """One text under one policy."""
+    """The result for one text and one policy."""
 
     p_violation: float  # p("1") / (p("0") + p("1")) at the answer, 0..1
-    mass: float  # p("0") + p("1") over the whole vocabulary; about 1 when model and prompt fit each other
-    truncated: bool  # the middle of the text did not fit into the model's window
+    p_answer: float  # p("0") + p("1") over the whole vocabulary; about 1 when model and prompt match
+    truncated: bool  # the middle of the text was cut out, because the text is too long for the model
 
 
 class Scorer(Protocol):
-    """A model that decides whether a text meets a policy. One per process, not for two threads."""
+    """A model that decides whether a text meets a policy. A process loads one; it is not safe for several threads."""
 
     @property
     def name(self) -> str:
-        """As recorded with every verdict, for example cope-a-9b."""
+        """The name recorded with every verdict, for example cope-a-9b."""
         ...
 
     @property
     def prompt_version(self) -> str:
-        """Changes whenever the words around policy and text do."""
+        """The version of the prompt; it changes when the words around policy and text change."""
         ...
 
     def score(self, policy: Policy, texts: Sequence[str]) -> list[Score]:
@@ -42,5 +42,5 @@ class Scorer(Protocol):
         ...
 
     def threshold(self, policy: Policy) -> float:
-        """From which `p_violation` on the policy counts as violated under this model."""
+        """The lowest `p_violation` at which this model counts the policy as violated."""
         ...

@@ -1,4 +1,4 @@
-"""What others see of the pipeline: the overview, and the checks at a worker's start.
+"""Monitoring: the state of the pipeline, and the checks at a worker's start.
 
-Reads, and changes nothing. Imports everything below the workers.
+Only reads. Imports the packages on the floors below the workers.
 """

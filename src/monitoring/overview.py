@@ -1,8 +1,8 @@
-"""What is going on, gathered once for people and machines: queues, batches, workers, hosts, failures.
+"""The state of the pipeline at one moment, for people and programs: queues, batches, workers, hosts, failures.
 
-The three services are asked at the same time, and each by itself: one that is down costs its own part only; `down`
-says which, and why. Depths and counts come from Redis, ages and rates from Postgres, S3 is only asked whether it
-answers. One pipeline of commands for each kind of thing, however many there are of it.
+The three services are asked at the same time and independently. If one is down, only its part is missing, and `down`
+holds the reason. Depths and counts come from Redis, ages and rates from Postgres; S3 is only asked whether it answers.
+Redis gets one pipeline of commands for all queues, one for all workers, and so on.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from system import shown
 if TYPE_CHECKING:
     from s3_utils import ObjectStore
 
-SILENT_S = 90.0  # a host heard of longer ago is shown as silent
+SILENT_S = 90.0  # a host whose last sign of life is older is shown as silent
 CAUSE_CHARS = 100
 _VARIABLE = re.compile(r"'[^']*'|\"[^\"]*\"|\S*[/\\]\S*|\b[0-9][0-9a-f.,:-]*|\b[0-9a-f]*[0-9][0-9a-f]{5,}\b")
 
@@ -43,8 +43,8 @@ Found = TypeVar("Found")
 class Queue:
     name: str
     depth: int
-    oldest_s: float | None  # age of the job that is next; None when nothing tells it
-    done_per_min: float | None  # lately; of a host's own list, by that host
+    oldest_s: float | None  # age of the job that is next; None when it is unknown
+    done_per_min: float | None  # rate of the last minutes; for a host's own queue, the rate of that host
 
 
 @dataclass
@@ -65,7 +65,7 @@ class BatchUnderWay:
     failed: int
     in_flight: int
     waiting: int
-    eta_s: tuple[float, float] | None  # soonest and latest, at the pace of the last minutes
+    eta_s: tuple[float, float] | None  # earliest and latest end, at the pace of the last minutes
 
 
 @dataclass
@@ -76,16 +76,16 @@ class WorkerState:
     state: str
     detail: str
     since: str
-    heartbeat_s: float  # until it expires
+    heartbeat_s: float  # seconds until the heartbeat expires
     memory_bytes: int | None
-    scratch_free_bytes: int | None  # on its host
-    problems: list[str] = field(default_factory=list)  # what needs a person although it goes on
+    scratch_free_bytes: int | None  # on the worker's host
+    problems: list[str] = field(default_factory=list)  # need a person, although the worker continues
 
 
 @dataclass
 class Host:
     host: str
-    heard_s: float  # ago
+    heard_s: float  # seconds since its last sign of life
     workers: int
     scratch_free_bytes: int | None
 
@@ -100,7 +100,7 @@ class FailureGroup:
 
 @dataclass
 class Overview:
-    down: dict[str, str] = field(default_factory=dict)  # service -> why
+    down: dict[str, str] = field(default_factory=dict)  # service -> reason
     queues: list[Queue] = field(default_factory=list)
     in_flight: list[InFlight] = field(default_factory=list)
     delayed: int = 0
@@ -109,26 +109,25 @@ class Overview:
     hosts: list[Host] = field(default_factory=list)
     failures: list[FailureGroup] = field(default_factory=list)
     activity: Activity | None = None
-    emptied: bool = (
-        False  # Redis has lost what it knew: Postgres knows archives, and the note of their agreement is gone
-    )
+    # Redis was emptied: Postgres knows archives, but Redis has lost its note that both agree.
+    emptied: bool = False
 
     @property
     def needs_a_person(self) -> list[str]:
-        """Why somebody should look; empty when all is well."""
+        """The reasons why a person is needed; empty when none is."""
         reasons = [f"{service} is down: {why}" for service, why in self.down.items()]
         reasons += [f"{worker.kind} worker {worker.worker} is held: {worker.detail}" for worker in self.held]
         if self.emptied and self.activity:
             reasons.append(
                 f"Redis was emptied, or is new, and {self.activity.batches_open:,} batches are not complete: "
-                "audio-pipeline reconcile shows what would be brought back, and asks"
+                "run audio-pipeline reconcile, which shows what it would bring back and asks"
             )
         reasons += [
             f"{worker.kind} worker {worker.worker}: {problem}" for worker in self.workers for problem in worker.problems
         ]
         failed = sum(group.count for group in self.failures)
         if failed:
-            reasons.append(f"{failed:,} dead letters wait for a decision: audio-pipeline failed list")
+            reasons.append(f"{failed:,} dead letters wait for a decision: run audio-pipeline failed list")
         kinds = {worker.kind for worker in self.workers}
         if "Redis" not in self.down:
             waiting = {queue.name: queue.depth for queue in self.queues}
@@ -152,7 +151,7 @@ class Overview:
 
 
 class Gatherer:
-    """Asks; `store` is called for S3 in a thread, because its client alone takes a third of a second to make."""
+    """Asks the services. `store` is called in a thread, because making an S3 client takes a third of a second."""
 
     def __init__(
         self, client: redis.Redis, database: DatabaseOverview, store: Callable[[], ObjectStore], letters: DeadLetters
@@ -173,7 +172,7 @@ class Gatherer:
         found.down = {service: str(outcome) for service, outcome in outcomes.items() if isinstance(outcome, Exception)}
         if isinstance(activity := outcomes["Postgres"], Activity):
             found.activity = activity
-            found.emptied = "Redis" not in found.down and not self._remembers and activity.archives_known > 0
+            found.emptied = "Redis" not in found.down and not self._has_memory and activity.archives_known > 0
             self._add_pace(found, activity)
         return found
 
@@ -185,14 +184,14 @@ class Gatherer:
             found.delayed = self._client.zcard(DELAYED)
             found.batches = self._under_way(found)
             found.hosts = self._hosts(found.workers)
-            self._remembers = self._note_stands()
+            self._has_memory = self._memory_exists()
         found.failures = self._failures()
 
-    def _note_stands(self) -> bool:
-        """Whether Redis still has the note that it agrees with Postgres (see `recovery/reconcile.py`)."""
+    def _memory_exists(self) -> bool:
+        """Whether Redis still has its note that it agrees with Postgres (see `recovery/reconcile.py`)."""
         try:
             return bool(self._client.exists(MEMORY))
-        except redis.exceptions.NoPermissionError:  # not for this user to know
+        except redis.exceptions.NoPermissionError:  # this user may not read the note
             return True
 
     def _queues(self) -> tuple[list[Queue], dict[str, bytes]]:
@@ -207,7 +206,7 @@ class Gatherer:
         return queues, {name: head for name, head in zip(names, heads, strict=True) if head is not None}
 
     def _add_pace(self, found: Overview, activity: Activity) -> None:
-        """What needs Postgres: how old the next job of each queue is, how many are done, when batches will be."""
+        """Add the values that need Postgres: the age of each queue's next job, rates, and the ends of batches."""
         for queue in found.queues:
             head = self._heads.get(queue.name)
             if queue.name == FAILED:
@@ -222,7 +221,7 @@ class Gatherer:
                 host = queue.name.removeprefix(f"{TRANSCRIBE}:")
                 queue.done_per_min = activity.clips_per_minute_by_host.get(host, 0.0)
         waiting = 0
-        for batch in found.batches:  # they are done about in this order, so each waits for those before it
+        for batch in found.batches:  # batches are done in about this order, so each waits for those before it
             waiting += batch.in_flight + batch.waiting
             batch.eta_s = activity.eta_s(waiting)
 
@@ -274,7 +273,7 @@ def _outcome(ask: Callable[[], Found]) -> Found | OperatorError:
 
 def _keys(client: redis.Redis, pattern: str) -> list[str]:
     found = cast("list[bytes]", list(client.scan_iter(match=pattern, count=1000)))
-    return sorted(key.decode() for key in found if _is_text(key))  # one that is not, somebody made by hand
+    return sorted(key.decode() for key in found if _is_text(key))  # a person made the others by hand
 
 
 def _is_text(key: bytes) -> bool:
@@ -286,7 +285,7 @@ def _is_text(key: bytes) -> bool:
 
 
 def living_workers(client: redis.Redis) -> list[WorkerState]:
-    """Every worker with a heartbeat, as it describes itself."""
+    """The state of every worker that has a heartbeat."""
     keys = _keys(client, "worker:*")
     with client.pipeline(transaction=False) as pipe:
         for key in keys:
@@ -301,7 +300,7 @@ def living_workers(client: redis.Redis) -> list[WorkerState]:
 
 
 def _worker(name: str, raw: bytes, heartbeat_s: float) -> WorkerState | None:
-    """None when the key has expired meanwhile, or is none of ours."""
+    """The worker's state; None when the key has expired in the meantime or is not a heartbeat."""
     try:
         status = json.loads(raw)
         return _described(name, status, heartbeat_s)
@@ -325,7 +324,7 @@ def _described(name: str, status: dict[str, Any], heartbeat_s: float) -> WorkerS
 
 
 def jobs_in_hand(client: redis.Redis, workers: list[WorkerState], scratch_root: Path) -> list[InFlight]:
-    """Jobs in the workers' in-flight lists, those of dead workers too."""
+    """The jobs in the workers' in-flight lists, including those of dead workers."""
     since = {worker.worker: worker.since for worker in workers}
     keys = [(key, match) for key in _keys(client, "inflight:*") if (match := INFLIGHT_KEY.fullmatch(key))]
     with client.pipeline(transaction=False) as pipe:
@@ -342,7 +341,7 @@ def jobs_in_hand(client: redis.Redis, workers: list[WorkerState], scratch_root: 
 
 
 def cause(letter: DeadLetter) -> str:
-    """The reason with names and numbers taken out, so that equal failures fall together."""
+    """The reason of a failure without names and numbers, so that equal failures form one group."""
     text = letter.error
     for name in _names(letter):
         text = text.replace(name, "…")
@@ -351,7 +350,7 @@ def cause(letter: DeadLetter) -> str:
 
 
 def _names(letter: DeadLetter) -> list[str]:
-    """What the letter's job is called, the longest first: a sentence may name it without quotes."""
+    """The names of the letter's job, the longest first, because a message may hold them without quotes."""
     found = {letter.clip, letter.batch_id, letter.parked_s3_key}
     found |= {PurePosixPath(name).name for name in found if name}
     return sorted((name for name in found if name and len(name) > 2), key=lambda name: (-len(name), name))

@@ -1,4 +1,4 @@
-"""Whether Redis is set up to keep jobs: asked once, at a worker's start, with INFO, which every role may run."""
+"""Check that Redis is configured to keep jobs. Workers do this at their start, with INFO, which every role may run."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import redis
 from errors import OperatorError, ServiceUnavailableError
 from jobs.job_queue import mapped_redis_errors
 
-MIN_VERSION = (7, 0)  # scripts that may run while memory is full
-MAX_SKEW_S = 60.0  # clocks that differ more make log lines and S3 signatures useless
+MIN_VERSION = (7, 0)  # older versions run no script while memory is full
+MAX_SKEW_S = 60.0  # with a larger difference of clocks, log times mislead and S3 rejects signatures
 
 
 def check_redis(client: redis.Redis) -> list[str]:
-    """Reach Redis -> remarks on settings that cost safety; raises OperatorError for those that would lose jobs."""
+    """Check Redis -> remarks on settings that reduce safety; raises OperatorError for settings that lose jobs."""
     with mapped_redis_errors():
         server = client.info("server")
         memory = client.info("memory")
@@ -22,24 +22,26 @@ def check_redis(client: redis.Redis) -> list[str]:
         seconds, _ = client.time()
     version = str(server.get("redis_version", "0"))
     if tuple(int(part) for part in version.split(".")[:2]) < MIN_VERSION:
-        raise OperatorError(f"Redis is version {version}, but {'.'.join(map(str, MIN_VERSION))} or newer is needed")
+        raise OperatorError(
+            f"Redis is version {version}, but version {'.'.join(map(str, MIN_VERSION))} or newer is needed; upgrade it"
+        )
     policy = memory.get("maxmemory_policy", "noeviction")
     if policy != "noeviction":
         raise OperatorError(
-            f"Redis may throw jobs away when its memory is full (maxmemory-policy is {policy}); "
-            "set it: CONFIG SET maxmemory-policy noeviction, and in redis.conf"
+            f"Redis may delete jobs when its memory is full (maxmemory-policy is {policy}); run CONFIG SET "
+            "maxmemory-policy noeviction, and set it in redis.conf"
         )
     check_clock(seconds, "Redis")
     if not persistence.get("aof_enabled"):
-        return ["a crash of Redis loses the last minutes; set appendonly yes (then reconciliation is needed less)"]
+        return ["a crash of Redis loses the changes of the last minutes; set appendonly yes in redis.conf"]
     return []
 
 
 def check_room(client: redis.Redis) -> None:
     """Raises ServiceUnavailableError when Redis's memory is full.
 
-    Before a claim that will add to it: the claim itself only moves a job and is allowed, so that the want of room for
-    what the job brings would show after all the work.
+    Call it before a claim whose job adds data to Redis. The claim itself only moves a job, which a full Redis allows.
+    Without this check, the lack of memory would be found only after all the work.
     """
     with mapped_redis_errors():
         memory = client.info("memory")
@@ -47,12 +49,12 @@ def check_room(client: redis.Redis) -> None:
     if 0 < most < used:
         raise ServiceUnavailableError(
             f"Redis is full ({used} bytes in use, maxmemory is {most}), so nothing can be added; raise maxmemory or "
-            "let the queues drain"
+            "wait until the queues are shorter"
         )
 
 
 def check_clock(theirs: float, whose: str) -> None:
-    """Raises OperatorError when this host's clock and a server's lie too far apart. `theirs` in Unix seconds."""
+    """Raises OperatorError when this host's clock differs too much from a server's, `theirs` (Unix seconds)."""
     skew_s = time.time() - theirs
     if abs(skew_s) > MAX_SKEW_S:
         raise OperatorError(

@@ -1,4 +1,4 @@
-"""What the workers that keep results check at their start: Postgres, S3, scratch, and the clocks of both hosts."""
+"""The checks that workers make at their start: Postgres, S3, scratch, and the clocks of this host and of Postgres."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from scratch.volume import check_scratch
 
 
 def check_stores(db: Database, s3: ObjectStore, settings: Settings) -> None:
-    """Raises OperatorError with one sentence for the first thing that is not as it must be."""
+    """Check each store; raises OperatorError, with one sentence, for the first problem."""
     db.check()
     check_clock(db.server_time(), "Postgres")
     s3.check()

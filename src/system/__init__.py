@@ -1,4 +1,4 @@
-"""What surrounds a process: systemd, the device, certificates, and what a terminal may be shown.
+"""The process and its machine: systemd, the device, TLS errors, and text that is safe for a terminal.
 
-Holds nothing of the pipeline itself. Imports `errors` only.
+Knows nothing of archives, clips or jobs. Imports `errors` only.
 """

@@ -1,4 +1,4 @@
-"""Where the models run: chosen once, by the DEVICE setting. And what is said when its memory does not suffice."""
+"""The device that runs the models, chosen once by the DEVICE setting; and the errors of a device without memory left."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from dataclasses import dataclass
 
 from errors import DeviceMemoryError, OperatorError
 
-# Read by the libraries' thread pools when they are loaded. By default a thread that waits for the others spins, and
-# when another process has the core, everything waits for a thread that is not running (docs/decisions.md).
+# OpenMP reads these variables when a library is loaded. By default a waiting thread spins and occupies a core. When
+# processes share the cores, the threads then wait for one that has no core to run on (docs/decisions.md).
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("KMP_BLOCKTIME", "0")  # the same for Intel's pool
 
 
 @dataclass(frozen=True)
 class Device:
-    """A processor and the number formats that suit it."""
+    """A device and the number formats to use on it."""
 
     name: str  # cuda or cpu
     description: str  # for the log, for example "NVIDIA L40S, 44 GiB"
@@ -30,7 +30,7 @@ class Device:
 
 
 def choose_device(wanted: str) -> Device:
-    """Choose by `wanted`: "auto" takes CUDA where there is one, "cuda" insists on it, "cpu" does without.
+    """Choose the device: "auto" takes CUDA if torch sees a CUDA device, "cuda" requires one, "cpu" uses none.
 
     Raises
     ------
@@ -55,7 +55,7 @@ def choose_device(wanted: str) -> Device:
 def _cpu() -> Device:
     import torch
 
-    # int8 halves Whisper's time on a CPU at the same word error rate; bfloat16 is emulated, thus slow, on most CPUs.
+    # int8 halves Whisper's time on a CPU at the same word error rate. Most CPUs emulate bfloat16, which is slow.
     return Device("cpu", f"CPU, {torch.get_num_threads()} threads", "int8", "float32")
 
 
@@ -63,8 +63,8 @@ def _cuda() -> Device:
     import torch
 
     properties = torch.cuda.get_device_properties(0)
-    # Cards before Ampere (compute capability 8) emulate bfloat16 in float32: half the speed of float16. Gemma-2's
-    # activations overflow float16, so they get bfloat16 all the same; the T4 is slow but right.
+    # GPUs before Ampere (compute capability 8) emulate bfloat16 in float32, at half the speed of float16. Gemma-2's
+    # activations overflow float16, so its weights are bfloat16 on every GPU: a T4 is slow, but its results are right.
     description = f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB"
     return Device("cuda", description, "float16", "bfloat16")
 

@@ -1,6 +1,6 @@
-"""Talk to systemd: ready, state, and a watchdog that is fed by progress and not by a timer.
+"""Messages to systemd: the worker is ready, its state, and progress for the watchdog.
 
-The protocol is one datagram to the socket that NOTIFY_SOCKET names (sd_notify(3)); without it nothing is sent.
+Each message is one datagram to the socket that NOTIFY_SOCKET names (sd_notify(3)). Without it nothing is sent.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ import socket
 import time
 
 FEED_S = 1.0  # at most one datagram a second, however often there is progress
-START_MORE_S = 120  # asked for at each step of a start: longer than any single step takes
+START_MORE_S = 120  # more time to start, requested at each step: longer than any single step takes
 
 
 def notify(message: str) -> None:
-    """Send `READY=1`, `STATUS=...` and the like; never fails, since a worker must not stop over it."""
+    """Send `READY=1`, `STATUS=...` and the like. Ignores errors, because they must not stop a worker."""
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:
         return
@@ -26,11 +26,11 @@ def notify(message: str) -> None:
 
 
 class Watchdog:
-    """Fed wherever real work moves on. A worker that hangs feeds nothing, and systemd restarts it (WatchdogSec=)."""
+    """Each step of real work feeds it. A worker that hangs feeds nothing, and systemd restarts it (WatchdogSec=)."""
 
     def __init__(self) -> None:
         self._fed = 0.0
-        self.starting = True  # until the worker is ready: progress then also puts off the end of TimeoutStartSec=
+        self.starting = True  # until the worker is ready; progress then also extends TimeoutStartSec=
 
     def feed(self) -> None:
         now = time.monotonic()

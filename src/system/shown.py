@@ -1,8 +1,8 @@
-r"""Text from outside, made safe for a terminal and for a log line. The one rule, for everything that is shown.
+r"""Make text from outside safe for a terminal and for a log line. Everything that the pipeline shows passes here.
 
-Names of files, answers of other programs and payloads may hold characters that are commands to a terminal, that begin a
-new line in a log, or that show text in another order than it has. They stand as backslash escapes, as Python writes
-them: `\x1b`, `\u202e`. Everything else stays as it is, in any script.
+File names, output of other programs and payloads may hold characters that control a terminal, begin a new line in a
+log, or change the order in which text is displayed. These functions replace such characters by Python's backslash
+escapes: `\x1b`, `\u202e`. All other characters, of any script, stay as they are.
 """
 
 from __future__ import annotations
@@ -12,29 +12,29 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-# C0 with tab and line feed, DEL and C1; marks, embeddings, overrides and isolates that turn the direction of writing;
-# the separators of lines and paragraphs; and halves of surrogate pairs, which cannot be written at all.
+# The control characters C0 (with tab and line feed), DEL and C1; the marks that change the direction of writing; the
+# line and paragraph separators; and single surrogates, which cannot be encoded.
 FORBIDDEN = "\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff"
 _FORBIDDEN = re.compile(f"[{FORBIDDEN}]")
 
 
 def one_line(text: str) -> str:
-    """The text on one line, without any character that commands a terminal."""
+    """Return the text on one line, with all unsafe characters escaped."""
     return _FORBIDDEN.sub(lambda match: ascii(match[0])[1:-1], text)
 
 
 def lines(text: str) -> str:
-    """The same for text of several lines, whose line feeds are ours and stay."""
+    """Escape each line of a text; keep the line feeds."""
     return "\n".join(one_line(line) for line in text.split("\n"))
 
 
 def shortened(text: str, limit: int) -> str:
-    """The text on one line, of at most `limit` characters; what is cut off leaves a mark."""
+    """Return the text on one line of at most `limit` characters; a text that was cut ends in "…"."""
     text = one_line(text)
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def as_json(value: object, *, indent: int | None = None, default: Callable[[Any], object] | None = None) -> str:
-    """JSON with the same characters as JSON's own escapes, so that programs read what there was."""
+    """Return JSON with the unsafe characters as JSON escapes, so that a program reads the original text."""
     text = json.dumps(value, indent=indent, ensure_ascii=False, default=default)
     return "\n".join(_FORBIDDEN.sub(lambda match: f"\\u{ord(match[0]):04x}", line) for line in text.split("\n"))

@@ -1,4 +1,4 @@
-"""Speech to text: what is said, when, in which language, and whether anything is said at all."""
+"""Speech to text: the words with their times, the language, and whether a clip holds speech."""
 
 from transcription.transcript import Samples, Segment, Transcriber, Transcript
 

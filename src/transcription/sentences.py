@@ -1,12 +1,11 @@
-"""One window's text cut into sentences with times that a reader can follow.
+"""Cut the text of one window into sentences with times, so that a reader can follow the audio.
 
-Whisper decodes windows of up to 30 s, too coarse to read along. Asking it for time stamps, or feeding it shorter
-windows, gives finer times at a price: on the 23 spoken sample clips (Whisper base, beam 5) the word error rate was
-0.40 % with 30 s windows and no time stamps, 0.80 % with time stamps, 0.57 % with 12 s windows, of which there are 2.3
-times as many to encode. So the text comes from the best and cheapest mode, and times from what the voice activity
-detector knows already: sentences share out the time spoken by their length, and a boundary that falls near a pause
-moves into it. Their starts lay within 0.2 s of Whisper's own stamps (median of 100; the worst 0.8 s). Word times are
-alignment's task.
+Whisper decodes windows of up to 30 s, which are too long to follow. Time stamps or shorter windows give finer times,
+but more errors: on the 23 spoken sample clips (Whisper base, beam 5) the word error rate was 0.40 % with 30 s windows
+and no time stamps, 0.80 % with time stamps, and 0.57 % with 12 s windows, which are 2.3 times as many. So Whisper runs
+in the first mode, which is the best and the cheapest, and the times come from the voice activity detector. The spoken
+time is divided among the sentences by their length, and a boundary near a pause is moved into the pause. The starts
+were within 0.2 s of Whisper's own time stamps (median of 100; at most 0.8 s). This module gives no times of words.
 """
 
 from __future__ import annotations
@@ -17,8 +16,8 @@ from itertools import pairwise
 
 Span = tuple[float, float]
 
-MAX_CHARACTERS = 160  # some 10 s of speech; a longer sentence is cut at a comma or a space
-SNAP_S = 1.2  # a sentence's end and the pause it belongs to are seldom further apart than this, in time spoken
+MAX_CHARACTERS = 160  # about 10 s of speech; a longer sentence is cut at a comma or a space
+SNAP_S = 1.2  # the end of a sentence is moved into a pause within this distance, in spoken time
 _SENTENCE_END = re.compile(r"(?<=[.!?…])[\"'”’)]*\s+|(?<=[。！？])")
 
 
@@ -47,7 +46,7 @@ def timed_sentences(text: str, spans: Sequence[Span]) -> list[tuple[float, float
 
 
 def split_sentences(text: str) -> list[str]:
-    """Cut at ends of sentences, and long sentences at commas or spaces; nothing but white space gets lost."""
+    """Cut a text at ends of sentences, and long sentences at commas or spaces. Only white space is dropped."""
     found = []
     for sentence in _split(text.strip()):
         rest = sentence.strip()
@@ -63,7 +62,7 @@ def split_sentences(text: str) -> list[str]:
 
 
 def _split(text: str) -> list[str]:
-    """Cut behind each end of a sentence; closing quotation marks stay with theirs."""
+    """Cut after each end of a sentence; a closing quotation mark stays with its sentence."""
     parts, position = [], 0
     for match in _SENTENCE_END.finditer(text):
         parts.append(text[position : match.end()])
@@ -72,7 +71,7 @@ def _split(text: str) -> list[str]:
 
 
 def _pauses(spans: Sequence[Span]) -> list[tuple[float, float, float]]:
-    """Each pause as (time spoken before it, clip time of its start, of its end)."""
+    """The pauses, each as (spoken time before it, clip time of its start, clip time of its end)."""
     pauses, spoken = [], 0.0
     for (start, end), (following, _) in pairwise(spans):
         spoken += end - start
@@ -81,7 +80,7 @@ def _pauses(spans: Sequence[Span]) -> list[tuple[float, float, float]]:
 
 
 def _clip_time(spoken: float, spans: Sequence[Span]) -> float:
-    """When in the clip `spoken` seconds of speech have gone by."""
+    """The clip time after `spoken` seconds of speech."""
     for start, end in spans:
         if spoken <= end - start:
             return start + spoken

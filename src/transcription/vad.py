@@ -1,7 +1,7 @@
-"""Where somebody speaks: Silero VAD v6, as faster-whisper bundles it, in the shape that WhisperX expects.
+"""Voice activity detection: Silero VAD v6, as included in faster-whisper, with the interface that WhisperX expects.
 
-It replaces WhisperX's default, a pyannote checkpoint, which takes 25 times as long on a CPU (1 s against 0.04 s for
-22 s of audio) and whose first calls are erratic; WhisperX's own "silero" method downloads code at run time.
+WhisperX's default is a pyannote checkpoint. It takes 25 times as long on a CPU (1 s instead of 0.04 s for 22 s of
+audio), and its first calls give varying results. WhisperX's own "silero" method downloads code at run time.
 """
 
 from __future__ import annotations
@@ -19,33 +19,33 @@ from transcription.transcript import Samples
 ONSET = 0.5  # probability from which a frame of 32 ms is speech
 MIN_SPEECH_MS = 250  # shorter bursts are clicks and breaths
 MIN_SILENCE_MS = 300  # a pause as long as one between sentences ends a span
-PAD_S = 0.2  # left around a span: Whisper mishears words that begin at the first sample
-MAX_WINDOW_S = 30.0  # what Whisper's encoder takes at once
+PAD_S = 0.2  # added around a span: Whisper misreads words that begin at the first sample
+MAX_WINDOW_S = 30.0  # the input length of Whisper's encoder
 
 
 @dataclass(frozen=True)
 class Window:
-    """A stretch of one clip that goes through Whisper at once; seconds from the clip's start."""
+    """A stretch of one clip that Whisper decodes at once; times are in seconds from the start of the clip."""
 
     start: float
     end: float
-    spans: tuple[tuple[float, float], ...]  # where in it speech was found, unpadded; seconds from the clip's start
+    spans: tuple[tuple[float, float], ...]  # the spans of speech in the window, without padding
 
     @property
     def speech_s(self) -> float:
-        """Seconds of speech in it."""
+        """Seconds of speech in the window."""
         return sum(end - start for start, end in self.spans)
 
 
 class SileroVad(Vad):  # type: ignore[misc]  # whisperx has no types
-    """WhisperX's interface: called with a waveform, answers with speech segments."""
+    """WhisperX's interface: it is called with a waveform and returns speech segments."""
 
     def __init__(self) -> None:
         super().__init__(ONSET)
 
     @staticmethod
     def preprocess_audio(audio: Samples) -> Samples:
-        """Nothing to prepare: Silero takes the samples as they are."""
+        """Return the samples unchanged: Silero needs no preparation."""
         return audio
 
     def __call__(self, audio: dict[str, Any], **_: object) -> list[Any]:
@@ -55,8 +55,8 @@ class SileroVad(Vad):  # type: ignore[misc]  # whisperx has no types
 
 
 def speech_windows(samples: Samples) -> list[Window]:
-    """Cut a clip into windows of at most 30 s that hold all of its speech; none when nobody speaks."""
-    if len(samples) < SAMPLE_RATE // 100:  # 10 ms: Silero needs some samples, and nobody says a word in less
+    """Cut a clip into windows of at most 30 s that hold all of its speech; an empty list if there is no speech."""
+    if len(samples) < SAMPLE_RATE // 100:  # 10 ms: Silero needs some samples, and no word is shorter
         return []
     spans = _spans(samples)
     if not spans:
@@ -65,7 +65,7 @@ def speech_windows(samples: Samples) -> list[Window]:
     windows = []
     for merged in SileroVad.merge_chunks(segments, MAX_WINDOW_S, onset=ONSET, offset=None):
         start, end = float(merged["start"]), float(merged["end"])
-        # Windows are made of whole spans, and padding never crosses the middle of a pause.
+        # A window holds whole spans only, because padding never crosses the middle of a pause.
         windows.append(Window(start, end, tuple(span for span in spans if start <= span[0] and span[1] <= end)))
     return windows
 
@@ -83,7 +83,7 @@ def _spans(waveform: Samples) -> list[tuple[float, float]]:
 
 
 def _as_segments(spans: list[tuple[float, float]], duration_s: float) -> list[Any]:
-    """Pad each span, at most to the middle of the pause beside it."""
+    """Pad each span, at most to the middle of the pause next to it."""
     ends = [0.0, *(end for _, end in spans)]
     starts = [*(start for start, _ in spans), duration_s]
     segments = []

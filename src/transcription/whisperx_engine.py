@@ -1,17 +1,18 @@
-"""Whisper through WhisperX 3.8: windows of many clips in common batches, one language per clip, a gate behind it.
+"""Whisper through WhisperX 3.8: decodes windows of many clips in batches, with one language per clip.
 
-WhisperX's own `transcribe` takes one file at a time, guesses the language on the first 30 s of raw audio (music
-included, with an encoder pass of its own), and drops the values by which invented text can be told. This module keeps
-its model, features, options and merging of speech into windows, and replaces the loop around them:
+WhisperX's own `transcribe` takes one file at a time. It detects the language on the first 30 s of raw audio, including
+music, with an extra encoder pass, and it drops the values that reveal invented text. This module uses WhisperX's model,
+features, options and merging of speech into windows, and replaces the loop around them:
 
-1. each clip is cut into windows that hold its speech (`vad`); a clip with hardly any ends here;
-2. the windows of all clips go through the encoder in batches; the language is read off the encoder's output for the
-   window of the clip that holds most speech, which comes first;
-3. Whisper decodes with beam 5, without time stamps, each window prompted with its clip's language; a window whose text
-   goes round in circles is decoded once more with repetitions forbidden;
-4. the gate drops windows that are not speech (`gate`), and the rest becomes sentences with times (`sentences`).
+1. Each clip is cut into windows that hold its speech (`vad`). A clip with almost no speech ends here.
+2. The windows of all clips go through the encoder in batches. The window with the most speech of its clip comes first,
+   and the encoder's output for it gives the language of the clip.
+3. Whisper decodes each window with beam 5, without time stamps, in the language of its clip. A window whose text
+   repeats itself is decoded a second time with repetitions forbidden.
+4. The gate drops windows that are not speech (`gate`). The text of the others becomes sentences with times
+   (`sentences`).
 
-No step looks from one clip at another, so results do not depend on what else is in the call.
+No step uses data of another clip, so a result does not depend on the other clips of the call.
 Nothing is downloaded. A worker loads one engine; threads that share it take turns, because tokenizers keep state.
 """
 
@@ -30,12 +31,12 @@ from typing import Any
 
 import numpy as np
 
-# Read by the libraries when they are imported: no model hub, no telemetry of pyannote, no pool in the tokenizers.
+# The libraries read these variables on import: no model hub, no telemetry of pyannote, no thread pool in tokenizers.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["PYANNOTE_METRICS_ENABLED"] = "false"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 with warnings.catch_warnings():
-    # pyannote, imported by WhisperX and unused here, complains that it cannot decode files.
+    # WhisperX imports pyannote, which is not used here and warns that it cannot decode files.
     warnings.simplefilter("ignore")
     from faster_whisper.tokenizer import Tokenizer
     from whisperx import asr
@@ -50,10 +51,10 @@ from transcription.sentences import timed_sentences
 from transcription.transcript import Samples, Segment, Transcript
 
 BEAM_SIZE = 5
-NO_LOOP_NGRAM = 5  # tokens: a phrase of so many may stand only once in a window that is decoded a second time
-MAX_CPU_THREADS = 8  # CTranslate2 gains nothing beyond, for one batch at a time
-# On a CPU a larger batch saves no time and takes memory: 16 clips with Whisper base cost 45 s of CPU time one by one,
-# 36 s in fours and 39 s in sixteens, at a peak of 1.0, 1.3 and 2.3 GB.
+NO_LOOP_NGRAM = 5  # tokens: in a second decoding, no phrase of this length may occur twice
+MAX_CPU_THREADS = 8  # for one batch at a time, CTranslate2 is not faster with more
+# On a CPU a larger batch saves no time and needs more memory. With Whisper base, 16 clips take 45 s of CPU time in
+# batches of 1, 36 s in batches of 4 and 39 s in batches of 16, with a peak of 1.0, 1.3 and 2.3 GB.
 MAX_CPU_BATCH = 4
 _FILES = ("model.bin", "config.json", "tokenizer.json")
 
@@ -62,17 +63,17 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class _Task:
-    """One window on its way through Whisper."""
+    """One window that Whisper is to decode."""
 
     clip: int
     window: Window
     samples: Samples
-    leads: bool  # the clip's language is read off this window
+    leads: bool  # this window gives the language of the clip
 
 
 @dataclass(frozen=True)
-class _Heard:
-    """What Whisper heard in one window, and why it is dropped, if it is."""
+class _WindowResult:
+    """The text of one window, and the reason if the gate drops it."""
 
     window: Window
     text: str
@@ -88,10 +89,10 @@ class _Decoded:
 
 
 class _Model(asr.WhisperModel):  # type: ignore[misc]  # whisperx has no types
-    """WhisperX's model; keeps the scores that its `generate_segment_batched` drops, and takes a prompt per window."""
+    """WhisperX's model. Unlike `generate_segment_batched`, it keeps the scores and takes one prompt per window."""
 
     def generate_scored(self, encoded: Any, tokenizers: Sequence[Tokenizer], options: Any) -> list[_Decoded]:
-        """Decode the windows of `encoded` (batch, 1500, width), each with its own tokenizer, hence language."""
+        """Decode the windows of `encoded` (batch, 1500, width). Each has its own tokenizer, which sets its language."""
         prompts = [
             self.get_prompt(tokenizer, [], without_timestamps=options.without_timestamps) for tokenizer in tokenizers
         ]
@@ -113,14 +114,14 @@ class _Model(asr.WhisperModel):  # type: ignore[misc]  # whisperx has no types
         for result, tokenizer in zip(results, tokenizers, strict=True):
             tokens = result.sequences_ids[0]
             text = tokenizer.decode([token for token in tokens if token < tokenizer.eot])
-            # CTranslate2 normalises by length; Whisper's average also counts the end token.
+            # CTranslate2 divides the score by the length. Whisper's average also counts the end token.
             total = result.scores[0] * len(tokens) ** options.length_penalty
             decoded.append(_Decoded(text.strip(), total / (len(tokens) + 1), result.no_speech_prob))
         return decoded
 
 
 class WhisperxTranscriber:
-    """The `Transcriber` over one Whisper model; made by `load_transcriber`."""
+    """The `Transcriber` for one Whisper model; made by `load_transcriber`."""
 
     def __init__(self, pipeline: Any, *, name: str, batch_size: int) -> None:
         self._turn = threading.Lock()
@@ -131,7 +132,7 @@ class WhisperxTranscriber:
         self.name = name
 
     def transcribe(self, clips: Sequence[Samples]) -> list[Transcript]:
-        """See `Transcriber`."""
+        """Transcribe each clip as `Transcriber` describes."""
         windows = [speech_windows(clip) for clip in clips]
         speech = [sum(window.speech_s for window in found) for found in windows]
         tasks = [
@@ -141,21 +142,21 @@ class WhisperxTranscriber:
             for task in _tasks(index, clip, windows[index])
         ]
         languages: dict[int, tuple[str, float]] = {}
-        heard: dict[int, list[_Heard]] = {index: [] for index in range(len(clips))}
+        by_clip: dict[int, list[_WindowResult]] = {index: [] for index in range(len(clips))}
         for begin in range(0, len(tasks), self._batch_size):
             batch = tasks[begin : begin + self._batch_size]
             with self._turn, out_of_memory_explained(f"transcribing {self._batch_size} windows at once"):
-                results = self._hear(batch, languages)
+                results = self._decode_batch(batch, languages)
             for task, result in zip(batch, results, strict=True):
-                heard[task.clip].append(result)
-        return [_transcript(speech[index], heard[index], languages.get(index)) for index in range(len(clips))]
+                by_clip[task.clip].append(result)
+        return [_transcript(speech[index], by_clip[index], languages.get(index)) for index in range(len(clips))]
 
     def close(self) -> None:
-        """Give the model's memory back."""
+        """Free the model's memory."""
         self._model.model.unload_model()
 
-    def _hear(self, batch: Sequence[_Task], languages: dict[int, tuple[str, float]]) -> list[_Heard]:
-        """Transcribe one batch of windows, and note the languages of the clips whose leading window is in it."""
+    def _decode_batch(self, batch: Sequence[_Task], languages: dict[int, tuple[str, float]]) -> list[_WindowResult]:
+        """Decode one batch of windows, and add the languages of the clips whose leading window is in the batch."""
         encoded = self._model.encode(self._features(batch))
         if not self._model.model.is_multilingual:
             languages.update({task.clip: ("en", 1.0) for task in batch})
@@ -167,18 +168,18 @@ class WhisperxTranscriber:
         options = self._pipeline.options
         tokenizers = [self._tokenizer(languages[task.clip][0]) for task in batch]
         decoded = self._model.generate_scored(encoded, tokenizers, options)
-        heard = [_judge(task.window, item) for task, item in zip(batch, decoded, strict=True)]
-        # Whisper can fall into a loop in the middle of real speech, which must not be lost: such windows are decoded
-        # once more with loops forbidden. (Whisper's own answer, sampling, differs from run to run.)
-        for index, item in enumerate(heard):
+        results = [_checked(task.window, item) for task, item in zip(batch, decoded, strict=True)]
+        # Whisper can get into a loop in the middle of real speech, which must not be lost. So such a window is decoded
+        # a second time with loops forbidden. (Whisper's own solution, sampling, gives different results in each run.)
+        for index, item in enumerate(results):
             if item.rejected == "repetition":
                 encoded = self._model.encode(self._features(batch[index : index + 1]))
                 again = self._model.generate_scored(
                     encoded, tokenizers[index : index + 1], replace(options, no_repeat_ngram_size=NO_LOOP_NGRAM)
                 )
-                retried = _judge(item.window, again[0])
-                heard[index] = item if retried.rejected else retried
-        return heard
+                retried = _checked(item.window, again[0])
+                results[index] = item if retried.rejected else retried
+        return results
 
     def _features(self, batch: Sequence[_Task]) -> Any:
         """Log-mel features, shape (batch, mels, 3000), each window padded to 30 s with silence."""
@@ -202,15 +203,15 @@ class WhisperxTranscriber:
 def load_transcriber(model_dir: Path, *, name: str, device: Device, batch_size: int) -> WhisperxTranscriber:
     """Load a Whisper model in CTranslate2's format.
 
-    `name` is recorded with every transcript; `batch_size` is how many windows are decoded at once (on a CPU at most
-    MAX_CPU_BATCH).
+    `name` is recorded with every transcript. `batch_size` is the number of windows that are decoded at once; on a CPU
+    it is at most MAX_CPU_BATCH.
 
     Raises
     ------
     ModelError
         The model is missing, incomplete or unreadable.
     OperatorError
-        The device lacks the memory.
+        The device has too little memory.
     """
     _check_files(model_dir)
     try:
@@ -234,7 +235,7 @@ def _load_pipeline(model_dir: Path, device: Device) -> Any:
         local_files_only=True,
     )
     logging.getLogger("whisperx").setLevel(logging.WARNING)
-    with contextlib.redirect_stdout(io.StringIO()):  # it prints that our VAD is used
+    with contextlib.redirect_stdout(io.StringIO()):  # load_model prints a line about the VAD
         return asr.load_model(
             str(model_dir),
             device.name,
@@ -258,7 +259,7 @@ def _how_to_fetch() -> str:
 
 
 def _tasks(index: int, clip: Samples, windows: Sequence[Window]) -> list[_Task]:
-    """A clip's windows; the one with most speech first, because the others need its language."""
+    """The tasks of a clip. The window with the most speech comes first, because the others need its language."""
     leader = max(windows, key=lambda window: window.speech_s)
     ordered = [leader, *(window for window in windows if window is not leader)]
     return [
@@ -272,19 +273,19 @@ def _tasks(index: int, clip: Samples, windows: Sequence[Window]) -> list[_Task]:
     ]
 
 
-def _judge(window: Window, decoded: _Decoded) -> _Heard:
+def _checked(window: Window, decoded: _Decoded) -> _WindowResult:
     ratio = gate.compression_ratio(decoded.text)
     quality = gate.Quality(decoded.avg_logprob, decoded.no_speech_prob, ratio)
-    return _Heard(window, decoded.text, quality, gate.reject(decoded.text, quality))
+    return _WindowResult(window, decoded.text, quality, gate.reject(decoded.text, quality))
 
 
-def _transcript(speech_s: float, heard: Sequence[_Heard], language: tuple[str, float] | None) -> Transcript:
-    """Put one clip together from what was heard in its windows."""
-    in_order = sorted(heard, key=lambda item: item.window.start)
+def _transcript(speech_s: float, results: Sequence[_WindowResult], language: tuple[str, float] | None) -> Transcript:
+    """Join the results of a clip's windows."""
+    in_order = sorted(results, key=lambda item: item.window.start)
     kept = [item for item in in_order if item.rejected is None]
-    # Without speech, the values of the dropped windows stand beside the reason, so that it can be checked.
-    judged = kept or in_order
-    weight = sum(item.window.speech_s for item in judged)
+    # Without speech, the transcript holds the values of the dropped windows, so that the reason can be checked.
+    measured = kept or in_order
+    weight = sum(item.window.speech_s for item in measured)
     reason = None if kept else (_main_reason(in_order) if in_order else "no-speech-found")
     return Transcript(
         text=" ".join(item.text for item in kept),
@@ -294,22 +295,22 @@ def _transcript(speech_s: float, heard: Sequence[_Heard], language: tuple[str, f
         speech_s=round(speech_s, 2),
         no_speech=not kept,
         no_speech_reason=reason,
-        avg_logprob=sum(item.quality.avg_logprob * item.window.speech_s for item in judged) / weight
+        avg_logprob=sum(item.quality.avg_logprob * item.window.speech_s for item in measured) / weight
         if weight
         else None,
-        no_speech_prob=max((item.quality.no_speech_prob for item in judged), default=None),
-        compression_ratio=max((item.quality.compression_ratio for item in judged), default=None),
+        no_speech_prob=max((item.quality.no_speech_prob for item in measured), default=None),
+        compression_ratio=max((item.quality.compression_ratio for item in measured), default=None),
     )
 
 
-def _main_reason(heard: Sequence[_Heard]) -> str | None:
-    """Of several dropped windows, the one with most speech speaks for the clip."""
-    return max(heard, key=lambda item: item.window.speech_s).rejected
+def _main_reason(results: Sequence[_WindowResult]) -> str | None:
+    """The reason of the dropped window with the most speech."""
+    return max(results, key=lambda item: item.window.speech_s).rejected
 
 
-def _segments(heard: _Heard) -> list[Segment]:
-    quality = heard.quality
+def _segments(result: _WindowResult) -> list[Segment]:
+    quality = result.quality
     return [
         Segment(start, end, text, quality.avg_logprob, quality.no_speech_prob, quality.compression_ratio)
-        for start, end, text in timed_sentences(heard.text, heard.window.spans)
+        for start, end, text in timed_sentences(result.text, result.window.spans)
     ]

@@ -1,1 +1,1 @@
-"""The three daemons. Each is started as `python -m workers.NAME_worker` from `src/` and stopped by SIGTERM."""
+"""The three daemons. Start one with `python -m workers.NAME_worker` in `src/`, and stop it with SIGTERM."""

@@ -1,18 +1,19 @@
-"""What all workers share: start, loop, hold, stop.
+"""The base of all workers: start, loop, hold, stop.
 
-Start: read the settings, name the worker, wait until what it depends on answers, write the heartbeat, then work.
-A setting, model or policy that is wrong ends the program at once with exit code 78 and one sentence, since waiting
-would not mend it; a service that is down is waited for.
+Start: the worker reads the settings, waits until the services that it needs answer, writes its heartbeat and begins to
+work. A wrong setting, model or policy ends the program at once with exit code 78 and one sentence, because waiting does
+not help. The worker waits for a service that is down.
 
-Loop: `step()` does one piece of work, or says that there is none. An OperatorError holds the worker: it stops claiming,
-says why, asks its dependencies again after a growing pause, and goes on by itself. No job loses an attempt by it.
-Under systemd (Type=notify) it says when it is ready, and feeds the watchdog wherever work moves on: at every request to
-S3 and every piece of a body, every piece of an archive, every clip, every file removed. No step that works may be
-silent for as long as WatchdogSec=, or systemd would kill it, and three such ends are a dead letter.
+Loop: `step()` does one piece of work, or returns False when there is none. An OperatorError holds the worker: it stops
+claiming, reports the reason, tries again after growing pauses, and continues by itself. No job loses an attempt.
+Under systemd (Type=notify) the worker reports when it is ready. It feeds the watchdog whenever work makes progress: at
+every request to S3 and every piece of a body, every piece of an archive, every clip, every removed file. Each step must
+feed the watchdog within WatchdogSec=, or systemd kills the worker; a job that loses three workers this way becomes a
+dead letter.
 
-Stop: the first SIGTERM or SIGINT lets the work in hand finish, or reach its next safe point; after STOP_TIMEOUT_S, or
-at the second signal, whatever is in hand goes back to its queue and the process leaves. A kill is made good by the
-heartbeat's expiry: see `JobQueue.reap`.
+Stop: after the first SIGTERM or SIGINT the worker finishes its current job, or stops at the next safe point. After
+STOP_TIMEOUT_S, or at a second signal, it hands its jobs back to their queues and exits at once. The jobs of a killed
+worker run again when its heartbeat has expired: see `JobQueue.reap`.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from types import FrameType
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 from config import Settings, load_settings
 from errors import ConfigError, ModelError, OperatorError, PolicyError, ServiceUnavailableError
@@ -39,11 +40,13 @@ from workers.heartbeat import Heartbeat, HeartbeatLostError, State
 
 log = logging.getLogger(__name__)
 
+Answer = TypeVar("Answer")
+
 EXIT_LOST = 1  # systemd starts the worker again
-EXIT_CONFIG = 78  # EX_CONFIG of sysexits.h: systemd need not restart it over and over
-IDLE_POLL_S = 0.25  # between looks at empty queues: quick for a person who injects a job, nothing to Redis
-HOUSEKEEPING_S = 1.0  # delayed jobs whose time has come
-REAPS_PER_TTL = 6  # looks for dead workers: a job runs again within 7/6 of HEARTBEAT_TTL_S, 70 s by default
+EXIT_CONFIG = 78  # EX_CONFIG of sysexits.h: systemd does not restart the worker
+IDLE_POLL_S = 0.25  # pause between two looks at empty queues: a person who injects a job need not wait
+HOUSEKEEPING_S = 1.0  # pause between two rounds of housekeeping, which also moves due jobs out of queue:delayed
+REAPS_PER_TTL = 6  # searches for dead workers: a job runs again within 7/6 of HEARTBEAT_TTL_S, 70 s by default
 HOLD_S = (2.0, 60.0)  # shortest and longest pause of a held worker
 
 
@@ -69,21 +72,21 @@ class Worker(ABC):
 
     @abstractmethod
     def check_dependencies(self) -> None:
-        """Reach everything this worker needs besides Redis; raises OperatorError with one sentence."""
+        """Check every service that this worker needs besides Redis; raises OperatorError with one sentence."""
 
     @abstractmethod
     def step(self) -> bool:
         """Do one piece of work; False when there was none."""
 
     def idle_state(self) -> tuple[State, str]:
-        """The state to show, with a word of explanation, while `step` finds nothing to do."""
+        """The state and its explanation while `step` finds no work."""
         return "idle", ""
 
     def prepare(self) -> None:  # noqa: B027 -- most workers have nothing to load
-        """Load what is loaded once (models), clear what an earlier process left behind."""
+        """Load the models, and remove leftovers of an earlier process. Runs once."""
 
-    def housekeeping(self) -> None:  # noqa: B027 -- nor duties of their own
-        """Small regular duties besides the queue's own."""
+    def housekeeping(self) -> None:  # noqa: B027 -- some workers have none
+        """Do small regular tasks, besides those of the queue."""
 
     def run(self) -> None:
         """Work until asked to stop."""
@@ -97,19 +100,18 @@ class Worker(ABC):
             event(log, logging.INFO, "stopped")
 
     def stop_if_asked(self) -> None:
-        """A safe point inside a long job, which the watchdog counts as progress; raises StopRequestedError."""
+        """A safe point inside a long job: feeds the watchdog, and raises StopRequestedError after a stop signal."""
         self.watchdog.feed()
         if self.stopping.is_set():
             raise StopRequestedError
 
-    def until_redis_answers(self, action: Callable[[], object]) -> None:
-        """Repeat `action` while Redis is away: finished work is not thrown away for a missing acknowledgement."""
+    def until_redis_answers(self, action: Callable[[], Answer]) -> Answer:
+        """Repeat `action` until Redis answers, so that finished work is not lost for want of an acknowledgement."""
         while True:
             try:
-                action()
-                return
+                return action()
             except ServiceUnavailableError as error:
-                event(log, logging.WARNING, "waiting to acknowledge", reason=error)
+                event(log, logging.WARNING, "waiting for Redis to acknowledge a job", reason=error)
                 self.watchdog.feed()
                 time.sleep(HOLD_S[0])
 
@@ -137,15 +139,15 @@ class Worker(ABC):
             self.stopping.wait(IDLE_POLL_S)
 
     def _drained(self) -> bool:
-        """Whether an operator wants nothing more to be claimed; what changes is logged."""
+        """Whether an operator has drained this worker. Logs when this changes."""
         asked = drained_by(self.redis, self.name)
         if asked and not self._drained_by:
-            event(log, logging.INFO, "drained: claiming nothing until resumed", by=asked)
+            event(log, logging.INFO, "drained: claiming no jobs until resumed", by=asked)
         if self._drained_by and not asked:
-            event(log, logging.INFO, "resumed: claiming again")
+            event(log, logging.INFO, "resumed: claiming jobs again")
         self._drained_by = asked
         if asked:
-            self.heartbeat.set("draining", f"drained by {asked}; audio-pipeline worker resume")
+            self.heartbeat.set("draining", f"drained by {asked}; to end this: audio-pipeline worker resume")
         return asked is not None
 
     def _housekeep(self) -> None:
@@ -161,7 +163,7 @@ class Worker(ABC):
             self._next_reap = now + pause_s / 2
 
     def _when_possible(self, action: Callable[[], None]) -> None:
-        """Run `action`; while an OperatorError stands in its way, stay held and try again."""
+        """Run `action`. After an OperatorError, hold the worker for a while and try again."""
         while not self.stopping.is_set():
             try:
                 action()
@@ -172,16 +174,16 @@ class Worker(ABC):
                 self._hold(error)
 
     def _hold(self, error: OperatorError) -> None:
-        event(log, logging.WARNING, "held: not claiming until this is mended", reason=error, again_in_s=self._hold_s)
+        event(log, logging.WARNING, "held: not claiming until this is solved", reason=error, again_in_s=self._hold_s)
         self.heartbeat.set("held", str(error))
         self.watchdog.feed()
-        notify(f"EXTEND_TIMEOUT_USEC={int((2 * self._hold_s + 60) * 1e6)}")  # waiting to start is no failure to start
+        notify(f"EXTEND_TIMEOUT_USEC={int((2 * self._hold_s + 60) * 1e6)}")  # waiting is not a failed start
         self.stopping.wait(self._hold_s)
         self._hold_s = min(2 * self._hold_s, HOLD_S[1])
 
 
 def main(worker_class: type[Worker]) -> None:
-    """Run a worker as a program; exit code 0 after a stop, 78 when something only a person can mend is wrong."""
+    """Run a worker as a program. Exit code 0 after a stop, 78 when a setting, model or policy is wrong."""
     configure_logging(worker_class.kind)
     try:
         worker = worker_class(load_settings())
@@ -191,7 +193,7 @@ def main(worker_class: type[Worker]) -> None:
         log.critical("%s", error)
         sys.exit(EXIT_CONFIG)
     except HeartbeatLostError as error:
-        log.critical("leaving, to be started again: %s", error)
+        log.critical("exiting, so that systemd starts this worker again: %s", error)
         sys.exit(EXIT_LOST)
 
 
@@ -200,17 +202,17 @@ def _install_signal_handlers(worker: Worker) -> None:
         try:
             returned = worker.queue.hand_back_all()
         except OperatorError:
-            returned = 0  # Redis is away: the heartbeat expires and the jobs are handed on
-        event(log, logging.WARNING, "leaving at once", reason=reason, jobs_handed_back=returned)
+            returned = 0  # Redis is down: when the heartbeat has expired, another worker gets the jobs
+        event(log, logging.WARNING, "exiting at once", reason=reason, jobs_handed_back=returned)
         os._exit(0)
 
     def on_signal(number: int, _frame: FrameType | None) -> None:
         name = signal.Signals(number).name
         if worker.stopping.is_set():
-            # Not from the handler itself: it may have interrupted a Redis call half-way.
+            # In a thread: this signal handler may have interrupted a call to Redis.
             threading.Thread(target=leave_now, args=(f"second {name}",), daemon=True).start()
             return
-        event(log, logging.INFO, "stopping: finishing the work in hand", signal=name)
+        event(log, logging.INFO, "stopping: finishing the current job", signal=name)
         notify("STOPPING=1")
         worker.stopping.set()
         worker.heartbeat.set("draining")

@@ -1,10 +1,12 @@
-"""A worker that takes its work from queues: claim, process, and sort every failure.
+"""A worker that takes jobs from queues: it claims, processes, and decides what happens after each failure.
 
-Retryable: back-off, MAX_ATTEMPTS, then a dead letter. Permanent: a dead letter at once. Operator: handed back, nobody's
-attempt is spent, the worker is held. Out of memory on the device: put off and counted, since the next job may be
-smaller and go well; when three jobs in a row need more than there is, the device or the setting is to blame, no attempt
-is spent any more, and the worker is held. A job whose workers died three times is quarantined without being touched
-again.
+- Retryable error: the job waits and is tried again, up to MAX_ATTEMPTS times. Then it becomes a dead letter.
+- Permanent error: the job becomes a dead letter at once.
+- Operator error: the job goes back to its queue without losing an attempt, and the worker is held.
+- Out of memory on the device: the job is tried again later and loses an attempt, because the next job may be smaller
+  and succeed. If three jobs in a row run out of memory, the device or a setting is the cause: jobs then lose no
+  attempt, and the worker is held.
+- A job that three workers died with becomes a dead letter and is not processed again.
 """
 
 from __future__ import annotations
@@ -24,40 +26,39 @@ from workers.base import StopRequestedError, Worker
 
 log = logging.getLogger(__name__)
 
-MAX_INTERRUPTIONS = 3  # a job that killed its worker so often is not given to another
+MAX_INTERRUPTIONS = 3  # a job that this many workers died with is not processed again
 MAX_RETRY_S = 600.0
-MAX_TOO_BIG = 3  # jobs in a row that ran out of memory, none going well between: then no job is to blame
-BUSY_RETRY_S = 10.0  # until another process of this host has let go of what the job needs
+MAX_TOO_BIG = 3  # different jobs that run out of memory without a success between: then it is no job's fault
+BUSY_RETRY_S = 10.0  # pause before a job is tried again that another process of this host blocks
 
 
 class BusyError(PipelineError):
-    """Something else holds what the job needs; it runs again a little later, and no attempt is spent."""
+    """Another process blocks the job. The job runs again a little later and loses no attempt."""
 
 
 class JobWorker(Worker):
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
-        self._settled: Settled | None = None
-        self._too_big: set[bytes] = set()  # jobs that ran out of memory since one went well
+        self._too_big: set[bytes] = set()  # jobs that ran out of memory since the last success
 
     @property
     @abstractmethod
     def queues(self) -> Sequence[str]:
-        """The queues this worker serves, the preferred one first."""
+        """The queues that this worker serves, in order of preference."""
 
     @abstractmethod
     def process(self, claim: Claim) -> None:
-        """Do the job and acknowledge it (`self.done`); raises a PipelineError when it cannot be done."""
+        """Do the job and acknowledge it (`self.done`); raises a PipelineError when this fails."""
 
     @abstractmethod
     def clip_of(self, claim: Claim) -> ClipRef | None:
-        """The clip whose failure a dead letter counts, or None: the job is a whole archive, or unreadable."""
+        """The clip of the job, or None if the job is a whole archive or its payload cannot be read."""
 
     def on_given_up(self, claim: Claim, clip: ClipRef | None, error: PipelineError) -> str | None:
-        """Record that the job is given up, before it is settled -> the S3 key where its clip is parked, if it is."""
+        """Record that the job is given up, before it is settled -> the S3 key of the parked clip, or None."""
 
     def next_claim(self) -> Claim | None:
-        """The next job, or None when there is none, or none that this worker may take now."""
+        """Claim the next job; None when there is none, or none that this worker may take now."""
         return self.queue.claim(self.queues)
 
     def step(self) -> bool:
@@ -71,7 +72,7 @@ class JobWorker(Worker):
         except OperatorError:
             self.until_redis_answers(lambda: self.queue.hand_back(claim))
             raise
-        event(log, logging.DEBUG, "job over", queue=claim.queue, took_s=time.monotonic() - started)
+        event(log, logging.DEBUG, "job finished", queue=claim.queue, took_s=time.monotonic() - started)
         return True
 
     def done(self, claim: Claim, clip: ClipRef | None = None) -> Settled:
@@ -97,26 +98,26 @@ class JobWorker(Worker):
             self._give_up(claim, error)
         except PipelineError as error:
             self._retry_or_give_up(claim, error)
-        except Exception as error:  # a bug must cost one job three attempts, not the daemon its life
+        except Exception as error:  # a bug must cost one job its attempts, not end the worker
             log.exception("unexpected error; please report it with these lines")
             self._retry_or_give_up(claim, PipelineError(f"{type(error).__name__}: {error}"))
 
     def _put_off(self, claim: Claim, error: DeviceMemoryError) -> None:
-        """Handed back to the head, the job would be taken again at once, for ever, and no other would have its turn."""
+        """Delay a job that ran out of memory. At the head of its queue it would block all other jobs forever."""
         if len(self._too_big) < MAX_TOO_BIG:
             self._too_big.add(claim.payload)
         if len(self._too_big) < MAX_TOO_BIG:
             self._retry_or_give_up(claim, error)
             return
         self.queue.retry_later(claim, BUSY_RETRY_S, failed=False)
-        raise OperatorError(f"{MAX_TOO_BIG} jobs in a row need more memory than there is: {error}") from error
+        raise OperatorError(f"{MAX_TOO_BIG} jobs in a row ran out of memory: {error}") from error
 
     def _retry_or_give_up(self, claim: Claim, error: PipelineError) -> None:
         attempt = claim.failures + 1
         if attempt >= self.settings.max_attempts:
             self._give_up(claim, error)
             return
-        # Full jitter over the upper half: jobs that failed together do not come back together.
+        # A random factor between 0.5 and 1, so that jobs that failed together do not come back together.
         delay_s = min(self.settings.retry_base_s * 2**claim.failures, MAX_RETRY_S) * random.uniform(0.5, 1)  # noqa: S311
         self.queue.retry_later(claim, delay_s, failed=True)
         event(
@@ -132,11 +133,11 @@ class JobWorker(Worker):
     def _give_up(self, claim: Claim, error: PipelineError) -> None:
         clip = self.clip_of(claim)
         try:
-            # A job that was taken from us (its batch was cancelled or begun anew, and its file is gone) did not fail.
+            # If the job is no longer ours (its batch was cancelled or started again), it did not fail.
             parked = self.on_given_up(claim, clip, error) if self.queue.owns(claim) else None
         except OperatorError:
             raise
-        except Exception:  # a letter without its clip is worth more than worker after worker that dies of this job
+        except Exception:  # a dead letter without a parked clip is better than a job that ends every worker
             log.exception("a job that is given up could not be recorded or parked; please report it with these lines")
             parked = None
         letter = dead_letters.write(claim, error, worker=self.name, clip=clip, parked=parked)
@@ -145,22 +146,18 @@ class JobWorker(Worker):
         event(
             log,
             logging.ERROR,
-            "job given up; it stands in queue:failed",
+            "job given up; it is in queue:failed",
             **self._facts(claim),
             attempts=claim.failures + 1,
             reason=error,
         )
 
     def _settle(self, claim: Claim, clip: ClipRef | None, letter: bytes | None) -> Settled:
-        def settle() -> None:
-            self._settled = self.queue.settle(claim, clip=clip, dead_letter=letter)
-
-        self.until_redis_answers(settle)
-        answer, self._settled = self._settled or "lost", None
+        answer = self.until_redis_answers(lambda: self.queue.settle(claim, clip=clip, dead_letter=letter))
         if answer == "lost":
-            # Taken for dead (paused too long?): another worker has the job, and its outcome counts, not ours. Or ours
-            # was counted, and only the answer was lost.
-            event(log, logging.WARNING, "job is not in our hands any more; not counted again", **self._facts(claim))
+            # Either this worker seemed dead (was it paused?) and another worker has the job, whose outcome counts. Or
+            # this outcome was counted, and only the reply was lost.
+            event(log, logging.WARNING, "job no longer belongs to this worker; not counted again", **self._facts(claim))
         return answer
 
     def _facts(self, claim: Claim) -> dict[str, str | None]:
@@ -176,6 +173,6 @@ class JobWorker(Worker):
 def _refuse_killers(claim: Claim) -> None:
     if claim.interruptions >= MAX_INTERRUPTIONS:
         raise PermanentError(
-            f"{claim.interruptions} workers died while they had this job, so it is not tried again; see their last log "
-            "lines (out of memory?), then retry it or drop it"
+            f"{claim.interruptions} workers died during this job, so it is not tried again; see their last log lines "
+            "(out of memory?), then retry it or drop it"
         )

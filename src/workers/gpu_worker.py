@@ -1,15 +1,15 @@
 """gpu: clips on scratch -> transcript and verdicts -> S3 `processed/{date}/{audio_id}.opus` and Postgres.
 
-Claims this host's own list first, then `queue:transcribe`, one clip at a time. For each: find or make its row
-(`audio_id`), transcribe, judge the transcript against every policy unless there was no speech, upload the Opus file,
-commit everything in one transaction, acknowledge. The acknowledgement that takes a batch's last clip lets this worker
-finish the batch: completion recorded, scratch removed, keys gone.
+The worker claims one clip at a time, from this host's own queue first, then from `queue:transcribe`. For each clip it
+finds or makes the row (`audio_id`), transcribes, scores the transcript for every policy unless there is no speech,
+uploads the Opus file, commits everything in one transaction, and acknowledges the job. The worker that acknowledges the
+last clip of a batch finishes the batch: it records the completion and removes the scratch directory and the keys.
 
-Promises: results are committed before the acknowledgement, and writing them twice changes nothing; a clip that has
-all results which this worker would write is acknowledged without being done again.
+Promises: results are committed before the acknowledgement, and writing them twice changes nothing. A clip that already
+has all results that this worker would write is acknowledged without being processed again.
 
-Restart: an interrupted clip runs again; a batch whose last acknowledgement was the worker's last act is finished by
-whichever worker looks next. Models and policies are loaded once, at start; restart after changing them.
+Restart: an interrupted clip runs again. If a worker stops after a batch's last acknowledgement, another worker finishes
+the batch. Models and policies are loaded once, at the start; restart the worker after changing them.
 """
 
 from __future__ import annotations
@@ -68,13 +68,13 @@ class GpuWorker(JobWorker):
 
     def prepare(self) -> None:
         parked_clips.clear_leftovers(self.settings.scratch_root)
-        if not self.policies:  # else loaded before a service went away during the start
+        if not self.policies:  # loaded already if a service went down during the start
             self.load_engines()
 
     def load_engines(self) -> None:
-        """Speech and moderation models and the policies, once."""
-        # Only here: torch and its friends take seconds to import and a gigabyte, which the heartbeat's process, forked
-        # before, need not have.
+        """Load the speech model, the moderation model and the policies, once."""
+        # Imported here, not at the top: torch and related libraries take seconds and a gigabyte, which the heartbeat's
+        # process, forked earlier, does not need.
         from moderation.cope_a import load_cope_a
         from system.device import choose_device
         from transcription.whisperx_engine import load_transcriber
@@ -85,15 +85,15 @@ class GpuWorker(JobWorker):
         event(log, logging.INFO, "device chosen", device=device.name, hardware=device.description)
         began = time.monotonic()
         speech, moderation = models.speech, models.moderation
-        # The larger model first: while it is loaded, its weights are in memory twice.
+        # The larger model first: during loading, its weights are in memory twice.
         self.scorer = load_cope_a(
             moderation.base,
             moderation.adapter,
             device=device,
             name=moderation.name,
-            reads=moderation.reads,
+            policy_text=moderation.policy_text,
             thresholds=moderation.thresholds,
-            min_mass=moderation.min_mass,
+            min_p_answer=moderation.min_p_answer,
         )
         self.watchdog.feed()
         self.transcriber = load_transcriber(
@@ -130,7 +130,7 @@ class GpuWorker(JobWorker):
         known = self.db.find_clip(job)
         if known and known.s3_opus_path and self._has_results(job, known):
             event(log, logging.INFO, "clip has its results already", batch=job.batch_id, clip=job.original_filename)
-        elif job.opus_s3_key:  # before the file on scratch: somebody may have mended the parked one
+        elif job.opus_s3_key:  # before the file on scratch, because a person may have repaired the parked file
             with parked_clips.fetched(self.s3, job.opus_s3_key, self.settings) as opus_path:
                 self._transcribe_and_judge(job, opus_path, self._row(job))
         elif (problem := clip_files.problem(job.opus_path, self.name.host)) is None:
@@ -141,17 +141,17 @@ class GpuWorker(JobWorker):
             self._finish(job.batch_id)
 
     def _row(self, job: TranscribeJob) -> ClipRow:
-        """The clip's row, made when there is none: only for a job whose file is there, else it stayed open for ever."""
+        """Find or make the clip's row. Only for a job whose file exists, or the row would stay open forever."""
         row = self.db.ensure_clip(job)
         if job.audio_id not in {None, row.audio_id}:
             event(
-                log, logging.WARNING, "audio_id of the job is another clip's; this clip has its own",
+                log, logging.WARNING, "the job's audio_id belongs to another clip; this clip's own is used",
                 asked=job.audio_id, audio_id=row.audio_id, batch=job.batch_id, clip=job.original_filename,
             )  # fmt: skip
         return row
 
     def _try_chain(self, speech: Path) -> dict[str, Any]:
-        """Everything that a clip needs, without storing anything."""
+        """Do everything that a clip needs, without storing anything."""
         self.check_dependencies()
         [transcript] = self.transcriber.transcribe([decode(speech)])
         verdicts = [] if transcript.no_speech else self._judge(transcript)
@@ -169,7 +169,7 @@ class GpuWorker(JobWorker):
         return key
 
     def _has_results(self, job: TranscribeJob, row: ClipRow) -> bool:
-        """Every result that this worker would write; any results when the clip itself is gone, its batch being over."""
+        """Whether all results of this worker exist, or any results if the clip's file and its batch are gone."""
         gone = not job.opus_path.is_file() and not job.opus_s3_key
         if gone and row.status in {"done", "no_speech"}:
             return True
@@ -181,10 +181,10 @@ class GpuWorker(JobWorker):
         samples = decode(opus_path)
         self.watchdog.feed()
         [transcript] = self.transcriber.transcribe([samples])
-        heard = time.monotonic()
+        transcribed_at = time.monotonic()
         self.watchdog.feed()
         verdicts = [] if transcript.no_speech else self._judge(transcript)
-        judged = time.monotonic()
+        scored_at = time.monotonic()
         day = datetime.now(UTC).date().isoformat()
         path = row.s3_opus_path or self.s3.upload_opus(opus_path, audio_id, day)
         self.db.save_results(
@@ -194,15 +194,15 @@ class GpuWorker(JobWorker):
             verdicts=verdicts,
             s3_opus_path=path,
             duration_s=len(samples) / SAMPLE_RATE,
-            transcribe_s=heard - began,
-            classify_s=judged - heard,
+            transcribe_s=transcribed_at - began,
+            classify_s=scored_at - transcribed_at,
         )
         event(
             log, logging.INFO, "clip done",
             batch=job.batch_id, clip=job.original_filename, audio_id=audio_id,
             audio_s=len(samples) / SAMPLE_RATE, language=transcript.language, no_speech=transcript.no_speech_reason,
             flagged=",".join(verdict.policy for verdict in verdicts if verdict.violates) or None,
-            transcribe_s=heard - began, classify_s=judged - heard, took_s=time.monotonic() - began,
+            transcribe_s=transcribed_at - began, classify_s=scored_at - transcribed_at, took_s=time.monotonic() - began,
         )  # fmt: skip
 
     def _judge(self, transcript: Transcript) -> list[Verdict]:
@@ -221,7 +221,7 @@ class GpuWorker(JobWorker):
             violates=score.p_violation >= threshold,
             score=score.p_violation,
             threshold=threshold,
-            mass=score.mass,
+            mass=score.p_answer,
             truncated=score.truncated,
         )
 
@@ -229,10 +229,10 @@ class GpuWorker(JobWorker):
         return WantedResults.of(self.transcriber.name, self.scorer.name, self.policies)
 
     def _finish(self, batch_id: str) -> None:
-        """Record completion once, then remove the batch's traces; any worker may do it again after a crash.
+        """Record completion once, then remove the batch's keys and scratch. Any worker may repeat this after a crash.
 
-        The keys go first, by one script for one worker alone. Scratch goes after them and only while the batch has not
-        begun anew; if this worker dies between the two, unpack sweeps the directory.
+        One script removes the keys first, for only one worker. This worker then removes scratch, unless the batch has
+        been started again. If the worker dies between the two steps, the unpack worker removes the directory.
         """
         finished = self.db.finish_batch(batch_id, self.batches.is_finishing)
         if finished:

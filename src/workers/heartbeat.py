@@ -1,13 +1,15 @@
-"""A worker's sign of life: a key in Redis that expires with it, renewed by a small process of its own.
+"""A worker's heartbeat: a key in Redis that expires, and a small process that renews it.
 
-While the key lives, nobody takes the worker's jobs; when it has expired, `JobQueue.reap` on any host hands them on.
+While the key exists, nobody takes the worker's jobs. When the key has expired, `JobQueue.reap` on any host puts the
+jobs back into their queues.
 
-A process and not a thread: native code that holds Python's lock for a minute (a model that loads, a kernel that is
-compiled) would starve a thread, and the living worker would lose its jobs. The process is forked before anything is
-loaded, so it costs a few megabytes. It renews only while the worker can run: one that is stopped (SIGSTOP, a frozen
-container) goes silent, as it should. It learns of the worker's end by their pipe, and then removes the key at once,
-so that the jobs of a killed worker need not wait for the expiry. Only when both die together, or the host does, it
-takes HEARTBEAT_TTL_S. A worker that hangs but runs is the service manager's to find: see `system/service_manager.py`.
+The renewing part is a process, not a thread. Native code that holds Python's lock for a minute (a model that loads, a
+kernel that is compiled) would block a thread, and a living worker would lose its jobs. The process is forked before
+anything is loaded, so it needs only a few megabytes. It renews the key only while the worker can run. A worker that is
+stopped (SIGSTOP, a frozen container) sends no heartbeats, and this is intended. When the worker ends, their pipe closes
+and the process deletes the key at once, so the jobs of a killed worker need not wait until the key expires. They wait
+HEARTBEAT_TTL_S only if both processes or the host die together. systemd finds a worker that runs but hangs: see
+`system/service_manager.py`.
 """
 
 from __future__ import annotations
@@ -37,29 +39,29 @@ from utils import event, get_redis_client
 
 log = logging.getLogger(__name__)
 
-State = Literal["starting", "idle", "working", "waiting", "held", "draining"]  # waiting: for room; held: for a person
-MAX_PROBLEMS = 10  # shown; a message has to fit into the pipe
-MAX_PROBLEM = 600  # characters of one
-CHANGED_S = 0.5  # a new state is shown after so long, so that clips that take less than that cost no beats
-MAX_INTERVAL_S = 5.0  # between beats: a worker that was stopped or whose key was lost is back so soon
-LOOK_S = 0.5  # how soon the process sees that the worker has been stopped, or goes on
+State = Literal["starting", "idle", "working", "waiting", "held", "draining"]  # waiting for room; held for a person
+MAX_PROBLEMS = 10  # problems in one status, which must fit into the pipe
+MAX_PROBLEM = 600  # characters of one problem
+CHANGED_S = 0.5  # a new state is written after this time; clips that take less time cause no extra write
+MAX_INTERVAL_S = 5.0  # between two writes: after this time, a lost key or a stopped worker is back
+LOOK_S = 0.5  # pause between two checks whether the worker is stopped or runs again
 
 
 class HeartbeatLostError(PipelineError):
-    """The heartbeat's process is gone; the worker must leave before it is taken for dead."""
+    """The process that renews the heartbeat is gone; the worker must exit before other workers take its jobs."""
 
 
 @dataclass
 class Status:
-    """What the heartbeat says, as JSON."""
+    """The value of the heartbeat key, as JSON."""
 
     kind: str
     state: State = "starting"
-    detail: str = ""  # the job in work, or why the worker is held
-    since: str = ""  # of this state, UTC
+    detail: str = ""  # the current job, or the reason why the worker is held
+    since: str = ""  # time of the last change of state, UTC
     pid: int = 0
     started: str = ""  # UTC
-    problems: tuple[str, ...] = ()  # what needs a person although the worker goes on
+    problems: tuple[str, ...] = ()  # need a person, although the worker continues
 
 
 def _now() -> str:
@@ -67,7 +69,7 @@ def _now() -> str:
 
 
 class _Beat:
-    """Writes the key; each process has its own, with a connection of its own."""
+    """Writes the heartbeat key. Each process has its own instance with its own connection."""
 
     def __init__(self, settings: Settings, worker: WorkerName) -> None:
         self.ttl_s = settings.heartbeat_ttl_s
@@ -81,13 +83,13 @@ class _Beat:
             self._script(keys=keys, args=[status, int(self.ttl_s * 1000), self._worker.host])
 
     def end(self) -> None:
-        with contextlib.suppress(redis.RedisError):  # it expires by itself
+        with contextlib.suppress(redis.RedisError):  # the key expires by itself
             self.client.delete(self._worker.heartbeat_key)
         self.client.close()
 
 
 class Heartbeat:
-    """The worker's side. Make it before threads are started: it forks."""
+    """The worker's side of the heartbeat. Make it before any thread starts, because it forks."""
 
     def __init__(self, settings: Settings, worker: WorkerName, kind: str) -> None:
         self._beat = _Beat(settings, worker)
@@ -101,13 +103,13 @@ class Heartbeat:
         self._started = False
 
     def start(self) -> None:
-        """Write the first beat before anything is claimed, then keep renewing; raises ServiceUnavailableError."""
+        """Write the first heartbeat, before the first claim, and keep renewing it; raises ServiceUnavailableError."""
         self._beat(self._text())
         self._started = True
         self._tell()
 
     def set(self, state: State, detail: str = "") -> None:
-        """Shown from the next beat on, and in `systemctl status` at once."""
+        """Set the state, which the next heartbeat writes. `systemctl status` shows it at once."""
         if (state, detail) != (self._status.state, self._status.detail):
             self._status.state, self._status.detail, self._status.since = state, detail, _now()
             notify(f"STATUS={state} {detail}")
@@ -115,7 +117,7 @@ class Heartbeat:
                 self._tell()
 
     def report(self, problems: Sequence[str]) -> None:
-        """What needs a person although the worker goes on, until told otherwise; `audio-pipeline status` shows it."""
+        """Set the problems that need a person although the worker continues; `audio-pipeline status` shows them."""
         shown = tuple(problem[:MAX_PROBLEM] for problem in problems[:MAX_PROBLEMS])
         if len(problems) > MAX_PROBLEMS:
             shown = (*shown, f"and {len(problems) - MAX_PROBLEMS} more; see the worker's log")
@@ -132,7 +134,7 @@ class Heartbeat:
 
     def stop(self) -> None:
         if self._child:
-            os.kill(self._child, signal.SIGKILL)  # it may be waiting for a Redis that is away
+            os.kill(self._child, signal.SIGKILL)  # SIGKILL, because it may be waiting for Redis
             os.waitpid(self._child, 0)
             os.close(self._pipe)
             self._child = 0
@@ -142,25 +144,25 @@ class Heartbeat:
         return json.dumps(asdict(self._status), ensure_ascii=False)
 
     def _tell(self) -> None:
-        with contextlib.suppress(BlockingIOError, BrokenPipeError):  # a state that is not shown harms nobody
+        with contextlib.suppress(BlockingIOError, BrokenPipeError):  # a lost status does no harm
             os.write(self._pipe, self._text().encode() + b"\n")
 
 
 def _renewing_process(reading: int, writing: int, beat: _Beat, scratch_root: Path) -> None:
-    """The life of the renewing process; never returns."""
+    """Run the renewing process; never returns."""
     try:
         os.close(writing)
-        # A signal to the whole control group is the worker's to answer; this process lives as long as it does.
+        # Only the worker handles a signal to the whole control group; this process ends when the worker ends.
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         _renew(reading, beat, os.getppid(), scratch_root)
         beat.end()
     finally:
-        os._exit(0)  # none of the worker's own clean-up
+        os._exit(0)  # skip the worker's clean-up, which this process inherited
 
 
 def _renew(reading: int, beat: _Beat, worker: int, scratch_root: Path) -> None:
-    """Until the pipe closes: the worker has ended."""
+    """Renew the heartbeat until the pipe closes, which means that the worker has ended."""
     status, shown, unread, interval_s, last = "", "", b"", min(beat.ttl_s / 4, MAX_INTERVAL_S), 0.0
     while True:
         if select.select([reading], [], [], min(LOOK_S, interval_s / 2))[0]:
@@ -175,12 +177,12 @@ def _renew(reading: int, beat: _Beat, worker: int, scratch_root: Path) -> None:
             try:
                 beat(_with_resources(status, worker, scratch_root))
             except ServiceUnavailableError as error:
-                event(log, logging.WARNING, "heartbeat missed", reason=error)
+                event(log, logging.WARNING, "heartbeat could not be written", reason=error)
             shown, last = status, time.monotonic()
 
 
 def _with_resources(status: str, pid: int, scratch_root: Path) -> str:
-    """The status with the worker's memory and the room on its host's scratch, in bytes; null where there is none."""
+    """Add the worker's memory and the free space on scratch to the status, in bytes, or null if unknown."""
     try:
         memory: int | None = int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize()
     except OSError:
@@ -193,7 +195,7 @@ def _with_resources(status: str, pid: int, scratch_root: Path) -> str:
 
 
 def _runs(pid: int) -> bool:
-    """Whether a process is neither stopped nor dead."""
+    """Whether a process can run: it is neither stopped nor dead."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:

@@ -1,13 +1,13 @@
-"""Which archive of `queue:unpack` this worker takes next, when scratch cannot hold every one of them now.
+"""Choose the next archive of `queue:unpack`, because scratch may have no room for some of them now.
 
-The first in line is taken if it fits. One that has to wait for room steps aside: the first of the next LOOK_AHEAD that
-fits is taken instead, so that one large archive does not stop the fleet. It does not wait for ever: when MAX_LET_BY
-others went before it, or ROOM_WAIT_S have passed, this worker takes nothing that stands behind it. Its scratch then
-empties as batches end, and the large one fits. One that would not fit on an empty scratch either, because of what else
-the volume holds, is given up when that has lasted for ROOM_WAIT_S; larger than the volume, at once.
+The first archive is taken if it fits. Otherwise the first of the next LOOK_AHEAD archives that fits is taken, so that
+one large archive does not stop the fleet. An archive does not wait forever: if MAX_PASSED_BY others have passed it, or
+ROOM_WAIT_S have gone by, this worker takes no archive behind it. Scratch then empties as batches end, until the large
+archive fits. An archive that does not fit even on an empty scratch, because of other files on the volume, is given up
+when this has lasted for ROOM_WAIT_S. An archive that is larger than the volume is given up at once.
 
-Each worker counts for itself, because the room that an archive waits for is that of its own host; a restart begins
-anew. What an operator pushes to the head of the line (LPUSH) stands in front of the archive that waits, and goes first.
+Each worker keeps its own counts, because each host has its own scratch; a restart resets them. A job that an operator
+pushes to the head of the queue (LPUSH) is before the waiting archive, so it is taken first.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from jobs.payloads import parse_unpack_job
 from s3_utils import ObjectStore
 from scratch import volume
 
-LOOK_AHEAD = 50  # jobs looked at; each costs one question to S3 a minute
-MAX_LET_BY = 5  # as many as are in work at a time at most hosts: they end within minutes
-SIZE_HOLDS_S = 60.0  # an archive that is replaced in S3 is noticed after so long
+LOOK_AHEAD = 50  # jobs that are checked; each costs one request to S3 per minute
+MAX_PASSED_BY = 5  # about as many archives as most hosts work on at a time; they end within minutes
+SIZE_HOLDS_S = 60.0  # time for which a size is kept; after it, a replaced archive is noticed
 
 
 @dataclass
@@ -32,8 +32,8 @@ class _Waiting:
     """An archive that does not fit now."""
 
     since: float  # monotonic seconds
-    let_by: int = 0  # archives behind it that were taken
-    too_large_since: float | None = None  # that it would not fit on an empty scratch
+    passed_by: int = 0  # archives behind this one that were taken
+    too_large_since: float | None = None  # since when it would not fit even on an empty scratch
 
 
 class NextArchive:
@@ -41,13 +41,13 @@ class NextArchive:
         self._root = scratch_root
         self._s3 = s3
         self._wait_s = wait_s
-        self._too_large: bytes | None = None  # the choice, when it is chosen to be given up
+        self._too_large: bytes | None = None  # the chosen job, if it was chosen to be given up
         self._waiting: dict[bytes, _Waiting] = {}
-        self._passed: list[bytes] = []  # those in front of the choice
-        self._sizes: dict[str, tuple[int, float]] = {}  # by key: bytes, and until when they are believed
+        self._passed: list[bytes] = []  # the jobs before the chosen one
+        self._sizes: dict[str, tuple[int, float]] = {}  # by key: bytes, and the time until which they are kept
 
     def choose(self, jobs: Sequence[bytes]) -> tuple[bytes | None, str]:
-        """-> the job to take, or None and why none is; raises OperatorError when S3 or scratch does not answer."""
+        """Choose a job -> (job, ""), or (None, reason); raises OperatorError when S3 or scratch does not answer."""
         now = time.monotonic()
         self._waiting = {job: self._waiting[job] for job in jobs if job in self._waiting}
         self._passed = []
@@ -63,29 +63,29 @@ class NextArchive:
             if lasting and now - (waiting.too_large_since or now) >= self._wait_s:
                 self._too_large = job
                 return job, ""
-            problem = f"{lasting} (it is given up when this has lasted for ROOM_WAIT_S)" if lasting else problem
+            problem = f"{lasting} (the job is given up when this has lasted for ROOM_WAIT_S)" if lasting else problem
             reason = reason or problem
             self._passed.append(job)
-            # One that no end of a batch can help does not stop others: it is given up soon.
-            if not lasting and (waiting.let_by >= MAX_LET_BY or now - waiting.since >= self._wait_s):
-                ahead = f"nothing behind it is taken before it: {waiting.let_by} archives have passed it"
+            # An archive that does not fit even on an empty scratch does not stop others: it is given up soon.
+            if not lasting and (waiting.passed_by >= MAX_PASSED_BY or now - waiting.since >= self._wait_s):
+                ahead = f"no archive behind it is taken now, because {waiting.passed_by} archives have passed it"
                 return None, problem if len(jobs) == 1 else f"{problem}; {ahead}"
         return None, reason
 
     def gives_up(self, job: bytes) -> bool:
-        """Whether the job was chosen because it has been too large for this host for long enough."""
+        """Whether the job was chosen because it has been too large for this host for ROOM_WAIT_S."""
         return job == self._too_large
 
     def taken(self, job: bytes) -> None:
-        """The job that was chosen last is claimed: those in front of it have let it by."""
+        """Record that the chosen job was claimed, and count it for each job that it has passed."""
         for passed in self._passed:
             if passed in self._waiting:
-                self._waiting[passed].let_by += 1
+                self._waiting[passed].passed_by += 1
         self._waiting.pop(job, None)
-        self._sizes.clear()  # should one have been wrong, it is not met again
+        self._sizes.clear()  # so that a wrong size is not used again
 
     def _room_problem(self, payload: bytes, now: float) -> str:
-        """Why scratch cannot hold the archive yet, or ''; what else is wrong with a job is found when it is claimed."""
+        """Why scratch cannot hold the archive now, or ''. Other problems of a job are found when it is processed."""
         try:
             job = parse_unpack_job(payload)
             problem = volume.room_problem(self._root, self._size(job.s3_key, now), job.s3_key)

@@ -1,8 +1,8 @@
-"""A probe: a job that goes through all of a GPU worker's chain and leaves neither row nor object.
+"""A probe: a job that tests all steps of a GPU worker and leaves no row and no object.
 
-The worker asks its stores, hears four seconds of speech that lie beside this file, judges them by every policy, and
-puts what came of it into `probe:{nonce}` (string, JSON, expires) for whoever asks: `audio-pipeline worker probe`, which
-a deploy runs before it goes on to the next host.
+The worker checks its stores, transcribes four seconds of speech (the file next to this one), scores the transcript for
+every policy, and writes the result to `probe:{nonce}` (string, JSON, expires). `audio-pipeline worker probe` sends the
+job and reads the result. A deploy runs that command before it continues with the next host.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ def answer_key(nonce: str) -> str:
 
 
 def answer(client: redis.Redis, nonce: str, worker: str, attempt: Callable[[Path], dict[str, Any]]) -> None:
-    """Try the chain on the probe's speech and leave the answer: what was found, or `error` with what went wrong.
+    """Call `attempt` with the probe's speech, and write the answer: its result, or `error` with the error message.
 
     Raises
     ------
     OperatorError
-        A service is in the way: the probe goes back to its queue, as any job does.
+        A service is down; the probe goes back to its queue, like any job.
     """
     began = time.monotonic()
     try:
         found = attempt(SPEECH)
     except OperatorError:
         raise
-    except Exception as error:  # whatever goes wrong is the answer, and no attempt of a clip
+    except Exception as error:  # the error is the answer; it is not a failed attempt of a clip
         log.exception("the probe failed")
         found = {"error": f"{type(error).__name__}: {error}"}
     text = json.dumps({**found, "worker": worker, "took_s": round(time.monotonic() - began, 2)})
@@ -51,7 +51,7 @@ def answer(client: redis.Redis, nonce: str, worker: str, attempt: Callable[[Path
 
 
 def read_answer(client: redis.Redis, nonce: str) -> dict[str, Any] | None:
-    """What the worker found, or None while there is no answer."""
+    """Read the worker's answer; None while there is none."""
     with mapped_redis_errors():
         raw = client.get(answer_key(nonce))
     return None if raw is None else json.loads(str(raw, "utf-8") if isinstance(raw, bytes) else str(raw))

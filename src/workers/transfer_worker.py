@@ -1,19 +1,21 @@
 """transfer: archives on the EC2 host -> S3 `archives/{batch_id}.tar` -> a job in `queue:unpack`.
 
-Looks at TRANSFER_REMOTE_DIR over ssh every TRANSFER_POLL_S and takes each archive that has not changed for
-TRANSFER_SETTLE_S, oldest first: fetch to TRANSFER_STAGING (resuming a part that is there), upload (in parts above
-100 MB), compare the stored size with the source's, enqueue, remove the staged file.
+The worker lists TRANSFER_REMOTE_DIR over ssh every TRANSFER_POLL_S, and takes each archive that has not changed for
+TRANSFER_SETTLE_S, oldest first. It fetches the archive to TRANSFER_STAGING (and continues an interrupted fetch),
+uploads it (in parts above 100 MB), compares the stored size with the source's, enqueues it and removes the staged file.
 
-An archive that cannot be had (unreadable there, a read error, no room for it here, refused by S3) costs only itself: it
-is noted, shown by `audio-pipeline status`, and tried again after a growing pause, while the others go on. What concerns
-all of them (the host, its directory, the bucket, the staging directory) holds the worker.
+If a single archive cannot be taken (it is unreadable, has a read error, does not fit on this host, or is refused by
+S3), the worker continues with the others. It tries the archive again after a growing pause, and `audio-pipeline status`
+shows the reason. If all archives are affected (the host, its directory, the bucket, the staging directory), the worker
+is held.
 
-Promises: an archive is enqueued once. Its batch id is made from its host, path, size and time, so every step repeated
-after a crash meets its own traces: a part file is continued, a staged file is not fetched again, an object of the
-right size is not uploaded again, and the entry in `transfer:taken` (hash: archive -> batch id) is made by the same
-script that pushes the job. Nothing is enqueued before the object is whole in S3; until then the staged file stays.
+Promises: an archive is enqueued once. Its batch id is made from its host, path, size and time, so a step that is
+repeated after a crash finds its earlier result: a part file is continued, a staged file is not fetched again, and an
+object of the right size is not uploaded again. The script that pushes the job also writes the entry in `transfer:taken`
+(hash: archive -> batch id). An archive is enqueued only when its object is complete in S3; until then the staged file
+stays.
 
-Restart: at any moment; the next look continues where the last one stopped.
+Restart: possible at any moment; the next listing continues the work.
 """
 
 from __future__ import annotations
@@ -41,7 +43,7 @@ from workers.base import StopRequestedError, Worker, main
 log = logging.getLogger(__name__)
 
 PROGRESS_S = 10.0  # between progress lines of one archive
-MAX_PAUSE_S = 3600.0  # between tries of an archive that cannot be had; the first pause is twice TRANSFER_POLL_S
+MAX_PAUSE_S = 3600.0  # longest pause before an archive is tried again; the first is twice TRANSFER_POLL_S
 
 
 @dataclass
@@ -66,7 +68,7 @@ class TransferWorker(Worker):
         self.s3 = ObjectStore(settings, self.watchdog.feed)
         self.source = ArchiveHost.from_settings(settings)
         self._enqueue = script(self.redis, "enqueue_archive")
-        self._seen: dict[str, float] = {}  # archive's identity -> when it was first seen so (monotonic seconds)
+        self._seen: dict[str, float] = {}  # archive's identity -> when it was first listed (monotonic seconds)
         self._troubles: dict[str, _Trouble] = {}  # by the archive's identity
         self._next_look = 0.0
         self._next_forgetting = 0.0
@@ -81,7 +83,7 @@ class TransferWorker(Worker):
         try:
             staging.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
-            raise OperatorError(f"TRANSFER_STAGING {staging} cannot be made ({error.strerror})") from error
+            raise OperatorError(f"TRANSFER_STAGING {staging} cannot be created: {error.strerror}") from error
         self.source.list(self.settings.transfer_remote_dir, self.settings.transfer_glob)
 
     def step(self) -> bool:
@@ -98,8 +100,8 @@ class TransferWorker(Worker):
         return bool(ready)
 
     def _clear_leftovers(self) -> None:
-        """Remove what is staged of archives that are enqueued: we were killed after the push, or another worker was
-        quicker while we were fetching or away.
+        """Remove staged files of archives that are already enqueued: this worker was killed after the push, or another
+        worker was faster.
         """
         staged = list(self.settings.transfer_staging.glob("*.tar*"))  # parts too
         if not staged:
@@ -111,7 +113,7 @@ class TransferWorker(Worker):
                 _remove(path)
 
     def _ready(self) -> list[RemoteArchive]:
-        """Archives that nobody took yet and that have stopped growing."""
+        """The archives that no worker has taken yet and that have stopped growing."""
         listed = self.source.list(self.settings.transfer_remote_dir, self.settings.transfer_glob)
         with mapped_redis_errors():
             fresh = [
@@ -131,7 +133,7 @@ class TransferWorker(Worker):
         return trouble is None or trouble.again <= now
 
     def _note(self, archive: RemoteArchive, name: str, error: Exception) -> None:
-        """Its own trouble must not hold up the others; the pause grows, so that it costs little while it lasts."""
+        """Record why an archive was not taken, and try it again after a pause. The others are not held up."""
         known = self._troubles.get(archive.identity)
         pause_s = min(2 * (known.pause_s if known else self.settings.transfer_poll_s), MAX_PAUSE_S)
         trouble = _Trouble(archive.name, str(error), pause_s, time.monotonic() + pause_s)
@@ -146,7 +148,7 @@ class TransferWorker(Worker):
         self.heartbeat.report([str(trouble) for trouble in self._troubles.values()])
 
     def _forget_gone(self, listed: list[RemoteArchive]) -> None:
-        """Now and then, after a look that went well: `transfer:taken` must not grow for ever."""
+        """Remove old entries of `transfer:taken` from time to time, after a listing that succeeded."""
         if time.monotonic() < self._next_forgetting:
             return
         self._next_forgetting = time.monotonic() + EVERY_S
@@ -158,11 +160,11 @@ class TransferWorker(Worker):
                 folder.encode(errors="surrogateescape"),
                 self.settings.transfer_glob,
             )
-        except ServiceUnavailableError as error:  # it can wait; Redis users from before this release may not do it
+        except ServiceUnavailableError as error:  # not urgent; a Redis user of an older release may lack the right
             event(log, logging.WARNING, "old entries of transfer:taken are kept", reason=error)
             return
         if forgotten:
-            event(log, logging.INFO, "forgot archives that are long gone from the host", archives=forgotten)
+            event(log, logging.INFO, "removed entries of archives that are gone from the host", archives=forgotten)
 
     def _carry(self, archive: RemoteArchive) -> None:
         began = time.monotonic()
@@ -173,7 +175,7 @@ class TransferWorker(Worker):
             key = self._to_s3(archive, name)
             enqueued = self._push(archive, name, key)
         except StopRequestedError:
-            event(log, logging.INFO, "archive left for the next start; what was fetched is kept", batch=name)
+            event(log, logging.INFO, "archive left for the next start; the fetched bytes are kept", batch=name)
             return
         except (RetryableError, PermanentError, OneArchiveError) as error:
             self._note(archive, name, error)
@@ -209,9 +211,9 @@ class TransferWorker(Worker):
         except ServiceUnavailableError as error:
             if not isinstance(error.__cause__, TimeoutError):
                 raise
-            # One file may hang (a dead network share) where all else answers; if the host does not, this raises.
+            # One file may hang (a dead network share) while the host answers. If the host is down, this call raises.
             self.source.list(self.settings.transfer_remote_dir, self.settings.transfer_glob)
-            raise OneArchiveError(f"{error}; all else on the host answers, so look at this file there") from error
+            raise OneArchiveError(f"{error}; the host itself answers, so check this file there") from error
 
     def _push(self, archive: RemoteArchive, name: str, key: str) -> bool:
         now = datetime.now(UTC).isoformat(timespec="seconds")
@@ -220,7 +222,7 @@ class TransferWorker(Worker):
             return bool(self._enqueue(keys=[TAKEN, UNPACK], args=[self._identity(archive), name, job.to_json()]))
 
     def _progress(self, doing: str, name: str) -> Callable[[int, int], None]:
-        """A callback (done, total; bytes) that logs now and then, and leaves at a safe point when asked to stop."""
+        """A callback (done, total; bytes) that logs from time to time, and raises StopRequestedError after a signal."""
         last = time.monotonic()
 
         def report(done: int, total: int) -> None:
@@ -233,7 +235,7 @@ class TransferWorker(Worker):
         return report
 
     def _identity(self, archive: RemoteArchive) -> bytes:
-        """The archive's name in `transfer:taken`; a file name there may have any bytes."""
+        """The archive's name in `transfer:taken`. It is bytes, because a file name may hold any bytes."""
         return f"{self.settings.transfer_ssh_host}:{archive.identity}".encode(errors="surrogateescape")
 
     def _staged(self, name: str) -> Path:
@@ -243,7 +245,7 @@ class TransferWorker(Worker):
 def _remove(path: Path) -> None:
     try:
         path.unlink(missing_ok=True)
-    except OSError as error:  # the archive is safe in S3; a leftover costs room only
+    except OSError as error:  # the archive is in S3; the leftover file only takes space
         event(log, logging.WARNING, "staged file not removed; remove it by hand", path=path, reason=error)
 
 

@@ -1,15 +1,16 @@
 """unpack: S3 archive -> `{SCRATCH_ROOT}/{batch_id}/*.opus` -> batch keys and the clips' jobs.
 
-Claims `queue:unpack`, one archive at a time, and only while scratch has room for it and fewer than BACKLOG_CLIPS clips
-wait for transcription. An archive that has to wait for room lets smaller ones by for a while (`next_archive.py`). For
-each: download, extract what is safe, convert every clip to Opus 16 kHz mono 32 kbps in parallel, record the clips in
-Postgres, remove archive and originals, and then, in one script, set the batch's keys, push its jobs and acknowledge.
+The worker claims one archive of `queue:unpack` at a time, and only while scratch has room for it and fewer than
+BACKLOG_CLIPS clips wait for transcription. While an archive waits for room, some smaller ones may pass it
+(`next_archive.py`). For each archive the worker downloads it, extracts the safe members, converts every clip to Opus
+16 kHz mono 32 kbps in parallel, records the clips in Postgres, and removes the archive and the originals. Then one
+script sets the batch's keys, pushes its jobs and acknowledges the unpack job.
 
-Promises: until that script has run nothing of the batch counts, and on failure its scratch directory is gone; after it,
-the batch is the GPU workers'. A clip that cannot be read costs only itself: it is parked under `failed/` in S3, and a
-dead letter says why. Clips that have all wanted results (`results/wanted.py`) are not done again; a batch that is under
-way is not begun twice. A run that was overtaken (paused, taken for dead) records nothing, neither in Postgres nor in
-Redis.
+Promises: before that script has run, the batch does not exist for the GPU workers, and after a failure its scratch
+directory is removed. A clip that cannot be read does not stop the others: it is parked under `failed/` in S3, and a
+dead letter holds the reason. Clips that have all wanted results (`results/wanted.py`) are not processed again. A batch
+that is under way is not started twice. A run that another one has replaced (this worker was paused and seemed dead)
+records nothing in Postgres or Redis.
 
 Restart: an unpack job that was interrupted runs again from the start, on any host.
 """
@@ -53,10 +54,10 @@ from workers.next_archive import LOOK_AHEAD, NextArchive
 
 log = logging.getLogger(__name__)
 
-SWEEP_S = 60.0  # at most, between looks for lost hosts and for scratch of batches that were finished elsewhere
-LOOK_AGAIN_S = 2.0  # for room on scratch, or a shorter backlog
-PARK_AT_A_TIME = 8  # broken clips on their way to S3, where a small upload is waiting for the most part
-NOTE_S = 60.0  # between log lines that say why nothing is claimed
+SWEEP_S = 60.0  # longest pause between two checks for lost hosts and for scratch of batches finished elsewhere
+LOOK_AGAIN_S = 2.0  # pause before room on scratch and the backlog are checked again
+PARK_AT_A_TIME = 8  # broken clips that are uploaded in parallel, because a small upload mostly waits
+NOTE_S = 60.0  # pause between two log lines with the reason why nothing is claimed
 
 
 @dataclass
@@ -97,8 +98,7 @@ class UnpackWorker(JobWorker):
         self._not_before = 0.0
         self._reason = ""  # why nothing is claimed although there are jobs
         self._noted = 0.0
-        self._answer: Literal["ok", "exists", "lost"] = "lost"
-        self._full_since: dict[bytes, float] = {}  # by job: since when it fills the disk as it is unpacked
+        self._full_since: dict[bytes, float] = {}  # by job: since when its unpacking has filled the disk
 
     def check_dependencies(self) -> None:
         check_stores(self.db, self.s3, self.settings)
@@ -139,7 +139,7 @@ class UnpackWorker(JobWorker):
         self._next_sweep = time.monotonic() + self._sweep_s
         self._retire_lost_hosts()
         for batch_id in self._finished_scratch.sweep(self.watchdog.feed):
-            event(log, logging.INFO, "scratch swept: the batch is over", batch=batch_id)
+            event(log, logging.INFO, "scratch removed: the batch is over", batch=batch_id)
 
     def _retire_lost_hosts(self) -> None:
         try:
@@ -165,23 +165,23 @@ class UnpackWorker(JobWorker):
             if self.batches.under_way(job.batch_id):
                 scratch.leave(directory)
                 self.done(claim)
-                event(log, logging.WARNING, "batch is under way already; this job adds nothing", batch=job.batch_id)
+                event(log, logging.WARNING, "batch is already under way; this job adds nothing", batch=job.batch_id)
                 return
             try:
                 started = self._unpack(claim, job, directory)
-            except BaseException:  # whatever it was, a stop included: nothing of a batch that did not begin may stay
-                with suppress(OperatorError):  # the first trouble is the one to tell
+            except BaseException:  # after any failure or a stop, nothing of a batch that did not start may stay
+                with suppress(OperatorError):  # the first error is the one to report
                     scratch.discard(directory, self.watchdog.feed)
                 raise
             if not started and not self.batches.under_way(job.batch_id):
                 scratch.discard(directory, self.watchdog.feed)
 
     def _unpack(self, claim: Claim, job: UnpackJob, directory: Path) -> bool:
-        """-> whether the batch was started (another worker may have been faster)."""
+        """Unpack an archive -> whether this run started the batch (another worker may have been faster)."""
         began = time.monotonic()
-        # Read for every archive, so that a changed policy counts without a restart of this worker. When policies or
-        # manifest cannot be read, this worker stops as the GPU worker does: to skip no clip would do finished work
-        # again, to skip all that have some results would lose the change, and nobody could judge them here anyway.
+        # Read for every archive, so that a changed policy counts without a restart of this worker. When the policies
+        # or the manifest cannot be read, this worker is held, as the GPU worker is. To skip no clip would repeat
+        # finished work; to skip every clip with results would ignore the change of policy.
         wanted = wanted_results(self.settings)
         run = self.db.begin_unpack(job)
         scratch.empty(directory, self.watchdog.feed)
@@ -199,7 +199,7 @@ class UnpackWorker(JobWorker):
             metadata_matched=len(metadata.rows), metadata_problems=metadata.problems,
             on_progress=self.watchdog.feed,
         ):  # fmt: skip
-            raise BusyError(f"{job.batch_id} was cancelled, or a newer run of unpack has taken it over")
+            raise BusyError(f"{job.batch_id} was cancelled, or a newer run of unpack has replaced this one")
         answer = self._start(claim, start)
         event(
             log,
@@ -217,13 +217,10 @@ class UnpackWorker(JobWorker):
         return answer == "ok"
 
     def _start(self, claim: Claim, start: BatchStart) -> Literal["ok", "exists", "lost"]:
-        """Begin the batch; wait for Redis rather than leave it open whether the batch has begun."""
-
-        def begin() -> None:
-            self._answer = self.batches.start(self.queue, claim, start, self.settings.transcribe_queue)
-
-        self.until_redis_answers(begin)
-        return self._answer
+        """Start the batch. If Redis is down, wait for it, because the batch may have been started."""
+        return self.until_redis_answers(
+            lambda: self.batches.start(self.queue, claim, start, self.settings.transcribe_queue)
+        )
 
     def _fetch(self, claim: Claim, job: UnpackJob, directory: Path) -> Extraction:
         size = self.s3.size(job.s3_key)
@@ -236,7 +233,7 @@ class UnpackWorker(JobWorker):
         event(log, logging.INFO, "downloading", batch=job.batch_id, s3_key=job.s3_key, bytes=size)
         self.s3.download(job.s3_key, archive, lambda _: self.stop_if_asked())
         self.stop_if_asked()
-        # More than the volume can ever hold would be "disk full" for ever, on every host in turn.
+        # An archive that is larger than the volume would fill the disk on every host, again and again.
         full_since = self._full_since.get(claim.payload, time.monotonic())
         lasting = time.monotonic() - full_since >= self.settings.room_wait_s
         room = volume.capacity(self.settings.scratch_root, beside_others=lasting and claim.payload in self._full_since)
@@ -247,7 +244,7 @@ class UnpackWorker(JobWorker):
         except ArchiveError as error:
             raise ArchiveError(f"{job.s3_key}: {error}") from error
         except OperatorError:
-            # A disk that is full for a while costs no job; after ROOM_WAIT_S the room beside the models is the limit.
+            # A disk that is full for a while gives up no job. After ROOM_WAIT_S, the space next to the models counts.
             self._full_since.setdefault(claim.payload, time.monotonic())
             raise
         self._full_since.pop(claim.payload, None)
@@ -258,25 +255,25 @@ class UnpackWorker(JobWorker):
     def _sort(self, job: UnpackJob, extraction: Extraction) -> _Contents:
         contents = _Contents(skipped=[(skipped.name, skipped.reason) for skipped in extraction.skipped])
         for member in extraction.members:
-            self.stop_if_asked()  # metadata is read in a process that may take two minutes
+            self.stop_if_asked()
             if member.kind == "metadata":
                 contents.metadata_files.append(member)
             elif member.kind == "clip":
                 contents.clips.append(member)
             elif member.kind == "sidecar":
-                contents.skipped.append((member.name, "not audio by its name"))
+                contents.skipped.append((member.name, "its name is not that of an audio file"))
         self._probe([member for member in extraction.members if member.kind == "unknown"], contents)
         for name, reason in contents.skipped:
             event(log, logging.INFO, "member skipped", batch=job.batch_id, member=name, reason=reason)
         if not contents.clips:
             raise ArchiveError(
-                f"{job.s3_key} holds no audio file ({len(extraction.members)} members, {len(contents.skipped)} of no "
-                "use); look into it, then drop the job, or put the right archive there and retry"
+                f"{job.s3_key} holds no audio file ({len(extraction.members)} members, {len(contents.skipped)} "
+                "skipped); check the archive, then drop the job, or upload the right archive and retry"
             )
         return contents
 
     def _probe(self, unknown: Sequence[Member], contents: _Contents) -> None:
-        """Sort members whose names promise nothing."""
+        """Probe members whose kind the name does not tell, and sort them."""
         results: dict[int, AudioInfo | PipelineError] = {}
         for index, result in probe_all(
             [member.path for member in unknown],
@@ -332,7 +329,7 @@ class UnpackWorker(JobWorker):
                 for note in result.notes:
                     event(log, logging.WARNING, "clip not kept whole", batch=job.batch_id, clip=member.name, note=note)
             elif isinstance(result, AudioError):
-                # On disk the clip has a number for a name; people know it by the one in the archive.
+                # On disk the clip's name is a number; people know the clip by its name in the archive.
                 error = AudioError(str(result).replace(member.path.name, member.name))
                 converted.broken.append((member, error))
                 converted.rows.append(NewClip(original_filename=member.name, error=str(error), platform_metadata=facts))
@@ -343,7 +340,7 @@ class UnpackWorker(JobWorker):
         return converted
 
     def _park_all(self, claim: Claim, job: UnpackJob, broken: Sequence[tuple[Member, AudioError]]) -> dict[str, bytes]:
-        """Keep the clips that could not be read, some at a time -> their dead letters, in the archive's order."""
+        """Upload the clips that could not be read, some at a time -> their dead letters, in the archive's order."""
         letters: dict[str, bytes] = {}
         pool = ThreadPoolExecutor(PARK_AT_A_TIME, "park")
         try:
@@ -352,22 +349,22 @@ class UnpackWorker(JobWorker):
                 letters[running[parked].name] = parked.result()
                 self.stop_if_asked()
         finally:
-            pool.shutdown(cancel_futures=True)  # after a failure or a stop only those in hand are waited for
+            pool.shutdown(cancel_futures=True)  # after a failure or a stop, wait only for the uploads that have begun
         return {member.name: letters[member.name] for member, _ in broken}
 
     def _park(self, claim: Claim, job: UnpackJob, member: Member, error: AudioError) -> bytes:
-        # An .opus there counts as converted by us (see `recovery/parked_clips.py`); only the pool converts an upload.
+        # A parked .opus counts as already converted (see `recovery/parked_clips.py`), but this one is not.
         upload = member.path.with_suffix(".ogg") if member.path.suffix == ".opus" else member.path
         key = parked_key(job.batch_id, upload.name)
         self.s3.upload(member.path, key)
         event(
-            log, logging.ERROR, "clip given up; it stands in queue:failed",
+            log, logging.ERROR, "clip given up; it is in queue:failed",
             batch=job.batch_id, clip=member.name, parked=key, reason=error,
         )  # fmt: skip
         return dead_letters.write(claim, error, worker=self.name, clip=ClipRef(job.batch_id, member.name), parked=key)
 
     def _backlog_problem(self) -> str:
-        """Why no archive is worth unpacking yet, or ''."""
+        """Why no archive is to be unpacked yet, or ''."""
         with mapped_redis_errors():
             waiting = self.redis.llen(self.settings.transcribe_queue)
         if waiting < self.settings.backlog_clips:
@@ -377,7 +374,7 @@ class UnpackWorker(JobWorker):
         )
 
     def _note(self, reason: str) -> None:
-        """Keep the reason for the heartbeat, log it now and then, and look again a little later."""
+        """Keep the reason for the heartbeat, log it from time to time, and look again a little later."""
         now = time.monotonic()
         if not self._reason or now - self._noted >= NOTE_S:
             self._noted = now

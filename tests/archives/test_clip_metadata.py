@@ -103,7 +103,7 @@ def test_each_file_describes_its_directory_and_a_broken_one_is_named(tmp_path: P
     assert found.matched == "2 of 3"
     [(name, reason)] = found.problems
     assert name == "carol/metadata.parquet"
-    assert reason.startswith("it cannot be read: ")
+    assert reason.startswith("the file cannot be read: ")
 
 
 def test_a_broken_file_leaves_its_clips_to_another_one_in_its_directory(tmp_path: Path) -> None:
@@ -246,8 +246,8 @@ def _bomb(path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [
-        (lambda path: path.write_bytes(b""), "it cannot be read: "),
-        (lambda path: path.write_text("filename,likes\na.mp3,3\n"), "it cannot be read: "),
+        (lambda path: path.write_bytes(b""), "the file cannot be read: "),
+        (lambda path: path.write_text("filename,likes\na.mp3,3\n"), "the file cannot be read: "),
         (_garbage, "cannot be read: "),
         (_cut, "cannot be read: "),
         (_corrupt, "cannot be read: "),
@@ -256,7 +256,7 @@ def _bomb(path: Path) -> None:
         (lambda path: path.mkdir(), "cannot be read: "),
         (lambda path: write(path, {"filename": pa.nulls(MAX_ROWS + 1)}), r"100,001 rows, above the limit of 100,000"),
         (lambda path: write(path, {f"c{n}": [1] for n in range(2001)}), r"2,001 columns, above the limit of 2,000"),
-        (lambda path: write(path, {"likes": [1]}), r"no column that names the clips .* it has likes"),
+        (lambda path: write(path, {"likes": [1]}), r"no column names the clips .* the columns are likes"),
     ],
 )
 def test_what_cannot_be_read_is_a_problem_in_one_sentence(file: Path, make: Any, sentence: str) -> None:

@@ -143,7 +143,7 @@ def test_two_keys_that_differ_in_nul_only_are_both_kept(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["metadata.csv", "metadata.tsv", "metadata.jsonl"])
 def test_a_text_without_a_column_that_names_clips_is_a_problem(tmp_path: Path, name: str) -> None:
     text = '{"likes": 1}\n' if name.endswith("jsonl") else "likes,text\n1,x\n"
-    with pytest.raises(MetadataProblemError, match=r"no column that names the clips .* it has likes"):
+    with pytest.raises(MetadataProblemError, match=r"no column names the clips .* the columns are likes"):
         read(tmp_path, name, text)
 
 

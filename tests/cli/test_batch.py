@@ -86,11 +86,11 @@ def test_a_batch_is_shown_with_every_clip_its_place_and_its_times(cli, unpacked,
     assert (found["state"], found["total"], found["done"], found["failed"]) == ("under way", 4, 1, 1)
     assert (found["unpack_host"], found["s3_key"]) == ("test-host", "archives/b1.tar")
     assert found["unpack_began_at"] < found["unpacked_at"]
-    assert found["skipped_members"] == [{"name": "notes.txt", "reason": "not audio by its name"}]
+    assert found["skipped_members"] == [{"name": "notes.txt", "reason": "its name is not that of an audio file"}]
 
     lines = cli("batch", "show", "b1").stdout.splitlines()
     assert lines[0] == "b1: under way; 1 of 4 clips done, 1 failed"
-    assert "skipped      notes.txt: not audio by its name" in lines
+    assert "skipped      notes.txt: its name is not that of an audio file" in lines
     assert "metadata     matched 0 of 4 clips" in lines
     assert any(line.startswith("unpacked  ") and " on test-host, after – of waiting and " in line for line in lines)
     rows = {line.split()[1]: " ".join(line.split()[2:]) for line in lines if line.split()[0].isdigit()}
@@ -203,7 +203,7 @@ def test_a_batch_is_given_up_with_all_its_jobs_and_taken_up_again_where_it_stopp
     assert redis_db.zrange("queue:delayed", 0, -1) == [b"queue:transcribe\nn\n" + other]
 
     gate.touch()
-    stub.wait_for("job is not in our hands any more")
+    stub.wait_for("job no longer belongs to this worker")
     found = shown(cli, "b1")
     assert found["state"] == "cancelled"
     assert states(found)["a [1].wav"] == ("done", None), "what was done keeps its results"

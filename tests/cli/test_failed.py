@@ -220,11 +220,11 @@ def test_a_clip_whose_host_is_gone_stays_and_the_command_that_works_is_said(cli,
     assert done.stdout.splitlines() == [
         "1 dead letter brought back",
         (
-            f"{id_of(stuck)} stays: host lost-host, on whose disk its clip lay, is gone; its archive has it: "
+            f"{id_of(stuck)} stays: host lost-host, which held the clip's file, is gone; its archive has it: "
             "audio-pipeline batch requeue b1"
         ),
         (
-            f"{id_of(injected)} stays: host lost-host, on whose disk its clip lay, is gone; no archive has it: "
+            f"{id_of(injected)} stays: host lost-host, which held the clip's file, is gone; no archive has it: "
             f"inject the clip again, then audio-pipeline failed drop {id_of(injected)}"
         ),
     ]

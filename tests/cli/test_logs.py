@@ -38,7 +38,7 @@ def test_a_batch_that_the_journal_does_not_know_is_a_sentence(settings_env):
 def test_a_host_without_a_journal_says_so(cli, tmp_path):
     shown = cli("logs", "b-1", PATH=str(tmp_path))
     assert shown.returncode == 69
-    assert "there is no journalctl on this host" in shown.stderr
+    assert "this host has no journalctl" in shown.stderr
 
 
 def test_where_log_dir_is_set_the_files_there_are_read(cli, tmp_path):

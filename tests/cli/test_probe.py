@@ -42,8 +42,8 @@ def test_a_host_whose_workers_work_answers_and_keeps_nothing(cli, start, redis_d
     start(UNPACK)
     done = probe(cli, "--kind", "gpu", "--kind", "unpack")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("test-host: gpu, unpack live and claim; the probe came back after ")
-    assert "heard: 'a tone of " in done.stdout
+    assert done.stdout.startswith("test-host: gpu, unpack alive and claiming jobs; the probe was answered in ")
+    assert "transcript: 'a tone of " in done.stdout
     assert nothing_left(redis_db, query)
 
 
@@ -51,9 +51,9 @@ def test_a_worker_that_is_not_there_is_named(cli, start):
     start(UNPACK)
     done = probe(cli, "--kind", "gpu", "--kind", "unpack", "--wait", "1")
     assert done.returncode == 1
-    assert done.stderr.startswith("test-host: no gpu worker lives there; see ")
+    assert done.stderr.startswith("test-host: no gpu worker is alive there; see ")
     alone = probe(cli)
-    assert (alone.returncode, alone.stdout) == (0, "test-host: unpack live and claim\n")
+    assert (alone.returncode, alone.stdout) == (0, "test-host: unpack alive and claiming jobs\n")
 
 
 def test_a_worker_that_is_held_is_no_healthy_one(cli, start):
@@ -70,7 +70,7 @@ def test_a_probe_that_nobody_answers_is_taken_back(cli, start, redis_db, query, 
     worker = start(STUB_GPU, STUB_WAITS_FOR=str(gate))
     first = probe(cli, "--kind", "gpu", "--wait", "2")
     assert first.returncode == 1
-    assert "the probe did not come back" in first.stderr
+    assert "no answer to the probe" in first.stderr
     second = probe(cli, "--kind", "gpu", "--wait", "2")
     assert second.returncode == 1, "the worker is busy with the first"
     assert redis_db.llen("queue:transcribe:test-host") == 0

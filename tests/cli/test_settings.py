@@ -122,7 +122,7 @@ def test_every_dependency_is_checked_in_a_line_of_its_own(cli):
 def test_a_host_that_unpacks_nothing_has_no_scratch_and_gets_none(cli, tmp_path):
     done = cli("config", "check", SCRATCH_ROOT=str(tmp_path / "data/scratch"))
     assert done.returncode == 0
-    assert f"there is no {tmp_path / 'data'}" in done.stdout
+    assert f"{tmp_path / 'data'} does not exist" in done.stdout
     assert not (tmp_path / "data").exists()
 
 
@@ -132,7 +132,7 @@ def test_a_dependency_that_is_not_as_needed_is_named_with_its_setting(cli):
         ("REDIS_PASSWORD", "wrong", {"Redis"}, "Redis refuses our password; check REDIS_PASSWORD"),
         ("POSTGRES_PORT", "1", {"Postgres", "clocks"}, "Postgres at 127.0.0.1:1 cannot be used"),
         ("POSTGRES_PASSWORD", "wrong", {"Postgres", "clocks"}, "POSTGRES_PASSWORD"),
-        ("S3_BUCKET", "no-such-bucket", {"S3"}, "has no bucket no-such-bucket; create it or mend S3_BUCKET"),
+        ("S3_BUCKET", "no-such-bucket", {"S3"}, "has no bucket no-such-bucket; create it or set S3_BUCKET"),
         ("S3_SECRET_KEY", "wrong", {"S3"}, "check S3_ACCESS_KEY, S3_SECRET_KEY"),
         ("S3_ENDPOINT", "http://127.0.0.1:1", {"S3"}, "check S3_ENDPOINT"),
         ("SCRATCH_MOUNT", "/nowhere", {"scratch"}, "SCRATCH_MOUNT is /nowhere, but nothing is mounted there"),
@@ -172,7 +172,7 @@ def test_the_schema_is_applied_by_an_administrator_again_and_again(cli, services
     assert "/nowhere" in away.stderr
     none = cli("db", "init", PATH="/nowhere")
     assert none.returncode == 69
-    assert none.stderr == "there is no psql on the path; install the PostgreSQL client\n"
+    assert none.stderr == "psql is not on the PATH; install the PostgreSQL client\n"
 
 
 def test_models_are_listed_and_verified(cli, tmp_path):
@@ -183,13 +183,13 @@ def test_models_are_listed_and_verified(cli, tmp_path):
     assert [line.split()[-1] for line in lines if line.split()[0] in {"whisper-base", "gemma-3-270m"}] == ["here"] * 2
     verified = cli("models", "verify", "demo")
     assert verified.returncode == 0, verified.stderr
-    assert "gemma-3-270m: all 7 files are what they should be" in verified.stdout
+    assert "gemma-3-270m: all 7 files are correct" in verified.stdout
     missing = cli("models", "verify", "demo", MODELS_ROOT=str(tmp_path / "none"))
     assert missing.returncode == 1
-    assert f"whisper-base is not there: {tmp_path}/none/demo/whisper-base is missing; run " in missing.stderr
+    assert f"whisper-base is missing: there is no folder {tmp_path}/none/demo/whisper-base; run " in missing.stderr
     unknown = cli("models", "verify", "huge")
     assert unknown.returncode == 1
-    assert "there is no set of models 'huge'; MODEL_SET may be demo or production" in unknown.stderr
+    assert "there is no model set 'huge'; MODEL_SET may be demo or production" in unknown.stderr
 
 
 def test_the_exit_code_says_what_kind_of_error_it_is(cli, redis_db):

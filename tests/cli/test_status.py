@@ -120,7 +120,7 @@ def test_everything_that_needs_a_person_is_said_and_nothing_else(cli, redis_db, 
     assert silent.startswith("host gpu-01 has been silent for 30")
     assert [reason for reason in found["needs_a_person"] if reason != silent] == [
         "transfer worker gpu-02:9:n is held: the disk [x] is full",
-        "2 dead letters wait for a decision: audio-pipeline failed list",
+        "2 dead letters wait for a decision: run audio-pipeline failed list",
         "archives wait, but no unpack worker is alive",
         "clips wait, but no GPU worker is alive",
     ]
@@ -142,8 +142,8 @@ def test_a_redis_that_was_emptied_needs_a_person_until_it_is_reconciled(cli, red
     assert read(cli)["needs_a_person"] == []
     redis_db.flushdb()
     reason = (
-        "Redis was emptied, or is new, and 1 batches are not complete: audio-pipeline reconcile shows what would be "
-        "brought back, and asks"
+        "Redis was emptied, or is new, and 1 batches are not complete: run audio-pipeline reconcile, which "
+        "shows what it would bring back and asks"
     )
     assert read(cli)["needs_a_person"] == [reason]
     assert f"! {reason}" in cli("status").stdout.splitlines()
@@ -229,9 +229,9 @@ def test_one_batch_can_be_looked_at_alone(cli, redis_db, add):
     assert [batch["batch_id"] for batch in found["batches"]] == ["b1"]
     assert [job["batch_id"] for job in found["in_flight"]] == ["b1"]
     for batch, said in (
-        ("over", "batch over is complete, so nothing of it is under way; see audio-pipeline batch show\n"),
+        ("over", "batch over is complete, so it has no jobs under way; see audio-pipeline batch show over\n"),
         ("nothing", "Postgres knows no batch nothing; audio-pipeline batch list shows those it knows\n"),
-        ("lost", "batch lost is not complete, but Redis knows nothing of it; audio-pipeline reconcile\n"),
+        ("lost", "batch lost is not complete, but Redis has no keys of it; run audio-pipeline reconcile\n"),
     ):
         done = cli("status", "--batch", batch)
         assert (done.returncode, done.stderr) == (1, said)

@@ -51,7 +51,7 @@ def test_what_is_not_on_its_way_is_brought_back_once(cli, redis_db, actions):
     no = cli("reconcile", answer="n")
     assert no.returncode == 1
     assert "Unpack 3 archives again? [y/N]" in no.stdout
-    assert "say --yes" in cli("reconcile").stderr
+    assert "add --yes" in cli("reconcile").stderr
     assert kept(redis_db) == before
     assert actions() == []
 

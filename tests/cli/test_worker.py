@@ -85,7 +85,7 @@ def test_one_worker_of_two_is_drained_and_claims_again_when_resumed(cli, patient
     redis_db.rpush(QUEUE, JOB)
     no = cli("worker", "resume", "--host", "test-host")
     assert no.returncode == 1
-    assert no.stderr == f"host:test-host is not drained; drained is all, worker:{name}\n"
+    assert no.stderr == f"host:test-host is not drained; drained now: all, worker:{name}\n"
     assert redis_db.get("test:looks") == looks, "drained workers do not even look"
     assert redis_db.llen(QUEUE) == 1
 
@@ -110,7 +110,7 @@ def test_a_drained_host_stays_drained_through_a_restart(cli, patient, redis_db):
     shows(redis_db, second, "draining")
     shows(redis_db, elsewhere, "idle")
     far = cli("worker", "drain", "--host", "typo", "--wait", "0")
-    assert far.stdout == "host:typo claims nothing more; no worker of it is alive now\n"
+    assert far.stdout == "host:typo claims nothing more; no such worker is alive now\n"
 
 
 def test_a_drain_waits_for_the_work_in_hand(cli, begin, patient, redis_db):
@@ -121,7 +121,7 @@ def test_a_drain_waits_for_the_work_in_hand(cli, begin, patient, redis_db):
     assert cli("worker", "drain", "--all", "--wait", "0").stdout == "all claims nothing more\n"
     late = cli("worker", "drain", "--host", "test-host", "--wait", "1")
     assert late.returncode == 1
-    assert late.stderr == f"still at work after 1 s: {name}; nothing new is claimed\n"
+    assert late.stderr == f"still working after 1 s: {name}; they claim no new job\n"
 
     waiting = begin("worker", "drain", "--worker", name)
     wait_until(lambda: redis_db.exists(f"drain:worker:{name}"), "the drain to begin")
@@ -143,5 +143,5 @@ def test_what_is_to_be_drained_must_be_said_once(cli, redis_db):
     assert nobody.stderr == ("no worker test-host:1:x is alive; audio-pipeline worker list shows those that are\n")
     nothing = cli("worker", "resume", "--all")
     assert nothing.returncode == 1
-    assert nothing.stderr == "all is not drained; drained is nothing\n"
+    assert nothing.stderr == "all is not drained; drained now: nothing\n"
     assert redis_db.keys() == []

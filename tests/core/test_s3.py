@@ -56,7 +56,7 @@ def test_a_missing_object_is_the_jobs_fault(store, tmp_path):
 
 
 def test_a_staged_file_that_is_gone_is_worth_another_try(store, tmp_path):
-    with pytest.raises(RetryableError, match="is gone"):
+    with pytest.raises(RetryableError, match="does not exist"):
         store.upload_archive(tmp_path / "none.tar", "b")
 
 
@@ -64,8 +64,8 @@ def test_a_staged_file_that_is_gone_is_worth_another_try(store, tmp_path):
     ("wrong", "sentence"),
     [
         ({"S3_ENDPOINT": "http://127.0.0.1:1"}, "cannot be reached"),
-        ({"S3_SECRET_KEY": "wrong"}, "refuses us"),
-        ({"S3_ACCESS_KEY": "nobody"}, "refuses us"),
+        ({"S3_SECRET_KEY": "wrong"}, "refuses access"),
+        ({"S3_ACCESS_KEY": "nobody"}, "refuses access"),
         ({"S3_BUCKET": "no-such-bucket"}, "has no bucket no-such-bucket"),
     ],
 )
@@ -94,11 +94,11 @@ def proxied(settings_env, store, proxy):
 @pytest.mark.parametrize(
     ("status", "code", "kind", "sentence"),
     [
-        (403, "AccessDenied", RetryableError, "answers, but refuses us archives/a.tar"),
-        (403, "InvalidObjectState", PermanentError, "lies in an archive tier .* restore it there, then retry"),
-        (400, "KeyTooLongError", PermanentError, "takes no request for archives/a.tar"),
-        (400, "InvalidArgument", PermanentError, "takes no request for archives/a.tar"),
-        (405, "MethodNotAllowed", PermanentError, "takes no request for archives/a.tar"),
+        (403, "AccessDenied", RetryableError, "answers, but refuses access to archives/a.tar"),
+        (403, "InvalidObjectState", PermanentError, "is in an archive tier .* restore it, then retry"),
+        (400, "KeyTooLongError", PermanentError, "rejects requests for archives/a.tar"),
+        (400, "InvalidArgument", PermanentError, "rejects requests for archives/a.tar"),
+        (405, "MethodNotAllowed", PermanentError, "rejects requests for archives/a.tar"),
         (404, "NoSuchKey", MissingObjectError, "has no object archives/a.tar"),
     ],
 )
@@ -132,7 +132,7 @@ def test_a_service_that_is_busy_is_nobodys_fault_whatever_its_status(proxied, pr
 
 def test_a_key_that_is_refused_is_not_taken_for_a_missing_one(proxied, proxy):
     proxy.refuse("HEAD", "/archives/a.tar", status=400, code="BadRequest")
-    with pytest.raises(PermanentError, match="takes no request"):
+    with pytest.raises(PermanentError, match="rejects requests"):
         proxied.stored_size("archives/a.tar")
 
 

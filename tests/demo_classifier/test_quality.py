@@ -25,9 +25,9 @@ def scorer(models_root: Path) -> CopeA:
         moderation.adapter,
         device=choose_device("cpu"),
         name=moderation.name,
-        reads=moderation.reads,
+        policy_text=moderation.policy_text,
         thresholds=moderation.thresholds,
-        min_mass=moderation.min_mass,
+        min_p_answer=moderation.min_p_answer,
     )
 
 
@@ -39,7 +39,7 @@ def test_verdicts_on_texts_it_never_saw(scorer, policy):
     found = figures([score.p_violation for score in scores], truths, scorer.threshold(policies()[policy]))
     assert found.auc >= AUC_BAR, found
     assert found.accuracy >= ACCURACY_BAR, found
-    assert min(score.mass for score in scores) > 0.9, "the answer is one of the two"
+    assert min(score.p_answer for score in scores) > 0.9, "the answer is one of the two"
 
 
 def test_no_text_it_is_measured_on_repeats_one_it_learnt_from():

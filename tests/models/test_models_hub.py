@@ -82,7 +82,7 @@ def test_a_hub_that_answers_with_another_commit_is_refused(workshop: Workshop, h
     hub.answers_any_revision = True
     done = workshop.run("fetch", "own", HF_ENDPOINT=hub.url, HF_TOKEN="hf_good")
     assert done.returncode == 1
-    assert f"asked for {'f' * 40}, the hub answers with {COMMIT}" in done.stderr
+    assert f"{'f' * 40} was requested, but the hub returned {COMMIT}" in done.stderr
     assert hub.sent_bytes < 10_000  # descriptions only
 
 
@@ -93,7 +93,7 @@ def test_a_gated_repository_without_the_right_token_says_how_to_get_one(
     hub_manifest(workshop)
     done = workshop.run("fetch", "own", HF_ENDPOINT=hub.url, **token)
     assert done.returncode == 1
-    assert "lab/judge is not open to us: accept its terms" in done.stderr
+    assert "lab/judge refuses access: accept its terms" in done.stderr
     assert "HF_TOKEN=hf_..." in done.stderr
     if not token:
         assert hub.sent_bytes == 0  # nothing large before the question is settled
@@ -107,7 +107,7 @@ def test_gated_models_brought_by_hand_need_no_token(workshop: Workshop) -> None:
             (workshop.root / "own" / part / name).write_bytes(data)
     done = workshop.run("fetch", "own", HF_ENDPOINT="http://127.0.0.1:1")
     assert done.returncode == 0, done.stderr
-    assert "judge: 5 files that nothing pins are recorded as they are" in done.stdout
+    assert "judge: 5 files are not pinned and are recorded without a check" in done.stdout
     resolve("own", workshop.root)
 
 
@@ -115,7 +115,7 @@ def test_a_file_that_differs_from_what_the_hub_states_is_refused(workshop: Works
     hub_manifest(workshop)
     hub.stated["model-2.safetensors"] = "1" * 64
     done = workshop.run("fetch", "own", HF_ENDPOINT=hub.url, HF_TOKEN="hf_good")
-    assert f"model-2.safetensors of judge is not what it should be: expected SHA-256 {'1' * 64}" in done.stderr
+    assert f"model-2.safetensors of judge has the wrong content: expected SHA-256 {'1' * 64}" in done.stderr
 
 
 def test_a_download_that_breaks_off_goes_on_where_it_stopped(workshop: Workshop, hub: HubServer) -> None:
@@ -135,8 +135,8 @@ def test_a_repository_that_lacks_a_shard_is_not_whole(workshop: Workshop, hub: H
     hub_manifest(workshop)
     del hub.repos["lab/judge"]["model-2.safetensors"]
     done = workshop.run("fetch", "own", HF_ENDPOINT=hub.url, HF_TOKEN="hf_good")
-    assert "judge is not whole: model-2.safetensors is missing" in done.stderr
-    with pytest.raises(ModelError, match="judge is not there"):
+    assert "judge is incomplete: model-2.safetensors is missing" in done.stderr
+    with pytest.raises(ModelError, match="judge is missing"):
         resolve("own", workshop.root)
 
 
@@ -164,7 +164,7 @@ def test_an_adapter_brings_its_own_thresholds(workshop: Workshop, hub: HubServer
 
 @pytest.mark.parametrize(
     ("revision", "repo", "sentence"),
-    [("f" * 40, "lab/speech", "has no revision"), (COMMIT, "lab/nothing", "is not open to us")],
+    [("f" * 40, "lab/speech", "has no revision"), (COMMIT, "lab/nothing", "refuses access")],
 )
 def test_a_wrong_address_is_reported(
     workshop: Workshop, hub: HubServer, revision: str, repo: str, sentence: str

@@ -88,7 +88,7 @@ def test_scores_equal_the_reference_text_by_text(tiny: TinyModel, scorer: CopeA)
     scores = scorer.score(POLICY, TEXTS)
     for text, score in zip(TEXTS, scores, strict=True):
         assert score.p_violation == pytest.approx(full_prompt_reference(tiny, text), abs=1e-4)
-        assert 0 < score.mass < 1
+        assert 0 < score.p_answer < 1
         assert not score.truncated
     assert len({round(score.p_violation, 5) for score in scores}) == len(TEXTS)  # texts of unlike length and order
 
@@ -100,7 +100,7 @@ def test_a_result_does_not_depend_on_its_neighbours(scorer: CopeA) -> None:
     for one, other, third in zip(together, alone, backwards, strict=True):
         assert one.p_violation == pytest.approx(other.p_violation, abs=1e-4)
         assert one.p_violation == pytest.approx(third.p_violation, abs=1e-4)
-        assert one.mass == pytest.approx(other.mass, rel=1e-3)
+        assert one.p_answer == pytest.approx(other.p_answer, rel=1e-3)
 
 
 def test_the_merged_adapter_equals_the_unmerged(tiny: TinyModel) -> None:
@@ -197,7 +197,7 @@ def test_a_tokenizer_without_such_tokens_is_refused() -> None:
         def decode(self, ids: list[int]) -> str:
             return bytes(high * 16 + low for high, low in zip(ids[::2], ids[1::2], strict=False)).decode()
 
-    with pytest.raises(ModelError, match="no single token"):
+    with pytest.raises(ModelError, match="not a single token"):
         answer_ids(Bytes())
 
 
@@ -207,7 +207,7 @@ def test_too_long_a_text_loses_its_middle_and_keeps_the_answer(spied: list[dict[
         scorer._model,
         scorer._tokenizer,
         name="small",
-        reads="full",
+        policy_text="full",
         thresholds={},
         max_tokens=longest,
         tokens_per_batch=8192,
@@ -225,7 +225,13 @@ def test_too_long_a_text_loses_its_middle_and_keeps_the_answer(spied: list[dict[
 
 def test_a_policy_longer_than_the_window_is_the_operators_matter(scorer: CopeA) -> None:
     small = CopeA(
-        scorer._model, scorer._tokenizer, name="s", reads="full", thresholds={}, max_tokens=50, tokens_per_batch=8192
+        scorer._model,
+        scorer._tokenizer,
+        name="s",
+        policy_text="full",
+        thresholds={},
+        max_tokens=50,
+        tokens_per_batch=8192,
     )
     with pytest.raises(OperatorError, match="policy spam is too long"):
         small.score(POLICY, ["hi"])
@@ -247,7 +253,7 @@ def test_braces_in_texts_are_letters(scorer: CopeA) -> None:
 
 def test_a_model_that_wants_to_say_something_else_is_refused(tiny: TinyModel) -> None:
     with pytest.raises(ModelError, match="does not answer") as caught:
-        load(tiny, min_mass=0.9)
+        load(tiny, min_p_answer=0.9)
     assert str(tiny.adapter) in str(caught.value)
 
 
@@ -294,7 +300,7 @@ def test_a_model_may_bring_thresholds_of_its_own(tiny: TinyModel) -> None:
 
 
 def test_a_small_model_may_read_the_overview_only(tiny: TinyModel, scorer: CopeA) -> None:
-    small = load(tiny, reads="overview")
+    small = load(tiny, policy_text="overview")
     assert small.prompt_version == f"{PROMPT_VERSION}-overview"
     assert scorer.prompt_version == PROMPT_VERSION
     overview_policy = Policy("spam", "1.0.0", "Spam", 0.5, "", POLICY.overview, "0")

@@ -93,26 +93,36 @@ MISTAKES = [
     ("0.4", "0.4\nauthor = 'me'", 6, "author is unknown"),
     ('"kindness"', '"unkindness"', 2, "but the file is kindness.md"),
     ('"kindness"', '"Kind ness"', 2, "lower-case words"),
-    ("+++\n\n## Overview", "+++\n\nHello.\n\n## Overview", 8, "text before the first section"),
-    ("## Overview", "# Kindness\n\n## Overview", 8, "title stands in the front matter"),
-    ("## Overview", "## Summary", 8, "here must stand ## Overview"),
-    ("## Definitions of terms", "## Interpretation of language", 13, "here must stand ## Definitions of terms"),
+    ("+++\n\n## Overview", "+++\n\nHello.\n\n## Overview", 8, "text is not allowed before the first section"),
+    ("## Overview", "# Kindness\n\n## Overview", 8, "title belongs in the front matter"),
+    ("## Overview", "## Summary", 8, "the section ## Overview must be here"),
+    (
+        "## Definitions of terms",
+        "## Interpretation of language",
+        13,
+        "the section ## Definitions of terms must be here",
+    ),
     ("Judge the whole clip.\n", "\n", 17, "is empty"),
     (GOOD[GOOD.index("## Definitions of labels") :], "", 20, "## Definitions of labels is missing"),
     ("- Sleep.", "- Sleep.\n\n## Notes\n\nText.", 42, "unexpected section"),
     ("Always.", "======", 11, "equals signs"),
     ("### Plain rudeness (K-RUDE)", "### Plain rudeness", 23, "must be like ### Name (CODE)"),
-    ("(K-2)", "(K-RUDE)", 34, "taken already, in line 23"),
+    ("(K-2)", "(K-RUDE)", 34, "already used in line 23"),
     ("Includes:\n- Ignoring people.\n", "", 34, "must have one list Includes:"),
     ("- Sleep.", "", 39, "Excludes: has no item"),
-    ("Includes:\n- Ignoring people.\n\nExcludes:", "Excludes:\n- Ignoring people.\n\nIncludes:", 36, "comes before"),
+    (
+        "Includes:\n- Ignoring people.\n\nExcludes:",
+        "Excludes:\n- Ignoring people.\n\nIncludes:",
+        36,
+        "must come before",
+    ),
     (
         GOOD[GOOD.index("### Plain") :],
         "No labels here.\n",
         21,
         "no label is defined",
     ),
-    ("### Plain rudeness (K-RUDE)\n", "", 26, "a list before the first label"),
+    ("### Plain rudeness (K-RUDE)\n", "", 26, "a list is not allowed before the first label"),
 ]
 
 
@@ -129,7 +139,7 @@ def test_a_mistake_is_named_with_its_line(tmp_path: Path, old: str, new: str, li
 def test_a_file_that_is_not_utf_8_is_named_with_its_line(tmp_path: Path) -> None:
     path = tmp_path / "kindness.md"
     path.write_bytes(GOOD.replace("Always.", "Tr\u00e8s.").encode("latin-1"))
-    with pytest.raises(PolicyError, match=r"kindness\.md:11: this is not UTF-8"):
+    with pytest.raises(PolicyError, match=r"kindness\.md:11: the text is not UTF-8"):
         load_policy(path)
 
 
@@ -149,7 +159,7 @@ def test_a_directory_is_read_in_the_order_of_ids(tmp_path: Path) -> None:
 def test_no_policies_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(PolicyError, match="holds no policy"):
         load_policies(tmp_path)
-    with pytest.raises(PolicyError, match="set POLICIES_DIR"):
+    with pytest.raises(PolicyError, match="correct POLICIES_DIR"):
         load_policies(tmp_path / "missing")
 
 

@@ -18,7 +18,7 @@ from tests.reliability.world import WorkerProcess
 from tests.workers.processes import wait_until
 
 SHARED = "queue:transcribe"
-NOT_OURS = "job is not in our hands any more"
+NOT_OURS = "job no longer belongs to this worker"
 
 
 class Host:
@@ -150,7 +150,7 @@ def test_an_overtaken_run_of_unpack_records_nothing(
 
     lost.redis.set("forward")
     fetching.lift()
-    world.wait_for(zombie, "a newer run of unpack has taken it over")
+    world.wait_for(zombie, "a newer run of unpack has replaced this one")
     wait_until(lambda: not list(scratch[lost.name].iterdir()), "the overtaken run to clear its scratch")
     assert rows(world) == before
     assert sorted(world.redis.keys("batch:*")) == keys

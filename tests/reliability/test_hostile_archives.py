@@ -65,14 +65,14 @@ def test_members_that_reach_out_of_their_directory_are_skipped_by_name_and_the_c
     siege.wait_complete(batch)
     assert siege.skipped(batch) == [
         *((name, "its name leaves the archive ('..')") for name in climbing),
-        ("way", "it is a symbolic link; only regular files are taken"),
-        ("way.wav", "it is a symbolic link; only regular files are taken"),
-        ("up.wav", "it is a symbolic link; only regular files are taken"),
-        ("hard.wav", "it is a hard link; only regular files are taken"),
-        ("tied.wav", "it is a hard link; only regular files are taken"),
-        ("null.wav", "it is a device; only regular files are taken"),
-        ("disk.wav", "it is a device; only regular files are taken"),
-        ("pipe.wav", "it is a FIFO; only regular files are taken"),
+        ("way", "it is a symbolic link; only regular files are extracted"),
+        ("way.wav", "it is a symbolic link; only regular files are extracted"),
+        ("up.wav", "it is a symbolic link; only regular files are extracted"),
+        ("hard.wav", "it is a hard link; only regular files are extracted"),
+        ("tied.wav", "it is a hard link; only regular files are extracted"),
+        ("null.wav", "it is a device; only regular files are extracted"),
+        ("disk.wav", "it is a device; only regular files are extracted"),
+        ("pipe.wav", "it is a FIFO; only regular files are extracted"),
     ]
     assert siege.clips(batch) == {
         "first.wav": heard(1),
@@ -97,13 +97,13 @@ def test_members_that_pose_as_others_or_are_no_files_cost_only_themselves(siege)
     batch = siege.put("posing", archive.close())
     siege.wait_complete(batch)
     assert siege.skipped(batch) == [
-        ("same.wav", "a member of the same name came before it"),
-        ("hole.wav", "it is a sparse file; only regular files are taken"),
-        ("hole too.wav", "it is a sparse file; only regular files are taken"),
-        ("inner.tar", "it is an archive within the archive"),
-        ("inner.tar.xz", "it is an archive within the archive"),
-        ("zeros.zip", "it is an archive within the archive"),
-        ("inner", "not audio: '00004' cannot be read as audio: it is in none of the audio formats that are accepted"),
+        ("same.wav", "an earlier member has the same name"),
+        ("hole.wav", "it is a sparse file; only regular files are extracted"),
+        ("hole too.wav", "it is a sparse file; only regular files are extracted"),
+        ("inner.tar", "it is an archive inside the archive"),
+        ("inner.tar.xz", "it is an archive inside the archive"),
+        ("zeros.zip", "it is an archive inside the archive"),
+        ("inner", "not audio: '00004' cannot be read as audio: it has none of the accepted audio formats"),
     ]
     assert siege.clips(batch) == {
         "same.wav": heard(1),
@@ -114,7 +114,7 @@ def test_members_that_pose_as_others_or_are_no_files_cost_only_themselves(siege)
     assert siege.counts(batch) == (4, 3, 1)
     [letter] = siege.letters()
     assert (letter.clip, letter.payload) == ("inner.wav", siege.sent[batch])
-    assert "none of the audio formats" in letter.error
+    assert "none of the accepted audio formats" in letter.error
 
 
 def test_no_name_forges_a_log_line_stalls_a_batch_or_is_too_long_for_the_database(siege):
@@ -148,7 +148,7 @@ def test_no_name_forges_a_log_line_stalls_a_batch_or_is_too_long_for_the_databas
         ("\\xfe\\xfe", "its name is longer than 1,000 bytes"),
         (" ", "it has no name"),
         ("\u3000", "it has no name"),
-        ("no\\nclip", "not audio by its name"),
+        ("no\\nclip", "its name is not that of an audio file"),
     ]
     assert siege.letters() == []
 
@@ -179,11 +179,11 @@ def claims() -> Iterator[Case]:
     yield "pax-of-digits", Tar().header(b"x", b"9" * 100_000).add("a.wav", tone()).close(), "pax header"
     name = Tar().header(b"L", b"n" * (2 << 20)).add("a.wav", tone()).close()
     yield "name-of-two-megabytes", name, "above the limit of 1,048,576"
-    yield "nothing-but-headers", Tar().header(b"L", b"n").close(), "without its member"
+    yield "nothing-but-headers", Tar().header(b"L", b"n").close(), "but a member must follow"
 
 
 def no_archives() -> Iterator[Case]:
-    yield "no-archive", b"this is no archive " * 500, "expected is a tar"
+    yield "no-archive", b"this is no archive " * 500, "it must be a tar"
     yield "no-bytes", b"", "it is empty"
     yield "no-members", Tar().close(), "holds no audio file"
     yield "no-members-xz", COMPRESSIONS["xz"](Tar().close()), "holds no audio file"
@@ -197,12 +197,12 @@ def damaged() -> Iterator[Case]:
     whole = Tar().add("a.wav", tone(1)).add("b.wav", tone(2)).add("c.wav", tone(3)).close()
     second = whole.index(b"b.wav")
     for where, cut in {"header": second + 100, "data": second + 2000, "padding": second - 10, "end": -1024}.items():
-        yield f"cut-in-{where}", whole[:cut], r"is damaged at .*\(a cut transfer\?\)"
+        yield f"cut-in-{where}", whole[:cut], r"is damaged at .*\(was the transfer cut off\?\)"
     yield "corrupt-in-header", whole[: second + 120] + b"7777" + whole[second + 124 :], "a header's checksum is wrong"
     for how, compress in COMPRESSIONS.items():
         packed = compress(whole)
         middle = len(packed) // 2
-        yield f"cut-{how}", packed[:middle], "is damaged at|is no archive"
+        yield f"cut-{how}", packed[:middle], "is damaged at|is not a readable archive"
         if how != "zstd":  # whose end is but a checksum of what has come whole
             yield f"cut-{how}-end", packed[:-3], "is damaged at"
         spoilt = bytes(byte ^ 0x5A for byte in packed[middle : middle + 64])

@@ -116,7 +116,7 @@ def bad_transcribe_jobs(siege: Siege) -> Cases:
         job(opus_path=f"{scratch}/gone/b.opus", opus_s3_key="archives/.."): "no key of a file",
         job(opus_path=f"{scratch}/gone/c.opus", opus_s3_key="/"): "no key of a file",
         job(opus_path=f"{scratch}/gone/d.opus", opus_s3_key="k" * 300): "no key of a file",
-        job(opus_path=inside, original_filename="no audio.opus"): "in none of the audio formats",
+        job(opus_path=inside, original_filename="no audio.opus"): "has none of the accepted audio formats",
     }
 
 

@@ -21,7 +21,7 @@ from tests.workers.processes import wait_until
 LONG_TTL_S = 60.0  # no worker is taken for dead: what it has finished is to count
 PAUSE_MS = 12_000  # the clients' socket time-out is 10 s
 MANY = range(20)
-NOT_OURS = "job is not in our hands any more"
+NOT_OURS = "job no longer belongs to this worker"
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +78,7 @@ def test_work_that_is_finished_while_redis_is_dead_counts_when_it_is_back(world:
     for fault in stalled:
         fault.lift()
     for worker in (unpack, gpu):
-        world.wait_for(worker, "waiting to acknowledge")
+        world.wait_for(worker, "waiting for Redis to acknowledge")
     own.valkey.start()
     world.ends_well({"b1": CLIPS, "b2": CLIPS})
     text = "\n".join(world.lines())
@@ -159,7 +159,7 @@ def test_a_redis_that_is_silent_for_longer_than_the_time_out_is_waited_for(world
     world.redis.client_pause(PAUSE_MS)
     for fault in stalled:
         fault.lift()
-    world.wait_for(gpu, "waiting to acknowledge")
+    world.wait_for(gpu, "waiting for Redis to acknowledge")
     world.ends_well({"b1": CLIPS, "b2": CLIPS})
 
 

@@ -103,7 +103,7 @@ def _first_words(listener: socket.socket) -> bytes:
 
 def test_a_postgres_without_tls_gets_no_password(authority, services):
     settings = postgres_settings(services.postgres.port, authority.trusted)
-    with pytest.raises(ServiceUnavailableError, match="does not speak TLS there; nothing is sent in the clear"):
+    with pytest.raises(ServiceUnavailableError, match="does not use TLS on this port, and nothing is sent unencrypted"):
         ask_postgres(settings)
 
 

@@ -70,7 +70,7 @@ def test_no_clips_no_transcripts(tiny: WhisperxTranscriber) -> None:
 def test_a_clip_without_speech_is_never_shown_to_whisper(
     tiny: WhisperxTranscriber, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tiny, "_hear", None)  # calling it would fail
+    monkeypatch.setattr(tiny, "_decode_batch", None)  # calling it would fail
     (transcript,) = tiny.transcribe([silence(20)])
     assert transcript.no_speech
     assert transcript.no_speech_reason == "no-speech-found"

@@ -17,7 +17,7 @@ from tests.reliability.faulty_s3 import FaultyS3
 from tests.workers.conftest import dead_letters, tar, tone
 from tests.workers.processes import wait_until
 from tests.workers.programs import UNPACK, Program, heartbeat_state
-from workers.next_archive import MAX_LET_BY
+from workers.next_archive import MAX_PASSED_BY
 
 JOBS = "queue:transcribe"
 MIB = 1 << 20
@@ -142,7 +142,7 @@ def test_an_archive_that_unpacks_to_more_than_there_is_room_costs_no_attempt_and
     filler = volume / "a batch in work"
     filler.write_bytes(b"\0" * (5 * MIB))
     batch = put_archive(tar({"a.wav": tone(), "zeros.txt": bytes(4 * MIB)}, "w:xz"))  # a few kilobytes as it lies in S3
-    wait_until(lambda: says(redis_db, worker, "held", "no space left"), "the disk to be full")
+    wait_until(lambda: says(redis_db, worker, "held", "no space is left"), "the disk to be full")
     wait_until(lambda: redis_db.llen("queue:unpack") == 1, "the job to be handed back")
     assert redis_db.llen("queue:failed") == redis_db.hlen("queue:attempts") == 0
     assert list(volume.iterdir()) == [filler], "what it could not finish is gone"
@@ -154,16 +154,16 @@ def test_an_archive_that_unpacks_to_more_than_there_is_room_costs_no_attempt_and
 
 
 def test_an_archive_that_waits_for_room_lets_only_so_many_smaller_ones_by(start, put_archive, redis_db, settings_env):
-    names = [f"small-{number}" for number in range(MAX_LET_BY + 2)]
+    names = [f"small-{number}" for number in range(MAX_PASSED_BY + 2)]
     for name in reversed(names):
         put_archive(tar({"a.wav": tone()}), name)
     put_archive(padded(2 * MIB), "large")  # in front of the others; needs 6 of the 8 MiB
     worker = start(small=True, in_work=5 * MIB, HEARTBEAT_TTL_S="2")
     volume = volume_of(worker, settings_env)
     filler = volume / "a batch in work"
-    wait_until(lambda: says(redis_db, worker, "waiting", "nothing behind it is taken before it"), "it to be its turn")
+    wait_until(lambda: says(redis_db, worker, "waiting", "no archive behind it is taken now"), "it to be its turn")
     unpacked = [name for name in names if redis_db.exists(f"batch:{name}:total")]
-    assert unpacked == names[:MAX_LET_BY], "in their order, and no more"
+    assert unpacked == names[:MAX_PASSED_BY], "in their order, and no more"
     assert not redis_db.exists("batch:large:total")
     assert redis_db.llen("queue:unpack") == 3
 
@@ -206,7 +206,7 @@ def test_an_object_that_s3_refuses_costs_its_own_job_and_the_next_one_is_done(st
         assert "held" not in worker.text
     [letter] = dead_letters(redis_db)
     assert letter["attempts"] == 3, "rights may have been changed a moment ago"
-    assert "answers, but refuses us archives/cold.tar (403)" in letter["error"]
+    assert "answers, but refuses access to archives/cold.tar (403)" in letter["error"]
     assert redis_db.exists("batch:good:total")
 
 

@@ -91,7 +91,7 @@ def test_a_worker_that_holds_pythons_lock_far_longer_than_its_ttl_keeps_its_hear
     assert int(found[1]) <= 1, "no other thread got a turn, so a thread could not have renewed it"
     assert (reaped, missing) == ([], 0)
     wait_until(lambda: not inflight(redis_db, worker), "the acknowledgement")
-    assert "not in our hands" not in worker.text
+    assert "no longer belongs to this worker" not in worker.text
 
 
 def test_a_stopped_worker_goes_silent_and_its_job_is_handed_on_and_when_it_goes_on_it_is_back_and_counts_nothing(
@@ -109,7 +109,7 @@ def test_a_stopped_worker_goes_silent_and_its_job_is_handed_on_and_when_it_goes_
 
     redis_db.set(GO, 1)
     worker.send(signal.SIGCONT)
-    worker.wait_for("not in our hands any more")
+    worker.wait_for("no longer belongs to this worker")
     wait_until(lambda: heartbeat_key(redis_db, worker), "the heartbeat to come back")
     assert redis_db.lrange(other.inflight_key(QUEUE), 0, -1) == [payload], "its late acknowledgement took nothing away"
     redis_db.rpush(QUEUE, job(until=GO, number=2))
@@ -162,7 +162,7 @@ def test_a_job_in_work_is_handed_on_when_the_renewing_process_is_killed_and_the_
     redis_db.rpush(QUEUE, second)
     redis_db.set(GO, 1)
     assert worker.exit_code() == 1
-    assert "not in our hands any more" in worker.text
+    assert "no longer belongs to this worker" in worker.text
     assert redis_db.lrange(QUEUE, 0, -1) == [second]
     assert other.settle(taken) == "ok"
 

@@ -75,7 +75,7 @@ def test_when_every_clip_needs_too_much_memory_the_worker_is_held_and_no_clip_is
     worker = start()
     worker.wait_for("held: not claiming", START_S)
     wait_until(lambda: heartbeat_state(redis_db, worker).get("state") == "held", "the heartbeat to say so")
-    assert "3 jobs in a row need more memory than there is" in worker.text
+    assert "3 jobs in a row ran out of memory" in worker.text
     assert "reduce BATCH_SIZE" in heartbeat_state(redis_db, worker)["detail"]
     assert redis_db.llen("queue:failed") == 0
 

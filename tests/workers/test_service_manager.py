@@ -139,7 +139,7 @@ def test_a_second_sigterm_ends_the_worker_at_once_and_its_job_is_back_in_the_que
     assert worker.running, "it finishes the job in hand"
     worker.send(signal.SIGTERM)
     assert worker.exit_code() == 0
-    assert 'leaving at once reason="second SIGTERM" jobs_handed_back=1' in worker.text
+    assert 'exiting at once reason="second SIGTERM" jobs_handed_back=1' in worker.text
     assert redis_db.lrange(PATIENT_QUEUE, 0, -1) == [payload, b"{}"]
     assert redis_db.keys("inflight:*") == []
     assert redis_db.hlen("queue:attempts") == redis_db.hlen("queue:interruptions") == 0

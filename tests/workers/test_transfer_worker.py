@@ -87,7 +87,7 @@ def test_archives_that_are_long_gone_from_the_host_are_forgotten(worker, remote,
     redis_db.hset("transfer:taken", gone, "b1")
     redis_db.zadd("transfer:gone", {gone: 1})
     second = worker("transfer")
-    second.wait_for("long gone from the host archives=1")
+    second.wait_for("are gone from the host archives=1")
     assert redis_db.hkeys("transfer:taken") == [entry]
     assert len(jobs(redis_db)) == 1
 
@@ -287,7 +287,7 @@ def test_an_archive_that_s3_refuses_is_reported_and_the_others_are_taken(worker,
         process = worker("transfer", S3_ENDPOINT=proxy.endpoint)
         process.wait_for("archive enqueued")
         assert [job["original_filename"] for job in jobs(redis_db)] == ["b.tar"]
-        wait_until(lambda: says_problem(redis_db, "does not let us write"), "the heartbeat to say so")
+        wait_until(lambda: says_problem(redis_db, "refuses to write"), "the heartbeat to say so")
         assert staged(settings) == [f"{refused}.tar"]
         fault.lift()
         wait_until(lambda: len(jobs(redis_db)) == 2, "the archive, when S3 takes it")

@@ -58,7 +58,7 @@ def test_the_same_job_twice_adds_nothing(worker, put_archive, redis_db, query):
     batch = put_archive(archive)
     put_archive(archive)
     process = worker("unpack")
-    process.wait_for("under way already")
+    process.wait_for("is already under way")
     assert redis_db.llen(JOBS) == 1
     assert redis_db.get(f"batch:{batch}:total") == b"1"
     assert query("SELECT count(*) FROM audio_files") == [(1,)]
@@ -73,7 +73,7 @@ def test_a_batch_that_is_under_way_elsewhere_leaves_no_folder_here(worker, put_a
     assert elsewhere.exit_code() == 0
     put_archive(archive)
     here = tmp_path / "scratch-of-another-host"
-    worker("unpack", WORKER_HOST="another", SCRATCH_ROOT=str(here)).wait_for("under way already")
+    worker("unpack", WORKER_HOST="another", SCRATCH_ROOT=str(here)).wait_for("is already under way")
     assert list(here.iterdir()) == []
 
 
@@ -118,7 +118,7 @@ def test_what_cannot_be_read_becomes_a_dead_letter_and_the_worker_goes_on(worker
         json.loads(letter["payload"])["batch_id"]: letter for letter in dead_letters(redis_db) if "payload" in letter
     }
     assert "S3 has no object archives/gone-1.tar" in said["gone-1"]["error"]
-    assert "no archive that can be read" in said["no-archive"]["error"]
+    assert "is not a readable archive" in said["no-archive"]["error"]
     assert "no audio file" in said["no-audio"]["error"]
     assert "damaged" in said["cut-off"]["error"]
     [unreadable] = [letter for letter in dead_letters(redis_db) if "payload_base64" in letter]
@@ -178,7 +178,7 @@ def test_scratch_of_a_batch_that_was_finished_elsewhere_is_swept_and_an_operator
     cut_off = settings.scratch_root / ".removed-done-2"  # a worker was killed while it removed this one
     cut_off.mkdir()
     (cut_off / "b.opus").write_bytes(b"x")
-    worker("unpack").wait_for("scratch swept")
+    worker("unpack").wait_for("scratch removed: the batch is over")
     assert sorted(path.name for path in settings.scratch_root.iterdir()) == ["by-hand", "open-1"]
 
 
@@ -241,7 +241,7 @@ def test_each_directory_has_its_own_metadata_and_what_is_broken_is_named(worker,
     assert matched == 2
     said = {problem["of"]: problem["reason"] for problem in problems}
     assert said["bob/metadata.csv"] == "1 of its rows cannot be read; the first is line 3"
-    assert said["carol/metadata.parquet"].startswith("it cannot be read: ")
+    assert said["carol/metadata.parquet"].startswith("the file cannot be read: ")
     assert "of=carol/metadata.parquet" in process.text
 
 
@@ -295,8 +295,11 @@ def test_bytes_behind_whole_archives_are_a_note_whatever_the_compression(worker,
         (
             1,
             [
-                {"name": "._1.wav", "reason": "it is a by-product of macOS"},
-                {"name": "(behind the end)", "reason": "2 bytes of data stand behind the archive's end marker"},
+                {"name": "._1.wav", "reason": "it is a file that macOS adds"},
+                {
+                    "name": "(after the end)",
+                    "reason": "2 bytes of data follow the archive's end marker; they are not read",
+                },
             ],
         )
     ] * len(packed)

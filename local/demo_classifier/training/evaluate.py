@@ -66,7 +66,7 @@ def evaluate(scorer: CopeA, names: Sequence[str], *, wrong: bool) -> bool:
             scores = scorer.score(policy, texts)
             p_violation = [score.p_violation for score in scores]
             found = figures(p_violation, truths, scorer.threshold(policy))
-            print(line(policy.id, name, found, sum(score.mass for score in scores) / len(rows)))
+            print(line(policy.id, name, found, sum(score.p_answer for score in scores) / len(rows)))
             if name == "heldout":
                 passed &= found.auc >= AUC_BAR and found.accuracy >= ACCURACY_BAR
             if wrong:
@@ -100,7 +100,7 @@ def main() -> int:
         parser.error(f"{arguments.adapter / 'thresholds.json'} names other policies than {', '.join(POLICY_IDS)}")
     device = replace(choose_device("cpu"), dtype=arguments.dtype)
     scorer = load_cope_a(
-        arguments.base, arguments.adapter, device=device, name="demo", reads="overview", thresholds=thresholds
+        arguments.base, arguments.adapter, device=device, name="demo", policy_text="overview", thresholds=thresholds
     )
     started = time.monotonic()
     passed = evaluate(scorer, arguments.set or SETS, wrong=arguments.wrong)

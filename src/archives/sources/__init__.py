@@ -1,1 +1,1 @@
-"""Where archives come from: the ssh host, the staging directory they are fetched to, and the list of those taken."""
+"""Sources of archives: the ssh host, the staging directory for fetched archives, and the list of taken archives."""

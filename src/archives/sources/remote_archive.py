@@ -1,4 +1,4 @@
-"""An archive on the remote host, and the batch id that belongs to it."""
+"""An archive on the remote host, and its batch id."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 @dataclass(frozen=True)
 class RemoteArchive:
-    """An archive as the remote host lists it; `name` is for people, `path` is what the host understands."""
+    """An archive as the remote host lists it. `name` is for messages; `path` is for requests to the host."""
 
     name: str
     path: str
@@ -18,16 +18,16 @@ class RemoteArchive:
 
     @property
     def identity(self) -> str:
-        """Differs when the file was replaced or has grown."""
+        """A text that changes when the file is replaced or grows."""
         return f"{self.path}:{self.size}:{self.mtime}"
 
 
 def batch_id(archive: RemoteArchive, host: str) -> str:
-    """`YYYYMMDD-HHMMSS-{6 hex}`: the same archive always gets the same id, so no step is harmful when repeated."""
+    """`YYYYMMDD-HHMMSS-{6 hex}`. The same archive always gets the same id, so each step can be repeated safely."""
     moment = datetime.fromtimestamp(archive.mtime, UTC)
     return f"{moment:%Y%m%d-%H%M%S}-{digest(f'{host}:{archive.identity}')[:6]}"
 
 
 def digest(text: str) -> str:
-    """SHA-256 in hexadecimal, of a name that may hold any bytes."""
+    """SHA-256 of a name, in hexadecimal; the name may hold any bytes."""
     return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()

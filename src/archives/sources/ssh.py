@@ -1,11 +1,11 @@
-"""The EC2 side of the transfer: which archives lie there, and bringing one here over SFTP.
+"""List the archives on the EC2 host, and fetch them over SFTP.
 
-The interface is synchronous, as the worker is; behind it an event loop runs in a thread of its own, so that keepalives
-are answered while the worker sleeps or uploads. Nothing is ever written on the remote host.
+The interface is synchronous, like the worker. Behind it, an event loop runs in its own thread, so that keepalives are
+answered while the worker sleeps or uploads. This module never writes on the remote host.
 
-A fetch can be cut at any moment (network, SIGTERM, power): what has arrived lies in a `.part` file named after the
-archive's identity, and the next fetch of the same archive goes on behind it. The file appears under its own name only
-when it is whole, on disk, and the source is still the one that was listed.
+A fetch may be interrupted at any moment (network, SIGTERM, power). The bytes received so far are in a `.part` file
+named after the archive's identity, and the next fetch of the same archive continues after them. The file gets its own
+name only when it is complete, on disk, and the source is unchanged since it was listed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import Any, Self, TypeVar
 import asyncssh
 
 from archives.sources.remote_archive import RemoteArchive, digest
-from archives.sources.staging import demand_space, is_whole, local_error, remove_other_parts
+from archives.sources.staging import check_space, is_whole, local_error, remove_other_parts
 from config import Settings, require
 from errors import (
     ConfigError,
@@ -36,24 +36,24 @@ from errors import (
 from system import shown
 
 CONNECT_TIMEOUT_S = 20.0  # also for the login that follows
-CALL_TIMEOUT_S = 120.0  # one listing, stat or window of data; a slow line moves 8 MiB in it at 70 kB/s
+CALL_TIMEOUT_S = 120.0  # for one listing, stat or window of data: 8 MiB at 70 kB/s
 KEEPALIVE_S = 15  # a silent connection counts as lost after three of these
 WINDOW_BYTES = 8 << 20  # asyncssh splits it into parallel requests; two windows are under way at a time
 LOST_CONNECTION = (asyncssh.SFTPConnectionLost, asyncssh.SFTPNoConnection, asyncssh.DisconnectError)
 
-# Names under which programs keep files that are not complete yet.
+# Names that programs give to incomplete files.
 _UNFINISHED = ("*.part", "*.partial", "*.filepart", "*.tmp", "*.temp", "*.incomplete", "*.crdownload", "*~")
 
 Result = TypeVar("Result")
 
-asyncssh.set_log_level("WARNING")  # below that it reports every step of every connection
+asyncssh.set_log_level("WARNING")  # at lower levels it logs every step of every connection
 
 
 class ArchiveHost:
-    """The remote host, as a context manager. It connects at the first call and again after a connection was lost.
+    """The remote host, as a context manager. It connects at the first call, and again after a lost connection.
 
     Without `key`, the keys in `~/.ssh` and the agent are tried; without `known_hosts`, `~/.ssh/known_hosts` is read.
-    A host whose key does not stand there is refused.
+    A host whose key is not in that file is refused.
     """
 
     def __init__(
@@ -97,12 +97,12 @@ class ArchiveHost:
     def list(self, directory: str, pattern: str = "*.tar*") -> list[RemoteArchive]:
         """Regular files in `directory` whose names match `pattern`, oldest first.
 
-        Hidden and unfinished files (`*.part`, `*.tmp` …) are left out; one that still grows is for the caller to see.
+        Leaves out hidden and incomplete files (`*.part`, `*.tmp` …). The caller detects files that still grow.
 
         Raises
         ------
         ServiceUnavailableError
-            The host or the directory cannot be reached; the sentence names the setting.
+            The host or the directory cannot be reached; the message names the setting.
         ConfigError
             The private key cannot be used.
         """
@@ -119,19 +119,19 @@ class ArchiveHost:
     def fetch(
         self, archive: RemoteArchive, target: Path, on_progress: Callable[[int, int], None] | None = None
     ) -> Path:
-        """Bring `archive` to `target`; nothing to do when it is there already.
+        """Fetch `archive` to `target`, unless the complete file exists already.
 
-        `on_progress(done, total)` is told the bytes after every window, in the caller's thread; it may raise to stop
-        the fetch, which a later call continues.
+        Calls `on_progress(done, total)`, in bytes, after every window, in the caller's thread. It may raise an
+        exception to stop the fetch; a later call continues the fetch.
 
         Raises
         ------
         RetryableError
-            The archive was changed or removed meanwhile.
+            The archive was changed or removed during the fetch.
         ServiceUnavailableError
-            The connection cannot be made, or broke; what has arrived is kept.
+            The connection failed; the bytes received so far are kept.
         OneArchiveError
-            The host is well, but this archive cannot be read there; or there is no room for it here.
+            The host answers, but this archive cannot be read; or the staging volume has no room for it.
         OperatorError
             The staging directory cannot be written.
         """
@@ -145,7 +145,7 @@ class ArchiveHost:
             if part.is_file() and part.stat().st_size > archive.size:
                 part.unlink()
             with part.open("ab") as file:
-                demand_space(target.parent, archive, file.tell())
+                check_space(target.parent, archive, file.tell())
                 self._copy(archive, file, on_progress)
                 file.flush()
                 os.fsync(file.fileno())
@@ -158,14 +158,14 @@ class ArchiveHost:
             finally:
                 os.close(fd)
         except RetryableError:
-            part.unlink(missing_ok=True)  # of a version that is no more
+            part.unlink(missing_ok=True)  # it belongs to a version that no longer exists
             raise
         except OSError as error:
             raise local_error(error, target.parent) from error
         return target
 
     def _copy(self, archive: RemoteArchive, file: Any, on_progress: Callable[[int, int], None] | None) -> None:
-        """Append what is missing to `file`, one window after the other: it is a prefix of the archive at any moment."""
+        """Append the missing bytes to `file` in order, so that it always is a prefix of the archive."""
         doing = f"fetch {archive.path}"
         done: int = file.tell()
         if done == archive.size:
@@ -189,7 +189,7 @@ class ArchiveHost:
                 if on_progress is not None:
                     on_progress(done, archive.size)
                 if len(data) != min(WINDOW_BYTES, archive.size - (done - len(data))):
-                    break  # the source has shrunk; the check that follows says so
+                    break  # the source has shrunk; `_check_source` reports it
         finally:
             if ahead is not None:
                 ahead.cancel()
@@ -197,13 +197,13 @@ class ArchiveHost:
                 self._wait(self._submit(source.close()), doing, archive.path)
 
     def _check_source(self, archive: RemoteArchive) -> None:
-        """Demand that the source is still the file that was listed: a mixture of two versions must never be whole."""
+        """Raise RetryableError if the source changed since it was listed, so that no file mixes two versions."""
         attrs = self._call(lambda sftp: sftp.stat(archive.path), f"look at {archive.path}", archive.path)
         if (attrs.size, int(attrs.mtime or 0)) == (archive.size, archive.mtime):
             return
         raise RetryableError(
-            f"{archive.name} was changed on {self.host} while it was being fetched ({archive.size:,} bytes when "
-            f"listed, {attrs.size or 0:,} now); it is fetched anew when it has stopped growing"
+            f"{archive.name} changed on {self.host} during the fetch ({archive.size:,} bytes when listed, "
+            f"{attrs.size or 0:,} now); it is fetched again when it has stopped growing"
         )
 
     def _call(
@@ -215,7 +215,7 @@ class ArchiveHost:
             except ServiceUnavailableError as error:
                 if not isinstance(error.__cause__, LOST_CONNECTION):
                     raise
-                # It may have been cut long ago, while nobody looked; asking twice does no harm.
+                # The connection may have been lost long ago. Connect again and repeat the request; that is harmless.
         self._wait(self._submit(self._connect()), "connect", path)
         assert self._client is not None  # noqa: S101 - _connect has set it or raised
         return self._wait(self._submit(action(self._client)), doing, path)
@@ -232,13 +232,13 @@ class ArchiveHost:
                 self.close()
             raise mapped from error
         finally:
-            future.cancel()  # matters when the wait was left early: a time limit, a signal
+            future.cancel()  # needed when the wait ended early, by the time limit or a signal
 
     async def _connect(self) -> None:
         if self._key is not None:
             _check_key(self._key)
         if not self._known_hosts.is_file():
-            raise ServiceUnavailableError(f"there is no known_hosts file {self._known_hosts}: {self._keyscan()}")
+            raise ServiceUnavailableError(f"the known_hosts file {self._known_hosts} does not exist: {self._keyscan()}")
         options: dict[str, Any] = {"client_keys": [str(self._key)], "agent_path": None} if self._key else {}
         try:
             self._connection = await asyncssh.connect(
@@ -246,7 +246,7 @@ class ArchiveHost:
                 self._port,
                 username=self._user,
                 known_hosts=str(self._known_hosts),
-                config=None,  # what stands in somebody's ~/.ssh/config must not decide
+                config=None,  # a person's ~/.ssh/config must have no effect
                 preferred_auth="publickey",
                 connect_timeout=CONNECT_TIMEOUT_S,
                 login_timeout=CONNECT_TIMEOUT_S,
@@ -255,12 +255,12 @@ class ArchiveHost:
                 **options,
             )
         except (asyncssh.KeyImportError, asyncssh.KeyEncryptionError) as error:
-            sentence = f"TRANSFER_SSH_KEY={self._key} holds no private key that works without a passphrase ({error})"
+            sentence = f"TRANSFER_SSH_KEY={self._key} must hold a private key without a passphrase ({error})"
             raise ConfigError(sentence) from error
         self._client = await self._connection.start_sftp_client(path_errors="surrogateescape")
 
     def close(self) -> None:
-        """Drop the connection; the next call makes a new one."""
+        """Close the connection; the next call makes a new one."""
         connection, self._connection, self._client = self._connection, None, None
         if connection is not None:
             with contextlib.suppress(TimeoutError):
@@ -273,8 +273,8 @@ class ArchiveHost:
             return ServiceUnavailableError(self._host_key_sentence())
         if isinstance(error, asyncssh.PermissionDenied):
             return ServiceUnavailableError(
-                f"{where} refuses our key: add the public half of TRANSFER_SSH_KEY to ~/.ssh/authorized_keys of "
-                "TRANSFER_SSH_USER there"
+                f"{where} refuses our key: on that host, add the public key of TRANSFER_SSH_KEY to "
+                "~/.ssh/authorized_keys of TRANSFER_SSH_USER"
             )
         if isinstance(error, asyncssh.SFTPError) and (refusal := self._file_refusal(error, doing, path)):
             return refusal
@@ -285,7 +285,7 @@ class ArchiveHost:
                 "and that the host runs"
             )
         return ServiceUnavailableError(
-            f"the connection to {where} failed while trying to {doing} ({reason}); what has arrived is kept"
+            f"the connection to {where} failed during: {doing} ({reason}); the bytes received so far are kept"
         )
 
     def _file_refusal(self, error: asyncssh.SFTPError, doing: str, path: str) -> PipelineError | None:
@@ -294,7 +294,7 @@ class ArchiveHost:
                 return ServiceUnavailableError(
                     f"{self.host} has no directory {path}: correct TRANSFER_REMOTE_DIR, or create it there"
                 )
-            return RetryableError(f"{path} is no longer there on {self.host}")
+            return RetryableError(f"{path} no longer exists on {self.host}")
         if isinstance(error, asyncssh.SFTPPermissionDenied):
             if doing.startswith("list"):
                 return ServiceUnavailableError(
@@ -306,26 +306,26 @@ class ArchiveHost:
                 "move it away"
             )
         if not isinstance(error, LOST_CONNECTION) and not doing.startswith("list"):
-            # The host answers, about this file: a read error (EIO) comes as SSH_FX_FAILURE, for example.
+            # The host answers, so only this file is affected. For example, a read error (EIO) comes as SSH_FX_FAILURE.
             return OneArchiveError(
-                f"{self.host} cannot read {path} ({error}): look there (ls -l, dmesg), then mend it or move it away; "
-                "what has arrived is kept"
+                f"{self.host} cannot read {path} ({error}): check it there (ls -l, dmesg), then repair it or move "
+                "it away; the bytes received so far are kept"
             )
         return None
 
     def _keyscan(self) -> str:
         return (
             f"run `ssh-keyscan -p {self._port} {self.host} >> {self._known_hosts}`, compare the fingerprint with the "
-            "one the host shows for itself, and set TRANSFER_KNOWN_HOSTS to that file"
+            "one that the host itself shows, and set TRANSFER_KNOWN_HOSTS to that file"
         )
 
     def _host_key_sentence(self) -> str:
         if self._knows_host():
             return (
-                f"{self.host} shows another host key than the one in {self._known_hosts}: somebody may be listening "
-                f"in; only when the host was set up anew, remove its line and {self._keyscan()}"
+                f"the host key of {self.host} differs from the one in {self._known_hosts}: this may be an attack. Only "
+                f"if the host was installed again, remove its line and {self._keyscan()}"
             )
-        return f"the host key of {self.host} does not stand in {self._known_hosts}: {self._keyscan()}"
+        return f"the host key of {self.host} is not in {self._known_hosts}: {self._keyscan()}"
 
     def _knows_host(self) -> bool:
         try:
@@ -360,7 +360,7 @@ def _check_key(key: Path) -> None:
 
 
 def _shown(name: str) -> str:
-    """A file's name for people: bytes that are no text and characters that command a terminal stand as escapes."""
+    """Make a file name safe for messages: bytes that are not UTF-8 and control characters become escapes."""
     return shown.one_line(name.encode(errors="surrogateescape").decode(errors="backslashreplace"))
 
 

@@ -1,11 +1,11 @@
-"""What `transfer:taken` remembers, and for how long: an archive that is gone from the EC2 host needs no entry.
+"""The record of taken archives in Redis, and the removal of entries whose archives are gone from the EC2 host.
 
-    transfer:taken   hash   {host}:{path}:{size}:{mtime} -> batch id      what was enqueued
-    transfer:gone    zset   the same names, scored by the second at which the host no longer listed them
+    transfer:taken   hash   {host}:{path}:{size}:{mtime} -> batch id      the archives that were enqueued
+    transfer:gone    zset   the same names, scored by the time (in seconds) when the host stopped listing them
 
-An entry goes when its archive has not been listed for `KEPT_S`. Whatever leaves a doubt keeps it, because an archive
-without its entry is enqueued again. A look that failed, or that found nothing at all (a mount that is missing looks
-so), counts for nothing. Entries of other hosts, of other directories and of names that TRANSFER_GLOB does not match
+An entry is removed when its archive has not been listed for `KEPT_S`. In case of doubt the entry stays, because an
+archive without an entry is enqueued again. A listing that failed, or that is empty, is ignored: a missing mount also
+gives an empty listing. Entries of other hosts, of other directories and of names that TRANSFER_GLOB does not match
 stay.
 """
 
@@ -22,15 +22,15 @@ from jobs.job_queue import mapped_redis_errors
 
 TAKEN, GONE = "transfer:taken", "transfer:gone"
 KEPT_S = 30 * 86_400.0
-EVERY_S = 3600.0  # between looks for entries to forget
+EVERY_S = 3600.0  # pause between two removals of old entries
 
 
 def forget_gone(
     client: redis.Redis, listed: Collection[bytes], prefix: bytes, pattern: str, *, now: float | None = None
 ) -> int:
-    """Forget entries whose archives have long been gone, after a look that found `listed` -> how many.
+    """Remove the entries of archives that the host has not listed for `KEPT_S` -> the number of removed entries.
 
-    `listed` are the archives' names as in `transfer:taken`; `prefix` is `{host}:{directory}/`.
+    `listed` are the names of all archives on the host now, as in `transfer:taken`; `prefix` is `{host}:{directory}/`.
     """
     if not listed:
         return 0
@@ -54,7 +54,7 @@ def forget_gone(
 
 
 def _could_be_listed(name: bytes, prefix: bytes, pattern: str) -> bool:
-    """Whether a look at this directory would find the archive if it were there."""
+    """Whether a listing of this directory would contain the archive if it existed."""
     file = name.removeprefix(prefix).rsplit(b":", 2)[0]
     if not name.startswith(prefix) or b"/" in file:
         return False
