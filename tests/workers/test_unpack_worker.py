@@ -157,7 +157,9 @@ def test_a_job_that_killed_three_workers_is_quarantined(worker, put_archive, red
 def test_clips_that_have_results_are_not_unpacked_again(worker, put_archive, redis_db, query):
     query("INSERT INTO batches (batch_id) VALUES ('test-001') RETURNING 1")
     query(
-        "INSERT INTO audio_files (batch_id, original_filename, status) VALUES ('test-001', 'a.wav', 'done') RETURNING 1"
+        "WITH silent AS (INSERT INTO audio_files (batch_id, original_filename, status, s3_opus_path) "
+        "VALUES ('test-001', 'a.wav', 'no_speech', 'x') RETURNING audio_id) INSERT INTO transcripts "
+        "(audio_id, model, text, speech_s, no_speech) SELECT audio_id, 'base', '', 0, true FROM silent RETURNING 1"
     )
     batch = put_archive(tar({"a.wav": tone(), "b.wav": tone()}))
     worker("unpack").wait_for("batch unpacked")
