@@ -16,26 +16,28 @@ ALONE = (
     "tests/reliability/",
     "tests/cli/test_while_workers_work.py",
     "tests/local/test_demo.py",
+    "tests/workers/test_gpu_worker.py",
     "tests/workers/test_out_of_memory.py",
 )
+# Folders whose tests load the same models, or the same libraries that take long to import: one process does it for all.
+TOGETHER = {
+    "tests/transcription/": "models",
+    "tests/demo_classifier/": "models",
+    "tests/moderation/": "models",
+}
 # What takes longest, longest first; all else follows in the order in which it was found.
 FIRST = (
+    *TOGETHER,
     *ALONE,
     "tests/workers/",
     "tests/cli/",
     "tests/ra_app/test_browser.py",
     "tests/recovery/",
     "tests/ansible/",
-    "tests/transcription/",
-    "tests/demo_classifier/",
-    "tests/moderation/",
+    "tests/ra_app/",
+    "tests/security/",
+    "tests/tls/",
 )
-# Files that load the same models, or the same libraries that take long to import: one process does it for all.
-TOGETHER = {
-    "tests/transcription/": "models",
-    "tests/demo_classifier/": "models",
-    "tests/moderation/": "models",
-}
 
 
 def unit(nodeid: str) -> str:
