@@ -51,7 +51,7 @@ def rank(nodeid: str) -> int:
     return next((number for number, start in enumerate(FIRST) if nodeid.startswith(start)), len(FIRST))
 
 
-class Units(LoadScopeScheduling):
+class Units(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
     """The units in the order of the collection, each to the next free process."""
 
     def __init__(self, config: pytest.Config, log: Any = None) -> None:

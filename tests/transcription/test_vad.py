@@ -16,9 +16,9 @@ MAX_WINDOW_S = 30.0  # what Whisper's encoder takes at once
 
 
 def speech_windows(clip: npt.NDArray[np.float32]) -> list[Window]:
-    from transcription import vad, whisperx_engine  # the engine first: it silences what its libraries say
+    import transcription.whisperx_engine  # noqa: F401 -- first: it silences what its libraries say when imported
+    from transcription import vad
 
-    assert whisperx_engine.N_SAMPLES == MAX_WINDOW_S * RATE
     return vad.speech_windows(clip)
 
 
