@@ -34,7 +34,7 @@ browser: env ## find a Chromium for the browser tests, or get one
 test: env models browser ## all tests, against real services; ARGS="-k name" for some, ARGS="-n 0 FILE" for one file
 	@$(PY) -m pytest -n $(PROCESSES) --dist loadfile --durations=10 $(ARGS)
 
-reliability: env ## kill, pause and cut off everything while 1,000 clips go through (about 15 minutes); SEED=n
+reliability: env models ## kill, pause and cut off everything while 1,000 clips go through (about 15 minutes); SEED=n
 	@$(PY) -m pytest -q -m thorough
 	@$(PY) -m pytest -q tests/reliability tests/cli/test_while_workers_work.py
 	@PYTHONPATH=src:. $(PY) -m tests.reliability.chaos --seed $(or $(SEED),1) --clips 1000

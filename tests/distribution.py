@@ -29,6 +29,7 @@ TOGETHER = {
 FIRST = (
     *TOGETHER,
     *ALONE,
+    "tests/ansible/test_playbooks.py",
     "tests/workers/",
     "tests/cli/",
     "tests/ra_app/test_browser.py",
