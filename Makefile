@@ -3,6 +3,8 @@ PYTHON ?= python3
 PY := .venv/bin/python
 MODELS_ROOT ?= $(CURDIR)/models
 export MODELS_ROOT
+# Of `make test`. More than processors, for tests mostly wait; each process starts services of its own.
+PROCESSES ?= 4
 CHECKED := src ra_app local tests $(if $(wildcard bench/*.py),bench)
 
 .DEFAULT_GOAL := help
@@ -29,11 +31,12 @@ models: env ## fetch and verify the small models of the demo and the tests
 browser: env ## find or install a Chromium for the browser tests
 	@$(PY) -m local.demo_browser
 
-test: env models browser ## all tests, against real services; ARGS="-k name" for some
-	@$(PY) -m pytest $(ARGS)
+test: env models browser ## all tests, against real services; ARGS="-k name" for some, ARGS="-n 0 FILE" for one file
+	@$(PY) -m pytest -n $(PROCESSES) --dist loadfile --durations=10 $(ARGS)
 
-reliability: env ## process 1,000 clips while workers and services are killed, paused and cut off (about 15 minutes); SEED=n
-	@$(PY) -m pytest -q -m 'thorough or not thorough' tests/reliability tests/cli/test_while_workers_work.py
+reliability: env models ## process 1,000 clips while workers and services are killed, paused and cut off (about 15 minutes); SEED=n
+	@$(PY) -m pytest -q -m thorough
+	@$(PY) -m pytest -q tests/reliability tests/cli/test_while_workers_work.py
 	@PYTHONPATH=src:. $(PY) -m tests.reliability.chaos --seed $(or $(SEED),1) --clips 1000
 	@PYTHONPATH=src:. $(PY) -m tests.reliability.fault_points
 	@PYTHONPATH=src:. $(PY) -m tests.reliability.recovery

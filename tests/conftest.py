@@ -9,21 +9,47 @@ import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
 import redis
+from xdist.scheduler import Scheduling
 
 from config import Settings, load_settings
 from local.demo_browser import HOW, find_chromium
 from local.services import Database, Services
+from local.services.state import OWN_PORTS, PORT_RANGE
+from tests import distribution
 
 ROOT = Path(__file__).resolve().parent.parent
 # A busy machine must not fail a property: no deadline per example, and slow generation is no fault of ours.
 hypothesis.settings.register_profile("ours", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("ours")
 
+WORKER, WORKERS = "PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT"  # set by pytest-xdist, from 0 on: gw0, gw1, ...
+
 REDIS_DB = 1  # the tests' own; 0 stays empty, so that code that forgets REDIS_DB is noticed
+
+
+def pytest_configure() -> None:
+    """Give each of several processes that run tests ports of its own."""
+    if WORKER in os.environ:
+        workers = int(os.environ[WORKERS])
+        number = int(os.environ[WORKER].removeprefix("gw")) % workers  # one that replaces a crashed one counts on
+        share = len(PORT_RANGE) // workers
+        first = PORT_RANGE.start + number * share
+        os.environ[OWN_PORTS] = f"{first}-{first + share - 1}"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    distribution.sort(items)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
+    return distribution.Units(config, log)
 
 
 @pytest.fixture(scope="session", autouse=True)

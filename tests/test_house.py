@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from tests.lock_files import LOCKS, pins
 
 ROOT = Path(__file__).resolve().parents[1]
+NAME_LENGTH = 80
 REQUIREMENTS = [
     "requirements.txt",
     "requirements-gpu.txt",
@@ -64,6 +66,18 @@ def test_files_stay_small_enough_to_hold_one_concept():
         and (lines := len(path.read_text().splitlines())) > (500 if "tests" in path.parts else 420)
     }
     assert long == {}
+
+
+def test_names_of_tests_can_be_read_at_a_glance():
+    long = [
+        f"{path.relative_to(ROOT)}: {node.name}"
+        for path in tracked("tests/*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and node.name.startswith("test_")
+        and len(node.name) > NAME_LENGTH
+    ]
+    assert long == []
 
 
 def test_links_in_the_documentation_lead_somewhere():

@@ -7,12 +7,31 @@ import os
 import secrets
 import socket
 import threading
+from collections.abc import Container
 from pathlib import Path
 
 # Below the range from which the kernel takes ports for outgoing connections (from 32768 on Linux), so that a remembered
 # port is not given away while the service is down.
 PORT_RANGE = range(18000, 32000)
 PORT_TRIES = 200
+# Programs that start services at the same time get a part of the range each, as "18000-21499": between the choice of a
+# port and the start of its server another program could choose the same.
+OWN_PORTS = "LOCAL_PORTS"
+
+
+def port_range() -> range:
+    first, dash, last = os.environ.get(OWN_PORTS, "").partition("-")
+    return range(int(first), int(last) + 1) if dash else PORT_RANGE
+
+
+def choose_port(taken: Container[int] = ()) -> int:
+    """A port that is free now and not in `taken`; raises OSError if there is none."""
+    ports = port_range()
+    for _ in range(PORT_TRIES):
+        port = secrets.choice(ports)
+        if port not in taken and port_is_free(port):
+            return port
+    raise OSError(f"no free port found between {ports.start} and {ports.stop - 1}")
 
 
 def port_is_free(port: int) -> bool:
@@ -71,14 +90,8 @@ class State:
             return self._secrets[name]
 
     def _choose(self, name: str) -> None:
-        taken = set(self._ports.values())
-        for _ in range(PORT_TRIES):
-            port = secrets.choice(PORT_RANGE)
-            if port not in taken and port_is_free(port):
-                self._ports[name] = port
-                self._save()
-                return
-        raise OSError(f"no free port found for {name} between {PORT_RANGE.start} and {PORT_RANGE.stop}")
+        self._ports[name] = choose_port(set(self._ports.values()))
+        self._save()
 
     def _save(self) -> None:
         self.root.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""The device that runs the models, chosen once by the DEVICE setting; and the errors of a device without memory left."""
+"""The device that runs the models, chosen once by the DEVICE setting; and the errors when its memory is full."""
 
 from __future__ import annotations
 

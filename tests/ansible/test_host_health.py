@@ -203,7 +203,7 @@ def test_only_what_has_changed_is_told(look, tmp_path, listener):
     assert len(listener.posts) == 2
 
 
-def test_an_alert_that_cannot_be_sent_is_a_finding_without_its_address_and_is_sent_later(look, tmp_path, listener):
+def test_an_alert_that_cannot_be_sent_is_a_finding_without_address_and_is_sent_later(look, tmp_path, listener):
     (tmp_path / "webhook").write_text("http://127.0.0.1:9/secret-token")
     listener.status = 503
     config = {"ra_app": listener.url, "alert": {"webhook_file": str(tmp_path / "webhook")}}

@@ -1,4 +1,4 @@
-"""Operators' commands run as programs of their own, against the real services."""
+"""Operators' commands, against the real services: most in this process, some as programs of their own."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from typing import Any
 import pytest
 import redis
 
+from tests.cli import in_process
+from tests.cli.in_process import Ran
 from tests.workers.conftest import empty_tables, put_archive, query, store, worker  # noqa: F401 -- fixtures
 from tests.workers.processes import wait_until
 from tests.workers.programs import STUB_GPU, Program
@@ -24,7 +26,6 @@ ROOT = Path(__file__).resolve().parents[2]
 CLI = (sys.executable, str(ROOT / "src/cli.py"))
 FAILED = "queue:failed"
 
-Ran = subprocess.CompletedProcess[str]
 Cli = Callable[..., Ran]
 Rows = list[tuple[Any, ...]]
 
@@ -36,23 +37,26 @@ def cli_env(settings_env: dict[str, str]) -> dict[str, str]:
 
 @pytest.fixture
 def cli(cli_env: dict[str, str]) -> Cli:
-    """Run `audio-pipeline` as an operator does: `cli("status", "--json")`; further settings by name.
+    """Run `audio-pipeline` in this process: `cli("status", "--json")`; further settings by name.
 
     With `answer`, standard input is a terminal, on which that is typed.
     """
 
     def run(*arguments: str, answer: str | None = None, **more: str) -> Ran:
-        with ExitStack() as stack:
-            stdin = subprocess.DEVNULL
-            if answer is not None:
-                master, stdin = pty.openpty()
-                stack.callback(os.close, master)
-                stack.callback(os.close, stdin)
-                os.write(master, f"{answer}\n".encode())
-            done = subprocess.run(
-                [*CLI, *arguments],
-                env={**cli_env, **more}, capture_output=True, text=True, check=False, stdin=stdin, timeout=60,
-            )  # fmt: skip
+        return in_process.run(arguments, {**cli_env, **more}, answer)
+
+    return run
+
+
+@pytest.fixture
+def program(cli_env: dict[str, str]) -> Cli:
+    """Run `audio-pipeline` as an operator does, as a process of its own; further settings by name."""
+
+    def run(*arguments: str, **more: str) -> Ran:
+        done = subprocess.run(
+            [*CLI, *arguments],
+            env={**cli_env, **more}, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL, timeout=60,
+        )  # fmt: skip
         assert "Traceback" not in done.stderr, done.stderr
         return done
 

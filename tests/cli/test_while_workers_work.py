@@ -209,6 +209,7 @@ def assert_requeued(batch_id: str, answer: tuple[int, str]) -> None:
     assert (code, f"{batch_id} stands in queue:unpack again" in said) == (0, True), said
 
 
+@pytest.mark.thorough
 def test_batches_requeued_at_any_moment_complete_once_per_run(services, tmp_path):
     with at_work(tmp_path, services, 3) as scene:
 
@@ -268,7 +269,7 @@ def traces(scene: Scene, batch_id: str) -> list[object]:
     return [*scene.standing(batch_id), *keys, *(finishing & {batch_id.encode()})]
 
 
-def test_batches_cancelled_at_any_moment_leave_nothing_and_complete_once_when_taken_up_again(services, tmp_path):
+def test_batches_cancelled_at_any_moment_leave_nothing_and_complete_once_requeued(services, tmp_path):
     struck: list[str] = []
     kept: list[tuple[str, dict[str, Any]]] = []
     with at_work(tmp_path, services, 3, clip_s=0.1) as scene:
@@ -299,6 +300,7 @@ def test_batches_cancelled_at_any_moment_leave_nothing_and_complete_once_when_ta
     assert struck
 
 
+@pytest.mark.thorough
 def test_failed_jobs_brought_back_in_a_loop_are_neither_lost_nor_doubled(services, tmp_path):
     brought_back: list[int] = []
     with at_work(tmp_path, services, 2) as scene:
@@ -330,7 +332,7 @@ def in_hand(scene: Scene, host: str = "*") -> list[bytes]:
     return cast("list[bytes]", scene.world.redis.keys(f"inflight:*:{host}:*:*"))
 
 
-def test_a_drain_returns_when_nothing_is_in_hand_and_nothing_is_claimed_until_it_is_lifted(services, tmp_path):
+def test_a_drain_returns_when_nothing_is_in_hand_and_nothing_is_claimed_until_resume(services, tmp_path):
     drained_with_work = 0
     with at_work(tmp_path, services, 3, clip_s=0.2) as scene:
         rng = scene.rng("drain")

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from local.demo_classifier.training import overlap
-from local.demo_classifier.training.evaluate import ACCURACY_BAR, AUC_BAR, sets_of
 from local.demo_classifier.training.examples import POLICY_IDS, policies
 from local.demo_classifier.training.metrics import auc, best_threshold, figures
 from models.sets import resolve
@@ -33,6 +32,12 @@ def scorer(models_root: Path) -> CopeA:
 
 @pytest.mark.parametrize("policy", POLICY_IDS)
 def test_verdicts_on_texts_it_never_saw(scorer, policy):
+    from local.demo_classifier.training.evaluate import (  # torch comes with it, which takes a second
+        ACCURACY_BAR,
+        AUC_BAR,
+        sets_of,
+    )
+
     rows = sets_of(policy, ["heldout"])["heldout"]
     scores = scorer.score(policies()[policy], [text for text, _ in rows])
     truths = [violates for _, violates in rows]

@@ -89,9 +89,7 @@ def counts(client: redis.Redis) -> tuple[int, int, int, set[bytes | str]]:
     return total, processed, failed, client.smembers("batch:b1:pending")
 
 
-def test_a_clip_that_failed_at_the_gpu_comes_back_to_the_list_of_all_hosts_and_names_its_parked_file(
-    redis_db, queue, letters
-):
+def test_a_retried_clip_goes_to_the_list_of_all_hosts_and_names_its_parked_file(redis_db, queue, letters):
     begin(queue, ["a.mp3"])
     claim = take(queue)
     give_up(queue, claim)
@@ -147,7 +145,7 @@ def test_a_payload_that_nobody_can_read_comes_back_byte_for_byte(redis_db, queue
     assert redis_db.lrange(name, 0, -1) == [payload]
 
 
-def test_a_batch_under_way_waits_for_the_clip_again_and_completes_once_with_the_right_counts(redis_db, queue, letters):
+def test_a_batch_under_way_waits_for_a_retried_clip_and_completes_once(redis_db, queue, letters):
     begin(queue, ["a.mp3", "b.mp3", "c.mp3"], broken=["d.mp3"], done=2)
     assert letters.retry(the_letter(letters)), "the broken clip"
     assert counts(redis_db) == (6, 2, 0, {b"a.mp3", b"b.mp3", b"c.mp3", b"d.mp3"})
@@ -249,7 +247,7 @@ def test_a_dropped_letter_is_gone_and_nothing_else_changes(redis_db, queue, lett
     assert redis_db.llen(TRANSCRIBE) == 0
 
 
-def test_entries_come_the_oldest_first_and_those_that_are_no_letters_are_said_to_be_none(redis_db, letters):
+def test_entries_come_oldest_first_and_those_that_are_no_dead_letters_are_marked(redis_db, letters):
     redis_db.rpush(FAILED, b"put here by hand", b"{}")
     assert list(letters) == [b"put here by hand", b"{}"]
     for raw in letters:

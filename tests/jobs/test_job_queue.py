@@ -81,7 +81,7 @@ def test_a_second_acknowledgement_is_refused(redis_db):
     assert [queue.settle(claim), queue.settle(claim)] == ["ok", "lost"]
 
 
-def test_a_dead_workers_jobs_go_back_in_order_and_its_late_acknowledgement_counts_nothing(redis_db):
+def test_a_dead_workers_jobs_go_back_in_order_and_its_late_settle_counts_nothing(redis_db):
     begin_batch(redis_db, ["a.mp3", "b.mp3"])
     dead, living = make_queue(redis_db, "dead"), make_queue(redis_db, "living")
     claims = [take(dead, [TRANSCRIBE]) for _ in range(2)]
@@ -205,7 +205,7 @@ def test_a_batch_with_a_failed_clip_still_completes(redis_db):
     assert (redis_db.get("batch:b1:processed"), redis_db.get("batch:b1:failed")) == (b"1", b"1")
 
 
-def test_a_batch_without_anything_to_do_is_complete_at_once_and_its_traces_can_be_cleared(redis_db):
+def test_a_batch_without_jobs_is_complete_at_once_and_its_keys_can_be_cleared(redis_db):
     begin_batch(redis_db, [], done_before=3)
     batches = Batches(redis_db)
     assert batches.finishing() == ["b1"]
@@ -237,7 +237,7 @@ def test_a_dead_letter_keeps_the_payload_byte_for_byte(payload, field):
     assert (letter["attempts"], letter["interruptions"], letter["worker"], letter["host"]) == (3, 1, "h:1:n", "h")
 
 
-def test_a_hand_made_entry_among_the_delayed_jobs_becomes_a_dead_letter_and_stops_no_other(redis_db):
+def test_a_hand_made_entry_among_delayed_jobs_becomes_a_dead_letter(redis_db):
     queue = make_queue(redis_db)
     redis_db.rpush(UNPACK, b"job\nwith\nlines")
     queue.retry_later(take(queue, [UNPACK]), 0, failed=True)

@@ -85,7 +85,7 @@ def demo(root: Path, command: str) -> Iterator[RunningDemo]:
     ("moment", "number"),
     [
         ("Services: Valkey, PostgreSQL, Swift, SFTP host ...", signal.SIGTERM),
-        ("RA app ...", signal.SIGINT),
+        pytest.param("RA app ...", signal.SIGINT, marks=pytest.mark.thorough),
         ("Clips (", signal.SIGTERM),
     ],
     ids=["services starting", "RA app starting", "clips under way"],
@@ -104,7 +104,7 @@ def test_a_signal_at_any_moment_ends_all_that_was_started(tmp_path: Path, moment
     assert not list((tmp_path / "demo/run").glob("*.pid"))
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.thorough)])
 def test_a_signal_ends_a_demo_that_a_shell_put_into_the_background(tmp_path: Path, number: signal.Signals) -> None:
     """Without job control the shell lets what it puts there ignore SIGINT; the demo and all it starts must not."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from errors import ModelError, OperatorError
 from moderation.cope_a import CopeA, _batches, answer_ids, check_attention, load_cope_a
 from moderation.policies import Policy
-from moderation.prefix_cache import PrefixCache
 from moderation.prompt import OMISSION, PROMPT_VERSION, build_prompt, prompt_head
 from system.device import Device
 
@@ -31,7 +31,7 @@ TEXTS = [
 ]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True)  # hence hashable, for the cache of references
 class TinyModel:  # as conftest's
     base: Path
     adapter: Path
@@ -46,17 +46,41 @@ def scorer(tiny: TinyModel) -> CopeA:
     return load(tiny)
 
 
-@pytest.fixture(autouse=True)
-def no_prefix_kept(scorer: CopeA) -> None:
-    """Each test sees the policy's own pass."""
-    scorer._prefixes = PrefixCache(scorer._model)
+@functools.cache
+def reference(tiny: TinyModel, *, merge: bool = True, attention: str = "eager") -> Any:
+    """Base and adapter, loaded straight by the libraries."""
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(tiny.base, dtype=torch.float32, attn_implementation=attention)
+    adapted = PeftModel.from_pretrained(model, tiny.adapter)
+    return (adapted.merge_and_unload() if merge else adapted).eval()
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tiny: TinyModel) -> Any:
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(tiny.base)
 
 
 @pytest.fixture
-def spied(scorer: CopeA, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """The arguments of every forward pass."""
+def make(tiny: TinyModel, tokenizer: Any) -> Callable[..., CopeA]:
+    """Make a scorer that has seen no policy yet, on the reference's model."""
+
+    def scorer(**settings: Any) -> CopeA:
+        usual: dict[str, Any] = {"reads": "full", "thresholds": {}, "max_tokens": 8192, "tokens_per_batch": 8192}
+        return CopeA(reference(tiny), tokenizer, name="tiny", **(usual | settings))
+
+    return scorer
+
+
+@pytest.fixture
+def spied(tiny: TinyModel, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """The arguments of every forward pass of the reference's model."""
     calls: list[dict[str, Any]] = []
-    model = scorer._model
+    model = reference(tiny)
     real = model.forward
 
     def forward(**arguments: Any) -> Any:
@@ -68,18 +92,15 @@ def spied(scorer: CopeA, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]
     return calls
 
 
-def full_prompt_reference(tiny: TinyModel, text: str, *, merge: bool = True, attention: str = "eager") -> float:
+def full_prompt_reference(tiny: TinyModel, text: str, *, body: str = POLICY.body, **how: Any) -> float:
     """p_violation the slow way: one prompt, no padding, all logits, straight from the libraries."""
-    from peft import PeftModel
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    import torch
+    from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(tiny.base)
-    model = AutoModelForCausalLM.from_pretrained(tiny.base, dtype=torch.float32, attn_implementation=attention)
-    adapted = PeftModel.from_pretrained(model, tiny.adapter)
-    adapted = (adapted.merge_and_unload() if merge else adapted).eval()
-    ids = tokenizer(build_prompt(POLICY.body, text), return_tensors="pt")["input_ids"]
+    ids = tokenizer(build_prompt(body, text), return_tensors="pt")["input_ids"]
     with torch.inference_mode():
-        logits = adapted(input_ids=ids).logits[0, -1].float()
+        logits = reference(tiny, **how)(input_ids=ids).logits[0, -1].float()
     pair = logits[[tokenizer.convert_tokens_to_ids("0"), tokenizer.convert_tokens_to_ids("1")]]
     return float(torch.softmax(pair, -1)[1])
 
@@ -124,9 +145,9 @@ def test_no_texts_no_scores(scorer: CopeA) -> None:
 
 
 def test_padding_is_on_the_right_and_each_answer_is_read_at_its_own_end(
-    scorer: CopeA, spied: list[dict[str, Any]]
+    make: Callable[..., CopeA], spied: list[dict[str, Any]]
 ) -> None:
-    scorer.score(POLICY, ["hi", "a somewhat longer text about apples"])
+    make().score(POLICY, ["hi", "a somewhat longer text about apples"])
     call = spied[-1]
     mask, width = call["attention_mask"], call["input_ids"].shape[1]
     assert mask.shape[0] == 2
@@ -136,28 +157,31 @@ def test_padding_is_on_the_right_and_each_answer_is_read_at_its_own_end(
     assert sorted(call["logits_to_keep"].tolist()) == sorted(int(row.sum()) - 1 - shared for row in mask)
 
 
-def test_only_the_last_tokens_logits_are_computed(scorer: CopeA, spied: list[dict[str, Any]]) -> None:
-    scorer.score(POLICY, ["hi", "ho", "a somewhat longer text about apples"])
+def test_only_the_last_tokens_logits_are_computed(make: Callable[..., CopeA], spied: list[dict[str, Any]]) -> None:
+    make().score(POLICY, ["hi", "ho", "a somewhat longer text about apples"])
     assert spied[-1]["logits_shape"][1] == 2  # two lengths
     assert spied[-1]["input_ids"].shape[1] > 2
 
 
 def test_the_policy_is_computed_once_and_the_scores_are_those_of_the_whole_prompt(
-    spied: list[dict[str, Any]], scorer: CopeA
+    tiny: TinyModel, spied: list[dict[str, Any]], make: Callable[..., CopeA]
 ) -> None:
     other = replace(POLICY, body="## Overview\n\nThis policy covers apples and foxes.", sha256="other")
-    for text in TEXTS:
-        whole = scorer._forward([scorer.encode(build_prompt(other.body, text))])[0]
-        assert scorer.score(other, [text])[0].p_violation == pytest.approx(whole[0], abs=1e-5)
+    scorer = make()
+    scores = [scorer.score(other, [text])[0].p_violation for text in TEXTS]
+    passes = list(spied)
+    assert scores == pytest.approx([full_prompt_reference(tiny, text, body=other.body) for text in TEXTS], abs=1e-5)
     head = len(scorer.encode(prompt_head(other.body)))
-    computed = [call["input_ids"].shape[1] for call in spied]
+    computed = [call["input_ids"].shape[1] for call in passes]
     assert sum(width in range(head - 3, head + 1) for width in computed) == 1
 
 
 def test_attention_is_eager_because_sdpa_drops_the_soft_cap(tiny: TinyModel, scorer: CopeA) -> None:
     from transformers import AutoModelForCausalLM
 
-    assert scorer._model.config._attn_implementation == "eager"
+    assert scorer.score(POLICY, TEXTS[1:2])[0].p_violation == pytest.approx(
+        full_prompt_reference(tiny, TEXTS[1]), abs=1e-5
+    )
     other = AutoModelForCausalLM.from_pretrained(tiny.base, attn_implementation="sdpa")
     with pytest.raises(ModelError, match="soft-cap"):
         check_attention(other)
@@ -168,20 +192,19 @@ def test_attention_is_eager_because_sdpa_drops_the_soft_cap(tiny: TinyModel, sco
     )
 
 
-def test_one_beginning_token_and_never_two(scorer: CopeA) -> None:
+def test_one_beginning_token_and_never_two(scorer: CopeA, tokenizer: Any) -> None:
     ids = scorer.encode(build_prompt("p", "c"))
-    assert ids[0] == scorer._tokenizer.bos_token_id
-    assert ids.count(scorer._tokenizer.bos_token_id) == 1
+    assert ids[0] == tokenizer.bos_token_id
+    assert ids.count(tokenizer.bos_token_id) == 1
 
 
-def test_the_prompt_ends_with_answer_ruler_and_newlines(scorer: CopeA) -> None:
+def test_the_prompt_ends_with_answer_ruler_and_newlines(scorer: CopeA, tokenizer: Any) -> None:
     ids = scorer.encode(build_prompt("p", "c"))
-    assert scorer._tokenizer.decode(ids, skip_special_tokens=True) == build_prompt("p", "c")
-    assert scorer._tokenizer.decode(ids[-30:]).endswith("ANSWER\n======\n\n")
+    assert tokenizer.decode(ids, skip_special_tokens=True) == build_prompt("p", "c")
+    assert tokenizer.decode(ids[-30:]).endswith("ANSWER\n======\n\n")
 
 
-def test_the_answers_are_single_tokens_behind_the_prompt(scorer: CopeA) -> None:
-    tokenizer = scorer._tokenizer
+def test_the_answers_are_single_tokens_behind_the_prompt(tokenizer: Any) -> None:
     assert answer_ids(tokenizer) == (tokenizer.convert_tokens_to_ids("0"), tokenizer.convert_tokens_to_ids("1"))
 
 
@@ -201,21 +224,15 @@ def test_a_tokenizer_without_such_tokens_is_refused() -> None:
         answer_ids(Bytes())
 
 
-def test_too_long_a_text_loses_its_middle_and_keeps_the_answer(spied: list[dict[str, Any]], scorer: CopeA) -> None:
+def test_too_long_a_text_loses_its_middle_and_keeps_the_answer(
+    spied: list[dict[str, Any]], make: Callable[..., CopeA], scorer: CopeA, tokenizer: Any
+) -> None:
     longest = len(scorer.encode(build_prompt(POLICY.body, ""))) + 60
-    small = CopeA(
-        scorer._model,
-        scorer._tokenizer,
-        name="small",
-        policy_text="full",
-        thresholds={},
-        max_tokens=longest,
-        tokens_per_batch=8192,
-    )
+    small = make(max_tokens=longest)
     (score,) = small.score(POLICY, ["first " + "x y z " * 400 + " last"])
     assert score.truncated
     assert spied[-1]["attention_mask"].shape[1] <= longest
-    text = "".join(scorer._tokenizer.decode(call["input_ids"][0]) for call in spied)  # the policy's pass, the text's
+    text = "".join(tokenizer.decode(call["input_ids"][0]) for call in spied)  # the policy's pass, the text's
     assert text.endswith("ANSWER\n======\n\n")
     assert POLICY.body.strip() in text
     assert "first" in text
@@ -223,25 +240,19 @@ def test_too_long_a_text_loses_its_middle_and_keeps_the_answer(spied: list[dict[
     assert "last" in text
 
 
-def test_a_policy_longer_than_the_window_is_the_operators_matter(scorer: CopeA) -> None:
-    small = CopeA(
-        scorer._model,
-        scorer._tokenizer,
-        name="s",
-        policy_text="full",
-        thresholds={},
-        max_tokens=50,
-        tokens_per_batch=8192,
-    )
+def test_a_policy_longer_than_the_window_is_the_operators_matter(make: Callable[..., CopeA]) -> None:
+    small = make(max_tokens=50)
     with pytest.raises(OperatorError, match="policy spam is too long"):
         small.score(POLICY, ["hi"])
 
 
-def test_a_clip_cannot_speak_control_tokens(scorer: CopeA, spied: list[dict[str, Any]]) -> None:
-    scorer.score(POLICY, ["innocent <eos> <bos> words"])
+def test_a_clip_cannot_speak_control_tokens(
+    make: Callable[..., CopeA], spied: list[dict[str, Any]], tokenizer: Any
+) -> None:
+    make().score(POLICY, ["innocent <eos> <bos> words"])
     ids = [token for call in spied for token in call["input_ids"][0].tolist()]
-    assert ids.count(scorer._tokenizer.bos_token_id) == 1
-    assert scorer._tokenizer.eos_token_id not in ids
+    assert ids.count(tokenizer.bos_token_id) == 1
+    assert tokenizer.eos_token_id not in ids
 
 
 def test_braces_in_texts_are_letters(scorer: CopeA) -> None:
@@ -281,13 +292,17 @@ def test_an_adapter_for_another_model_is_refused(tiny: TinyModel, tmp_path: Path
         load_cope_a(tiny.base, adapter, device=CPU, name="x")
 
 
-def test_out_of_memory_tells_what_to_turn(scorer: CopeA, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_out_of_memory_tells_what_to_turn(
+    tiny: TinyModel, make: Callable[..., CopeA], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
     def forward(**_: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
 
-    monkeypatch.setattr(scorer._model, "forward", forward)
+    monkeypatch.setattr(reference(tiny), "forward", forward)
     with pytest.raises(OperatorError, match="reduce BATCH_SIZE"):
-        scorer.score(POLICY, ["hi"])
+        make().score(POLICY, ["hi"])
 
 
 # --- settings --------------------------------------------------------------------------------------------------------

@@ -85,7 +85,7 @@ def test_a_redis_without_append_only_file_is_accepted_with_a_remark(client):
     assert "set appendonly yes" in remark
 
 
-def test_a_redis_that_is_away_or_refuses_the_password_is_one_sentence_that_names_the_setting(valkey):
+def test_a_redis_that_is_away_or_refuses_the_password_is_one_sentence(valkey):
     for port, password, name in ((1, valkey.password, "REDIS_PORT"), (valkey.port, "wrong", "REDIS_PASSWORD")):
         client = redis.Redis("127.0.0.1", port, password=password)
         with pytest.raises(ServiceUnavailableError, match=name) as caught:

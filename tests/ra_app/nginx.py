@@ -20,8 +20,9 @@ from urllib.parse import urlencode
 import jinja2
 
 from local.services.process import ServerProcess
+from local.services.state import choose_port
 from tests.certificates import make
-from tests.ra_app.serving import free_port, status
+from tests.ra_app.serving import status
 
 TEMPLATE = Path(__file__).resolve().parents[2] / "ansible/roles/orchestrator/templates/nginx-site.conf.j2"
 NAME = "ra.example.org"
@@ -96,7 +97,8 @@ def in_front_of(app: str, folder: Path) -> Iterator[int]:
     program = shutil.which("nginx", path=f"{os.environ['PATH']}{os.pathsep}/usr/sbin")
     assert program is not None, "nginx is missing: apt-get install nginx"
     make(folder, "ra-app", [NAME])
-    plain, secure = free_port(), free_port()
+    plain = choose_port()
+    secure = choose_port({plain})
     conf = folder / "nginx.conf"
     conf.write_text(_configuration(folder, app, plain, secure))
     command = [program, "-p", str(folder), "-e", str(folder / "error.log"), "-c", str(conf)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import socket
 import sys
 import urllib.error
 import urllib.request
@@ -12,23 +11,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from local.services.process import ServerProcess
+from local.services.state import choose_port
 from tests.ra_app.conftest import RA_APP, command_env
 
 START_TIMEOUT_S = 60
 GUNICORN = 'gunicorn --bind 127.0.0.1:{port} "app:create_app()"'
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 @contextmanager
 def serving(command: str, environ: dict[str, str], logs: Path) -> Iterator[str]:
     """Run a server until the block ends; `{port}` in the command is a free one. Yields its address."""
-    port = free_port()
+    port = choose_port()
     program, *rest = shlex.split(command.format(port=port))
     tool = Path(sys.executable).parent / program
     server = ServerProcess(

@@ -65,7 +65,7 @@ def test_nobody_gives_up_its_own_host(site):
     assert watch.look() == ["host-1"]
 
 
-def test_a_host_that_is_heard_of_again_is_not_lost_and_is_watched_anew_when_it_falls_silent_again(site):
+def test_a_host_that_is_seen_again_is_not_lost_and_its_silence_is_timed_anew(site):
     watch = LostHosts(site.client, site.db, OBSERVER, SCRATCH, after_s=SILENT_S, ttl_s=NEVER_S)
     fall_silent(site.client, "host-1")
     watch.look()
@@ -142,7 +142,7 @@ def test_an_archive_that_was_given_up_is_left_to_a_person_when_its_host_is_lost(
     assert site.client.llen(UNPACK) == 0
 
 
-def test_a_host_that_comes_back_finds_nothing_to_do_and_its_late_acknowledgement_counts_once(site, watch):
+def test_a_host_that_comes_back_finds_nothing_to_do_and_its_late_settle_counts_once(site, watch):
     site.transfer("begun")
     site.unpack("begun", ["a.mp3", "b.mp3"])
     _, claim = site.claim_clip("a.mp3")
@@ -159,7 +159,7 @@ def test_a_host_that_comes_back_finds_nothing_to_do_and_its_late_acknowledgement
     assert site.db.unfinished_batches() == []
 
 
-def test_clips_of_other_batches_in_its_queue_are_buried_with_a_reason_and_their_batch_goes_on(site, watch):
+def test_clips_of_other_batches_in_a_lost_hosts_queue_become_dead_letters(site, watch):
     """Put there by hand, or by an unpack worker with another host's TRANSCRIBE_QUEUE."""
     site.transfer("elsewhere")
     site.unpack("elsewhere", ["a.mp3", "b.mp3", "c.mp3"], host="host-3")

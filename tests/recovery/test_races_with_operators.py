@@ -106,7 +106,7 @@ def test_a_worker_that_looked_just_before_a_drain_claims_nothing_after_it(redis_
     assert not queue.owns(claim)
 
 
-def test_a_worker_that_claimed_the_archive_just_before_the_cancel_does_not_take_the_batch_up_again(db):
+def test_a_worker_that_claimed_an_archive_before_its_cancel_does_not_begin_it(db):
     db.begin_unpack(JOB)
     with db.cancelled_batch("b1") as in_time:
         assert in_time
@@ -125,7 +125,7 @@ def test_a_run_that_was_requeued_just_before_its_completion_is_not_completed(db)
         assert not in_time, "it is complete"
 
 
-def test_a_batch_that_begins_while_a_cancel_looks_for_its_jobs_is_cancelled_all_the_same(redis_db, queue, monkeypatch):
+def test_a_batch_that_begins_while_a_cancel_looks_for_its_jobs_is_cancelled(redis_db, queue, monkeypatch):
     batches = Batches(redis_db)
 
     def look_too_early(client: redis.Redis, scratch_root: Path) -> list[StandingJob]:

@@ -77,7 +77,7 @@ def test_after_redis_lost_everything_all_that_is_not_complete_is_brought_back(si
     assert reconciler.plan(archives=True) == []
 
 
-def test_a_batch_that_is_brought_back_skips_what_is_done_and_completes_with_the_right_counts(site, reconciler):
+def test_a_batch_that_is_brought_back_skips_done_clips_and_counts_right(site, reconciler):
     site.transfer("begun")
     site.unpack("begun", ["b.mp3", "c.mp3", "d.mp3"])
     site.transcribe("b.mp3")
@@ -111,7 +111,7 @@ def test_nothing_that_is_under_way_is_touched(site, reconciler):
     assert site.content() == before
 
 
-def test_a_batch_whose_clips_are_settled_but_whose_traces_stand_is_left_to_the_gpu_workers(site, reconciler):
+def test_a_settled_batch_whose_keys_still_stand_is_left_to_the_gpu_workers(site, reconciler):
     site.transfer("settled")
     site.unpack("settled", [])
     assert site.batches.finishing() == ["settled"]
@@ -157,7 +157,7 @@ def test_keys_that_are_gone_while_jobs_still_stand_bring_no_clip_back_twice(site
     assert site.batches.pending("begun") == {"a.mp3", "b.mp3", "c.mp3"}
 
 
-def test_an_archive_that_was_given_up_is_left_to_a_person_and_is_no_less_so_after_a_retry(site, reconciler, settings):
+def test_an_archive_that_was_given_up_is_left_to_a_person_also_after_a_retry(site, reconciler, settings):
     in_every_state(site)
     letters = DeadLetters(site.client, settings.scratch_root)
     [raw] = letters
@@ -219,7 +219,7 @@ def test_the_command_brings_everything_back_and_a_second_one_finds_nothing_to_do
     assert site.content() == before
 
 
-def test_a_worker_that_starts_looks_for_forgotten_archives_only_when_redis_came_up_empty(site, reconciler):
+def test_a_starting_worker_looks_for_forgotten_archives_only_when_redis_is_empty(site, reconciler):
     site.client.set(MEMORY, 1)
     site.transfer("never-queued")
     site.client.delete(UNPACK)

@@ -75,7 +75,7 @@ def one_clip_in_hand(world: Scene, host: Host) -> tuple[WorkerProcess, Any]:
 
 
 @pytest.mark.parametrize("fault", ["drop", "close"])
-def test_a_clip_of_a_cut_off_worker_is_done_by_another_and_its_late_finish_is_refused(
+def test_a_clip_of_a_cut_off_worker_is_done_by_another_and_its_late_end_is_refused(
     world: Scene, hosts: tuple[Host, Host], fault: Any
 ):
     lost, other = hosts
@@ -101,9 +101,7 @@ def test_a_clip_of_a_cut_off_worker_is_done_by_another_and_its_late_finish_is_re
 
 
 @pytest.mark.thorough
-def test_an_acknowledgement_that_lay_in_the_network_for_longer_than_the_heartbeat_counts_nothing(
-    world: Scene, hosts: tuple[Host, Host]
-):
+def test_a_settle_that_arrives_after_the_heartbeat_has_expired_counts_nothing(world: Scene, hosts: tuple[Host, Host]):
     lost, other = hosts
     zombie, kept = one_clip_in_hand(world, lost)
     lost.redis.set("hold")

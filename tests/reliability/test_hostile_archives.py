@@ -47,7 +47,7 @@ def siege(shared: Siege) -> Iterator[Siege]:
     shared.assert_unharmed()
 
 
-def test_members_that_reach_out_of_their_directory_are_skipped_by_name_and_the_clips_beside_them_are_finished(siege):
+def test_members_that_reach_out_of_their_directory_are_skipped_and_clips_are_done(siege):
     victim, outside = str(siege.outside / "victim.wav"), str(siege.outside)
     climbing = ["../planted.wav", "../../by-hand/00001.opus", "../../../outside/planted.wav", "a/../../../../cwd/x.wav"]
     archive = Tar().add("first.wav", tone(1))
@@ -210,7 +210,7 @@ def damaged() -> Iterator[Case]:
 
 
 @pytest.mark.parametrize("make", [bombs, claims, no_archives, damaged])
-def test_archives_that_cannot_be_trusted_are_given_up_as_a_whole_and_the_next_one_is_finished(siege, make):
+def test_archives_that_cannot_be_trusted_are_given_up_and_the_next_one_is_done(siege, make):
     cases = {batch: (archive, sentence) for batch, archive, sentence in make()}
     for batch, (archive, _) in cases.items():
         siege.put(batch, archive)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -39,7 +40,8 @@ from tests.reliability.queue_world import (
     unpack_job,
 )
 
-RUNS, STEPS = 150, 50
+RUNS, STEPS = 150, 50  # of `make reliability`
+FEW_RUNS, FEW_STEPS = 40, 30  # of `make test`
 BATCHES = ("b1", "b2")
 WORKER = st.sampled_from(WORKERS)
 NUMBER = st.integers(0, 30)  # picks from whatever there is, modulo its length
@@ -272,9 +274,16 @@ class QueueMachine(QueueWorld, RuleBasedStateMachine):
         super().teardown()
 
 
-def test_in_any_order_of_events_no_job_is_lost_or_doubled_and_every_batch_completes_once(redis_db):
+@pytest.mark.parametrize(
+    ("runs", "steps"),
+    [
+        pytest.param(FEW_RUNS, FEW_STEPS, id="few"),
+        pytest.param(RUNS, STEPS, id="many", marks=pytest.mark.thorough),
+    ],
+)
+def test_in_any_order_of_events_no_job_is_lost_and_every_batch_completes_once(redis_db, runs, steps):
     class OnThisServer(QueueMachine):
         client = redis_db
 
-    profile = settings(derandomize=True, max_examples=RUNS, stateful_step_count=STEPS, deadline=None, database=None)
+    profile = settings(derandomize=True, max_examples=runs, stateful_step_count=steps, deadline=None, database=None)
     run_state_machine_as_test(OnThisServer, settings=profile)

@@ -18,6 +18,7 @@ import pytest
 import redis
 
 from config import Settings, load_settings
+from local.services.state import choose_port
 from tests.workers.processes import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -94,12 +95,6 @@ def authority(readable: Path) -> Authority:
     return made
 
 
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
 @pytest.fixture(scope="module")
 def tls_redis(authority: Authority) -> Iterator[int]:
     """Debian's Redis with the TLS settings of the role -> its port."""
@@ -111,7 +106,7 @@ class redis_server:  # noqa: N801 -- reads as a statement where it is used
     """A Redis that shows a certificate; its key lies beside it."""
 
     def __init__(self, folder: Path, certificate: Path, unix_socket: Path | None = None) -> None:
-        self.port = free_port()
+        self.port = choose_port()
         words = {
             "port": "0", "tls-port": str(self.port), "tls-cert-file": str(certificate), "save": "",
             "tls-key-file": str(certificate.with_suffix(".key")), "tls-auth-clients": "no", "bind": "127.0.0.1",
@@ -153,7 +148,7 @@ def tls_postgres(authority: Authority, readable: Path) -> Iterator[int]:
         check=True, capture_output=True, cwd=readable,
     )  # fmt: skip
     (data / "pg_hba.conf").write_text("hostssl all all 127.0.0.1/32 scram-sha-256\nhost all all 0.0.0.0/0 reject\n")
-    port, certificate = free_port(), authority.certificate("postgres")
+    port, certificate = choose_port(), authority.certificate("postgres")
     settings = {
         "port": port, "listen_addresses": "127.0.0.1", "unix_socket_directories": "", "ssl": "on",
         "ssl_cert_file": certificate, "ssl_key_file": certificate.with_suffix(".key"),

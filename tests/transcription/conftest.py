@@ -5,26 +5,20 @@ from __future__ import annotations
 import json
 import os
 import tomllib
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
-os.environ["HF_HUB_OFFLINE"] = "1"
-os.environ["PYANNOTE_METRICS_ENABLED"] = "false"
-os.environ["TOKENIZERS_PARALLELISM"] = "false"
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # what SWIG, pyannote and torchaudio have to say when they are imported
-    import whisperx.asr  # noqa: F401
-
 from media.audio import decode
 from system.device import Device
-from transcription.whisperx_engine import WhisperxTranscriber, load_transcriber
+
+if TYPE_CHECKING:  # whisperx takes seconds to import: only what runs one of these tests does so
+    from transcription.whisperx_engine import WhisperxTranscriber
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SAMPLES = REPOSITORY / "local" / "samples"
@@ -67,11 +61,19 @@ def _tokenizer() -> Any:
     return tokenizer
 
 
+def load(model: Path, **settings: Any) -> WhisperxTranscriber:
+    """The engine on this model. Imported here, which takes seconds, and not by whoever collects the tests."""
+    from transcription.whisperx_engine import load_transcriber
+
+    return load_transcriber(model, **{"name": "tiny", "device": CPU, "batch_size": 2, **settings})
+
+
 def build_tiny_whisper(folder: Path, said: str, language: str) -> Path:
     """A CTranslate2 Whisper whose k-th token is always the k-th of `said`, in `language`.
 
     Attention and feed-forward parts add nothing, and each position's embedding points at the token to be said next.
     """
+    import transcription.whisperx_engine  # noqa: F401, I001 -- first: it silences what its libraries say when imported
     import torch
     from ctranslate2.converters import TransformersConverter  # type: ignore[import-untyped]
     from transformers import GenerationConfig, PreTrainedTokenizerFast, WhisperConfig, WhisperForConditionalGeneration
@@ -129,7 +131,7 @@ def tiny_whisper(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def tiny(tiny_whisper: Path) -> Iterator[WhisperxTranscriber]:
-    engine = load_transcriber(tiny_whisper, name="tiny", device=CPU, batch_size=2)
+    engine = load(tiny_whisper)
     yield engine
     engine.close()
 
@@ -138,7 +140,7 @@ def tiny(tiny_whisper: Path) -> Iterator[WhisperxTranscriber]:
 def real() -> Iterator[WhisperxTranscriber]:
     """Whisper base, multilingual; `make test` fetches it with the demo's models."""
     root = Path(os.environ.get("MODELS_ROOT") or REPOSITORY / "models")
-    engine = load_transcriber(root / "demo" / "whisper-base", name="base", device=CPU, batch_size=4)
+    engine = load(root / "demo" / "whisper-base", name="base", batch_size=4)
     yield engine
     engine.close()
 

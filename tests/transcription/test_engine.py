@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import threading
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -13,13 +13,22 @@ import pytest
 
 from errors import ModelError, OperatorError
 from system.device import Device, choose_device
+from tests.transcription.scripted_whisper import FullWhisper, ScriptedWhisper, engine_on
 from transcription.gate import REASONS
-from transcription.whisperx_engine import MAX_CPU_BATCH, NO_LOOP_NGRAM, WhisperxTranscriber, load_transcriber
+
+if TYPE_CHECKING:  # whisperx takes seconds to import: only what runs one of these tests does so
+    from transcription.whisperx_engine import WhisperxTranscriber
 
 CPU = Device("cpu", "CPU", "int8", "float32")
 SAID = "Hello there, this is a test. It has two sentences."  # as conftest's
 RATE = 16_000
 Samples = npt.NDArray[np.float32]
+
+
+def load(model: Path, *, name: str = "x", batch_size: int = 1) -> WhisperxTranscriber:
+    from transcription.whisperx_engine import load_transcriber
+
+    return load_transcriber(model, name=name, device=CPU, batch_size=batch_size)
 
 
 def silence(seconds: float) -> Samples:
@@ -67,11 +76,10 @@ def test_no_clips_no_transcripts(tiny: WhisperxTranscriber) -> None:
     assert tiny.transcribe([]) == []
 
 
-def test_a_clip_without_speech_is_never_shown_to_whisper(
-    tiny: WhisperxTranscriber, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(tiny, "_decode_batch", None)  # calling it would fail
-    (transcript,) = tiny.transcribe([silence(20)])
+def test_a_clip_without_speech_is_never_shown_to_whisper(tiny_whisper: Path) -> None:
+    model = ScriptedWhisper(tiny_whisper, [])
+    (transcript,) = engine_on(model).transcribe([silence(20)])
+    assert model.asked == []
     assert transcript.no_speech
     assert transcript.no_speech_reason == "no-speech-found"
     assert transcript.text == ""
@@ -90,16 +98,10 @@ def test_a_clip_without_speech_is_never_shown_to_whisper(
     ],
 )
 def test_a_clip_with_nothing_left_behind_the_gate_has_no_speech(
-    tiny: WhisperxTranscriber,
-    speech: Samples,
-    monkeypatch: pytest.MonkeyPatch,
-    text: str,
-    logprob: float,
-    no_speech: float,
-    reason: str,
+    tiny_whisper: Path, speech: Samples, text: str, logprob: float, no_speech: float, reason: str
 ) -> None:
-    _let_it_hear(tiny, monkeypatch, [(text, logprob, no_speech)] * 2)  # a repetition is heard twice
-    (transcript,) = tiny.transcribe([speech])
+    model = ScriptedWhisper(tiny_whisper, [(text, logprob, no_speech)] * 2)  # a repetition is decoded twice
+    (transcript,) = engine_on(model).transcribe([speech])
     assert transcript.no_speech
     assert transcript.no_speech_reason == reason
     assert reason in REASONS
@@ -107,41 +109,22 @@ def test_a_clip_with_nothing_left_behind_the_gate_has_no_speech(
     assert transcript.avg_logprob == pytest.approx(logprob)  # of the dropped window, so that it can be checked
 
 
-def test_only_bad_windows_are_dropped(
-    tiny: WhisperxTranscriber, speech: Samples, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_only_bad_windows_are_dropped(tiny_whisper: Path, speech: Samples) -> None:
     clip = np.concatenate([speech, silence(25), speech])
-    _let_it_hear(tiny, monkeypatch, [("We met.", -0.2, 0.01), ("Thank you.", -0.9, 0.5)])
-    (transcript,) = tiny.transcribe([clip])
+    model = ScriptedWhisper(tiny_whisper, [("We met.", -0.2, 0.01), ("Thank you.", -0.9, 0.5)])
+    (transcript,) = engine_on(model).transcribe([clip])
     assert not transcript.no_speech
     assert transcript.text == "We met."
     assert transcript.avg_logprob == pytest.approx(-0.2)
 
 
-def test_a_loop_is_decoded_again_with_loops_forbidden(
-    tiny: WhisperxTranscriber, speech: Samples, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked = _let_it_hear(tiny, monkeypatch, [("I will " * 80, -0.1, 0.01), ("I will come for you.", -0.3, 0.01)])
-    (transcript,) = tiny.transcribe([speech])
+def test_a_loop_is_decoded_again_with_loops_forbidden(tiny_whisper: Path, speech: Samples) -> None:
+    model = ScriptedWhisper(tiny_whisper, [("I will " * 80, -0.1, 0.01), ("I will come for you.", -0.3, 0.01)])
+    (transcript,) = engine_on(model).transcribe([speech])
     assert transcript.text == "I will come for you."
-    assert [options.no_repeat_ngram_size for options in asked] == [0, NO_LOOP_NGRAM]
-
-
-def _let_it_hear(
-    engine: WhisperxTranscriber, monkeypatch: pytest.MonkeyPatch, words: list[tuple[str, float, float]]
-) -> list[Any]:
-    """Put words into Whisper's mouth, window by window; the options of each call are noted in the list returned."""
-    from transcription.whisperx_engine import _Decoded
-
-    queue = list(words)
-    asked: list[Any] = []
-
-    def generate(_encoded: Any, tokenizers: list[Any], options: Any) -> list[_Decoded]:
-        asked.append(options)
-        return [_Decoded(*queue.pop(0)) for _ in tokenizers]
-
-    monkeypatch.setattr(engine._model, "generate_scored", generate)
-    return asked
+    first, second = (options.no_repeat_ngram_size for options in model.asked)
+    assert first == 0
+    assert second > 0
 
 
 def test_two_threads_take_turns(tiny: WhisperxTranscriber, speech: Samples) -> None:
@@ -158,7 +141,9 @@ def test_two_threads_take_turns(tiny: WhisperxTranscriber, speech: Samples) -> N
 
 
 def test_the_name_is_recorded_and_a_cpus_batch_is_bounded(tiny_whisper: Path) -> None:
-    engine = load_transcriber(tiny_whisper, name="large-v3", device=CPU, batch_size=64)
+    from transcription.whisperx_engine import MAX_CPU_BATCH
+
+    engine = load(tiny_whisper, name="large-v3", batch_size=64)
     assert engine.name == "large-v3"
     assert engine._batch_size == MAX_CPU_BATCH
     engine.close()
@@ -170,7 +155,7 @@ def test_a_missing_file_is_named_with_the_command_that_brings_it(tiny_whisper: P
     shutil.copytree(tiny_whisper, folder)
     (folder / file).unlink()
     with pytest.raises(ModelError, match="python -m models fetch") as caught:
-        load_transcriber(folder, name="x", device=CPU, batch_size=1)
+        load(folder)
     assert str(folder) in str(caught.value)
     assert file in str(caught.value)
 
@@ -182,18 +167,12 @@ def test_a_damaged_file_is_a_model_error(tiny_whisper: Path, tmp_path: Path, fil
     content = (folder / file).read_bytes()
     (folder / file).write_bytes(content[: len(content) // 2])
     with pytest.raises(ModelError, match="cannot be read"):
-        load_transcriber(folder, name="x", device=CPU, batch_size=1)
+        load(folder)
 
 
-def test_out_of_memory_tells_what_to_turn(
-    tiny: WhisperxTranscriber, speech: Samples, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def encode(_: Any) -> None:
-        raise RuntimeError("CUDA failed with error out of memory")
-
-    monkeypatch.setattr(tiny._model, "encode", encode)
+def test_out_of_memory_tells_what_to_turn(tiny_whisper: Path, speech: Samples) -> None:
     with pytest.raises(OperatorError, match="reduce BATCH_SIZE"):
-        tiny.transcribe([speech])
+        engine_on(FullWhisper(tiny_whisper, [])).transcribe([speech])
 
 
 # --- the device ------------------------------------------------------------------------------------------------------

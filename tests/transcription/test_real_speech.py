@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jiwer
 import numpy as np
 import pytest
 
-from transcription.whisperx_engine import WhisperxTranscriber
+if TYPE_CHECKING:
+    from transcription.whisperx_engine import WhisperxTranscriber
 
 RATE = 16_000
 

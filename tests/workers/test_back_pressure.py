@@ -65,7 +65,7 @@ def says(client: redis.Redis, worker: Program, state: str, because: str) -> bool
     return said.get("state") == state and because in said["detail"]
 
 
-def test_no_archive_is_taken_while_the_backlog_is_long_and_work_goes_on_when_it_shrinks(start, put_archive, redis_db):
+def test_no_archive_is_claimed_while_the_backlog_is_long(start, put_archive, redis_db):
     waiting = [b'{"opus_path": "/none/%d.opus"}' % number for number in range(3)]
     redis_db.rpush(JOBS, *waiting)
     put_archive(tar({"a.wav": tone()}))
@@ -92,7 +92,7 @@ def test_the_backlog_is_that_of_the_list_this_worker_pushes_to(start, put_archiv
     assert redis_db.llen("queue:transcribe:test-host") == 1
 
 
-def test_an_archive_that_does_not_fit_now_waits_untouched_and_is_unpacked_when_there_is_room(
+def test_an_archive_that_does_not_fit_now_is_unpacked_when_there_is_room(
     start, put_archive, redis_db, settings_env, query
 ):
     worker = start(small=True, HEARTBEAT_TTL_S="2")
@@ -115,9 +115,7 @@ def test_an_archive_that_does_not_fit_now_waits_untouched_and_is_unpacked_when_t
     assert redis_db.llen("queue:failed") == redis_db.hlen("queue:attempts") == 0
 
 
-def test_an_archive_that_can_never_fit_is_a_dead_letter_with_the_arithmetic_and_the_next_one_is_done(
-    start, put_archive, redis_db, settings_env
-):
+def test_an_archive_that_can_never_fit_is_a_dead_letter_with_the_arithmetic(start, put_archive, redis_db, settings_env):
     put_archive(tar({"a.wav": tone()}), "small-enough")
     content = padded(3 * MIB)  # needs 9 MiB
     put_archive(content, "too-large")  # in front of the other
@@ -134,9 +132,7 @@ def test_an_archive_that_can_never_fit_is_a_dead_letter_with_the_arithmetic_and_
     assert [path.name for path in volume_of(worker, settings_env).iterdir()] == ["small-enough"]
 
 
-def test_an_archive_that_unpacks_to_more_than_there_is_room_costs_no_attempt_and_is_done_when_there_is(
-    start, put_archive, redis_db, settings_env
-):
+def test_an_archive_that_unpacks_to_more_than_fits_costs_no_attempt(start, put_archive, redis_db, settings_env):
     worker = start(small=True, HEARTBEAT_TTL_S="2")
     volume = volume_of(worker, settings_env)
     filler = volume / "a batch in work"
@@ -182,7 +178,7 @@ def test_a_hand_made_job_at_the_head_goes_before_an_archive_that_waits(start, pu
     assert not redis_db.exists("batch:large:total")
 
 
-def test_an_archive_that_would_not_fit_beside_the_models_is_given_up_when_that_has_lasted(start, put_archive, redis_db):
+def test_an_archive_that_does_not_fit_beside_the_models_is_given_up_after_a_while(start, put_archive, redis_db):
     put_archive(tar({"a.wav": tone()}), "small-enough")
     put_archive(padded(2 * MIB), "too-large")  # in front; needs 6 MiB, and the models take 5 of 8
     worker = start(small=True, models=5 * MIB, ROOM_WAIT_S="2", HEARTBEAT_TTL_S="2")
@@ -210,7 +206,7 @@ def test_an_object_that_s3_refuses_costs_its_own_job_and_the_next_one_is_done(st
     assert redis_db.exists("batch:good:total")
 
 
-def test_an_archive_that_fills_what_the_models_leave_is_given_up_when_that_has_lasted(start, put_archive, redis_db):
+def test_an_archive_that_fills_what_the_models_leave_is_given_up_after_a_while(start, put_archive, redis_db):
     put_archive(tar({"a.wav": tone()}), "small-enough")
     put_archive(tar({"a.wav": tone(), "zeros.txt": bytes(4 * MIB)}, "w:xz"), "swells")  # small as it lies in S3
     start(small=True, models=5 * MIB, ROOM_WAIT_S="2", HEARTBEAT_TTL_S="2")

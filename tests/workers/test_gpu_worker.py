@@ -113,6 +113,7 @@ def test_a_batch_ends_with_transcripts_verdicts_and_no_traces(worker, put_archiv
     assert redis_db.keys("worker:*") == []
 
 
+@pytest.mark.thorough
 def test_a_killed_worker_costs_no_clip_and_counts_none_twice(worker, put_archive, redis_db, query, settings):
     batch = unpacked(worker, put_archive, [THREAT, MUSIC, PLAIN])
     (opus,) = settings.scratch_root.glob(f"{batch}/00002.opus")
@@ -138,7 +139,7 @@ def test_a_missing_model_stops_the_worker_with_the_command_that_fetches_it(worke
     assert "python -m models fetch demo" in process.text.strip().splitlines()[-1]
 
 
-@pytest.mark.parametrize("text", ["", "+++\nid = 'x'\n+++\n"])
+@pytest.mark.parametrize("text", [pytest.param("", marks=pytest.mark.thorough), "+++\nid = 'x'\n+++\n"])
 def test_a_malformed_policy_stops_the_worker_with_file_and_line(worker, tmp_path, text):
     shutil.copytree(ROOT / "policies", tmp_path / "policies")
     (tmp_path / "policies" / "broken.md").write_text(text)

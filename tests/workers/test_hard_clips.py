@@ -7,6 +7,7 @@ import signal
 import wave
 
 import numpy as np
+import pytest
 
 from media.audio import decode
 from tests.workers.conftest import tar, tone
@@ -26,6 +27,7 @@ def opposite_phase() -> bytes:
     return file.getvalue()
 
 
+@pytest.mark.thorough
 def test_speech_in_opposite_phase_is_heard_judged_and_noted(worker, put_archive, redis_db, query, settings):
     batch = put_archive(tar({"anti.wav": opposite_phase(), "plain.wav": tone()}))
     unpack = worker("unpack")

@@ -72,9 +72,7 @@ def looks(client: redis.Redis) -> int:
     return int(client.get("test:looks") or 0)
 
 
-def test_a_worker_that_holds_pythons_lock_far_longer_than_its_ttl_keeps_its_heartbeat_and_its_job(
-    patient, redis_db, other
-):
+def test_a_worker_that_holds_pythons_lock_beyond_its_ttl_keeps_heartbeat_and_job(patient, redis_db, other):
     worker = patient(SHORT_TTL_S)
     take_up(redis_db, worker, job(lock_s=4 * SHORT_TTL_S))
     reaped, missing = [], 0
@@ -94,9 +92,7 @@ def test_a_worker_that_holds_pythons_lock_far_longer_than_its_ttl_keeps_its_hear
     assert "no longer belongs to this worker" not in worker.text
 
 
-def test_a_stopped_worker_goes_silent_and_its_job_is_handed_on_and_when_it_goes_on_it_is_back_and_counts_nothing(
-    patient, redis_db, other
-):
+def test_a_paused_workers_job_is_handed_on_and_what_it_does_later_counts_nothing(patient, redis_db, other):
     worker = patient(SHORT_TTL_S)
     payload = job(until=GO)
     take_up(redis_db, worker, payload)
@@ -147,9 +143,7 @@ def test_an_idle_worker_whose_renewing_process_is_killed_leaves_to_be_started_ag
     assert redis_db.keys("worker:*") == []
 
 
-def test_a_job_in_work_is_handed_on_when_the_renewing_process_is_killed_and_the_worker_takes_no_other(
-    patient, redis_db, other
-):
+def test_a_job_is_handed_on_when_the_process_that_renews_the_heartbeat_is_killed(patient, redis_db, other):
     worker = patient(SHORT_TTL_S)
     payload, second = job(until=GO), job(until=GO, number=2)
     take_up(redis_db, worker, payload)
@@ -167,7 +161,7 @@ def test_a_job_in_work_is_handed_on_when_the_renewing_process_is_killed_and_the_
     assert other.settle(taken) == "ok"
 
 
-def test_a_worker_without_heartbeat_takes_nothing_and_goes_on_by_itself_once_it_is_back(patient, redis_db):
+def test_a_worker_without_heartbeat_claims_nothing_and_goes_on_once_it_is_back(patient, redis_db):
     worker = patient(LONG_TTL_S)
     renewing = renewing_process(worker)
     os.kill(renewing, signal.SIGSTOP)  # so that the key stays away for as long as we look

@@ -50,7 +50,7 @@ def done(query: Callable[..., list[tuple[object, ...]]]) -> list[object]:
     return [name for (name,) in query("SELECT original_filename FROM audio_files WHERE status = 'done' ORDER BY 1")]
 
 
-def test_a_clip_that_needs_too_much_memory_is_put_off_counted_and_given_up_while_others_are_done(
+def test_a_clip_that_needs_too_much_memory_is_put_off_and_given_up_in_the_end(
     start, too_big, redis_db, settings_env, query
 ):
     too_big.write_text("440")
@@ -66,9 +66,7 @@ def test_a_clip_that_needs_too_much_memory_is_put_off_counted_and_given_up_while
     assert "held" not in worker.text
 
 
-def test_when_every_clip_needs_too_much_memory_the_worker_is_held_and_no_clip_is_given_up(
-    start, too_big, redis_db, settings_env, query
-):
+def test_when_every_clip_needs_too_much_memory_the_worker_is_held(start, too_big, redis_db, settings_env, query):
     pitches = (440, 550, 660, 770)
     too_big.write_text(" ".join(map(str, pitches)))
     inject(redis_db, settings_env, *pitches)

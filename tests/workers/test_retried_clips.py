@@ -118,7 +118,7 @@ def complete_with_a_failure(gpu: StartGpu, query: Query, batch: str, settings: S
     return worker
 
 
-def test_a_broken_upload_that_is_mended_is_done_after_its_batch_and_its_scratch_are_gone(
+def test_a_broken_upload_that_is_mended_is_done_after_its_batch_and_scratch_are_gone(
     unpacked, gpu, letters, query, store, redis_db, settings
 ):
     batch = unpacked({"good.wav": tone(hertz=GOOD), "broken.mp3": b"no audio at all"})
@@ -135,7 +135,7 @@ def test_a_broken_upload_that_is_mended_is_done_after_its_batch_and_its_scratch_
     assert worker.text.count("batch complete") == 1, "it completes once"
 
 
-def test_a_clip_that_failed_at_the_gpu_and_is_mended_is_done_after_its_batch_and_its_scratch_are_gone(
+def test_a_failed_clip_that_is_mended_is_done_after_its_batch_and_scratch_are_gone(
     unpacked, gpu, letters, query, store, redis_db, settings, tmp_path
 ):
     batch = unpacked({"good.wav": tone(hertz=GOOD), "spoilt.wav": tone(hertz=GOOD)})
@@ -174,7 +174,7 @@ def test_a_batch_that_is_still_under_way_waits_for_a_clip_that_comes_back(
     assert worker.text.count("batch complete") == 1
 
 
-def test_a_clip_that_is_brought_back_unmended_fails_once_more_and_its_letter_can_come_back_again(
+def test_a_clip_that_is_retried_unmended_fails_again_and_can_be_retried_again(
     unpacked, gpu, letters, query, store, redis_db, settings
 ):
     batch = unpacked({"good.wav": tone(hertz=GOOD), "broken.mp3": b"no audio at all"})

@@ -74,9 +74,7 @@ def test_a_worker_is_ready_only_when_everything_it_needs_answers(start, manager,
     services.drop_bucket(bucket)
 
 
-def test_a_worker_whose_redis_is_away_at_its_start_asks_for_time_and_is_ready_when_redis_is_there(
-    start, manager, private_valkey
-):
+def test_a_worker_whose_redis_is_away_at_its_start_asks_for_time_until_it_is_there(start, manager, private_valkey):
     worker = start(UNPACK, REDIS_PORT=str(private_valkey.port), REDIS_PASSWORD=private_valkey.password)
     manager.wait_for("STATUS=held Redis cannot be reached")
     manager.wait_for("EXTEND_TIMEOUT_USEC=")
@@ -146,9 +144,7 @@ def test_a_second_sigterm_ends_the_worker_at_once_and_its_job_is_back_in_the_que
     wait_until(lambda: not redis_db.keys("worker:*"), "the heartbeat to go")
 
 
-def test_a_worker_that_cannot_finish_in_time_leaves_by_itself_and_its_job_is_back_in_the_queue(
-    start, manager, redis_db
-):
+def test_a_worker_that_cannot_finish_in_time_leaves_and_its_job_is_back_in_the_queue(start, manager, redis_db):
     payload = json.dumps({"until": GO}).encode()
     worker = start(PATIENT, STOP_TIMEOUT_S="1")
     redis_db.rpush(PATIENT_QUEUE, payload)

@@ -218,7 +218,7 @@ def says_problem(client, words: str) -> bool:
     return any(words in problem for state in states for problem in state.get("problems", []))
 
 
-def test_an_archive_that_is_too_large_for_staging_is_reported_and_the_others_are_taken(worker, remote, redis_db):
+def test_an_archive_that_is_too_large_for_staging_is_reported_others_are_taken(worker, remote, redis_db):
     os.truncate(place(remote, "aa-huge.tar"), 1 << 42)  # sparse
     place(remote, "b.tar")
     process = worker("transfer")

@@ -167,9 +167,7 @@ def test_clips_that_have_results_are_not_unpacked_again(worker, put_archive, red
     assert (redis_db.get(f"batch:{batch}:total"), redis_db.get(f"batch:{batch}:processed")) == (b"2", b"1")
 
 
-def test_scratch_of_a_batch_that_was_finished_elsewhere_is_swept_and_an_operators_files_are_not(
-    worker, query, settings
-):
+def test_scratch_of_a_batch_that_was_finished_elsewhere_is_swept_by_its_host(worker, query, settings):
     query("INSERT INTO batches (batch_id, unpacked_at, completed_at) VALUES ('done-1', now(), now()) RETURNING 1")
     query("INSERT INTO batches (batch_id, unpacked_at) VALUES ('open-1', now()) RETURNING 1")
     for name in ("done-1", "open-1", "by-hand"):

@@ -1,0 +1,68 @@
+"""Every command once as a process of its own, as an operator starts it; the other tests run most of them without."""
+
+from __future__ import annotations
+
+import pytest
+import typer
+
+from cli import app
+
+# Words of a call -> its exit code, and how its answer begins (on standard error where the code is not 0).
+CALLS = {
+    "status": (0, "QUEUE"),
+    "batch list": (0, "No batches."),
+    "batch show none": (1, "Postgres knows no batch none"),
+    "batch requeue none": (1, "Postgres knows no batch none"),
+    "batch cancel none": (1, "Postgres knows no batch none"),
+    "failed list": (0, "No dead letters"),
+    "failed show none": (1, "no dead letter has the id none"),
+    "failed retry --all --yes": (0, "No dead letters"),
+    "failed drop --all --yes": (0, "No dead letters"),
+    "failed export /dev/null": (0, "0 dead letters written"),
+    "worker list": (0, "No worker is alive."),
+    "worker drain --all": (0, "all is drained"),
+    "worker resume --host none": (1, "host:none is not drained"),
+    "worker probe --host none --kind gpu --wait 1": (1, "none: no gpu worker"),
+    "worker retire --host none --yes": (0, "none is retired"),
+    "logs none": (1, "the log files in "),
+    "inject unpack archives/none.tar": (1, "nothing was pushed: "),
+    "inject transcribe /none.opus": (1, "nothing was pushed: "),
+    "inject s3 --yes": (0, "0 jobs pushed"),
+    "reconcile --yes": (0, "Redis agrees with Postgres"),
+    "expire --yes": (0, "0 archives"),
+    "config show": (0, "SETTING"),
+    "config check": (0, "Redis"),
+    "db init --host /nowhere": (1, "schema.sql was not applied"),
+    "db check": (0, "test_"),
+    "models list": (0, "production"),
+    "models fetch none": (1, "there is no set"),
+    "models pin none": (1, "there is no set"),
+    "models verify none": (1, "there is no set"),
+    "models path": (0, "/"),
+}
+
+
+def commands(group: object, path: tuple[str, ...] = ()) -> list[str]:
+    below = getattr(group, "commands", None)
+    if below is None:
+        return [" ".join(path)]
+    return [found for name, command in below.items() for found in commands(command, (*path, name))]
+
+
+def test_every_command_is_called():
+    missing = [
+        command
+        for command in commands(typer.main.get_command(app))
+        if not any(f"{call} ".startswith(f"{command} ") for call in CALLS)
+    ]
+    assert missing == []
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_a_command_runs_as_a_program(program, call, tmp_path):
+    code, said = CALLS[call]
+    done = program(*call.split(), LOG_DIR=str(tmp_path))
+    assert done.returncode == code, done.stderr
+    answer = done.stderr if code else done.stdout
+    assert answer.startswith(said)
+    assert (done.stderr == "") == (code == 0)
