@@ -39,12 +39,12 @@ reliability: env models ## process 1,000 clips while workers and services are ki
 	@$(PY) -m pytest -q tests/reliability tests/cli/test_while_workers_work.py
 	@PYTHONPATH=src:. $(PY) -m tests.reliability.chaos --seed $(or $(SEED),1) --clips 1000
 	@PYTHONPATH=src:. $(PY) -m tests.reliability.fault_points
-	@PYTHONPATH=src:. $(PY) -m tests.reliability.recovery
+	@PYTHONPATH=src:. $(PY) -m tests.reliability.recovery_times
 
 reliability-long: env ## the reliability tests for a release: 20 seeds of 1,000 clips (about an hour)
 	@PYTHONPATH=src:. $(PY) -m tests.reliability.chaos --seed $(or $(SEED),1) --runs 20 --clips 1000
 	@PYTHONPATH=src:. $(PY) -m tests.reliability.fault_points
-	@PYTHONPATH=src:. $(PY) -m tests.reliability.recovery --workers 32
+	@PYTHONPATH=src:. $(PY) -m tests.reliability.recovery_times --workers 32
 
 fleet: env models ## deploy to test hosts on this machine and run all scenarios (needs root and systemd-nspawn); ARGS="--only NAME"
 	@$(PY) -m tests.fleet.run $(ARGS)

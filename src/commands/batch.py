@@ -10,7 +10,8 @@ from rich.table import Table
 
 from commands.context import Context, ago, cell, counted, escape
 from commands.options import AsJson, Yes
-from db import BatchState, ClipState
+from db import BatchState, ClipState, WantedResults, wanted_results
+from errors import ModelError, PolicyError
 from jobs.job_queue import UNPACK, mapped_redis_errors
 from jobs.queue_snapshot import standing_jobs
 from recovery.batch_repairs import BatchRepairs
@@ -93,13 +94,14 @@ def requeue(
     batch_id: BatchId,
     *,
     everything: Annotated[
-        bool, typer.Option("--everything", help="Also clips that have results; RAs see them again after that.")
+        bool, typer.Option("--everything", help="Also clips that have all results; their verdicts stay until then.")
     ] = False,
     yes: Yes = False,
 ) -> None:
     """Unpack a batch again and process its unfinished clips.
 
-    The archive is unpacked again, and clips without results are transcribed and judged. This also resumes a cancelled
+    The archive is unpacked again, and clips that lack a result are transcribed and judged. Results of another speech
+    model, policy version or moderation model than the workers use now do not count. This also resumes a cancelled
     batch. The batch's dead letters are removed: each of their clips gets a result or a new letter.
 
     Labels that RAs have given stay, also with `--everything`.
@@ -112,7 +114,7 @@ def requeue(
     """
     context: Context = ctx.obj
     repairs = _repairs(context)
-    plan = repairs.plan_requeue(batch_id, context.s3, everything=everything)
+    plan = repairs.plan_requeue(batch_id, context.s3, everything=everything, wanted=_wanted(context))
     clips = "all its clips" if everything else "its clips without results"
     context.confirm(f"Unpack {batch_id} again and do {clips} ({plan.clips})?", yes=yes)
     repairs.requeue(plan)
@@ -139,6 +141,14 @@ def cancel(ctx: typer.Context, batch_id: BatchId, *, yes: Yes = False) -> None:
 def known_batch(context: Context, batch_id: str) -> BatchState:
     """The batch as Postgres knows it; raises UnknownError when it does not."""
     return _repairs(context).known(batch_id)
+
+
+def _wanted(context: Context) -> WantedResults | None:
+    """The results that workers write with this host's settings; None on a host without the policies or the manifest."""
+    try:
+        return wanted_results(context.settings)
+    except (ModelError, PolicyError):
+        return None
 
 
 def _repairs(context: Context) -> BatchRepairs:

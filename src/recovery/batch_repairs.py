@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import redis
 
-from db import AuditLog, BatchState, DatabaseOverview
+from db import AuditLog, BatchState, DatabaseOverview, WantedResults
 from errors import PermanentError, RefusedError, UnknownError
 from jobs.batches import Batches
 from jobs.dead_letters import DeadLetters
@@ -66,10 +66,20 @@ class BatchRepairs:
             raise UnknownError(f"Postgres knows no batch {batch_id}; audio-pipeline batch list shows those it knows")
         return found
 
-    def plan_requeue(self, batch_id: str, s3: ObjectStore, *, everything: bool) -> RequeuePlan:
-        """Unpack the batch's archive again and do its clips without results; with `everything`, do all its clips."""
+    def plan_requeue(
+        self, batch_id: str, s3: ObjectStore, *, everything: bool, wanted: WantedResults | None = None
+    ) -> RequeuePlan:
+        """Unpack the batch's archive again and do the clips that lack results; with `everything`, all its clips.
+
+        `wanted` says which results the workers write. Without it, a clip with results of any version counts as done.
+        """
         batch = self.known(batch_id)
-        clips = batch.total if everything else batch.total - batch.done
+        if everything:
+            clips = batch.total
+        elif wanted is None:
+            clips = batch.total - batch.done
+        else:
+            clips = self._db.clips_to_do(batch_id, wanted)
         return RequeuePlan(_unpack_job(batch, s3), clips, everything)
 
     def requeue(self, plan: RequeuePlan) -> None:

@@ -26,7 +26,7 @@ from db import ClipRow, Database, Verdict, WantedResults
 from errors import PayloadError, PermanentError, PipelineError
 from jobs.batches import Batches
 from jobs.job_queue import Claim, ClipRef
-from jobs.payloads import TranscribeJob, parse_probe, parse_transcribe_job
+from jobs.payloads import BATCH_ID, TranscribeJob, parse_probe, parse_transcribe_job
 from jobs.s3_keys import parked_key
 from media.audio import decode
 from media.downmix import SAMPLE_RATE
@@ -241,10 +241,14 @@ class GpuWorker(JobWorker):
                 batch=batch_id, clips=finished.total, processed=finished.processed, failed=finished.failed,
                 took_s=finished.seconds,
             )  # fmt: skip
-        if self.batches.clear(batch_id):
+        if not self.batches.clear(batch_id):
+            return
+        if BATCH_ID.fullmatch(batch_id):
             scratch.remove(
                 self.settings.scratch_root, batch_id, unless=self.batches.under_way, on_progress=self.watchdog.feed
             )
+        else:  # somebody wrote it into Redis by hand; no directory on scratch can belong to it
+            event(log, logging.WARNING, "removed from batches:finishing, because it is not a batch id", entry=batch_id)
 
 
 if __name__ == "__main__":

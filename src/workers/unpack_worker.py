@@ -180,7 +180,7 @@ class UnpackWorker(JobWorker):
         """Unpack an archive -> whether this run started the batch (another worker may have been faster)."""
         began = time.monotonic()
         # Read for every archive, so that a changed policy counts without a restart of this worker. When the policies
-        # or the manifest cannot be read, this worker is held, as the GPU worker is. To skip no clip would repeat
+        # or the manifest cannot be read, this worker stops, as the GPU worker does. To skip no clip would repeat
         # finished work; to skip every clip with results would ignore the change of policy.
         wanted = wanted_results(self.settings)
         run = self.db.begin_unpack(job)

@@ -9,7 +9,7 @@ import psycopg2
 import pytest
 
 from config import Settings
-from db import AuditLog, DatabaseOverview
+from db import AuditLog, DatabaseOverview, WantedResults
 from errors import RefusedError, UnknownError
 from jobs.dead_letters import DeadLetters
 from jobs.job_queue import FAILED, UNPACK
@@ -17,7 +17,7 @@ from jobs.letter_filter import LetterFilter
 from recovery.batch_repairs import BatchRepairs
 from recovery.host_retirement import HostRetirement
 from recovery.letter_repairs import LetterRepairs
-from tests.recovery.standing_batches import SCRATCH, Site
+from tests.recovery.standing_batches import SCRATCH, WANTED, Site
 
 FOREIGN = b"not a letter"
 ALL = LetterFilter(everything=True)
@@ -103,8 +103,14 @@ def test_a_requeued_batch_waits_again_without_its_letters(site, batches, recorde
     batches.requeue(plan)
     assert site.client.lrange(UNPACK, 0, -1) == [plan.job.to_json()]
     assert site.client.keys("queue:transcribe*") == site.client.keys(FAILED) == site.client.keys("batch:*") == []
-    assert site.db.done_clips("b1") == (set() if everything else {"a.mp3"})
+    assert site.db.done_clips("b1", WANTED) == (set() if everything else {"a.mp3"})
     assert recorded() == [("batch requeue", "b1", clips)]
+
+
+@pytest.mark.parametrize(("wanted", "clips"), [(None, 2), (WANTED, 2), (WantedResults("another model"), 3)])
+def test_a_plan_counts_the_clips_that_lack_wanted_results(site, batches, wanted, clips):
+    under_way(site)
+    assert batches.plan_requeue("b1", site.store, everything=False, wanted=wanted).clips == clips
 
 
 def test_a_batch_that_nobody_knows_is_refused(site, batches):

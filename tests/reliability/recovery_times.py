@@ -1,6 +1,6 @@
 """How long a dead worker's job waits, with the settings that a fleet has by default.
 
-    PYTHONPATH=src:. python -m tests.reliability.recovery --workers 16
+    PYTHONPATH=src:. python -m tests.reliability.recovery_times --workers 16
 
 Each of the workers holds a clip when it is killed, at a random moment: one half with the process that renews their
 heartbeat (as when a host dies, or the kernel kills the control group), the other half without. Two other workers serve
