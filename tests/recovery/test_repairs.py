@@ -173,7 +173,7 @@ def test_a_retry_says_what_came_back_what_was_gone_and_what_stays(site, letters,
     assert (retried.brought_back, retried.already_gone, len(retried.stuck), len(progress)) == (1, 1, 1, 3)
     [stuck] = retried.stuck
     assert (stuck.letter.batch_id, stuck.letter.clip) == ("b1", "b.mp3")
-    assert stuck.reason == "host host-1, on whose disk its clip lay, is gone"
+    assert stuck.reason == "host host-1, which held the clip's file, is gone"
     assert stuck.advice == "its archive has it: audio-pipeline batch requeue b1"
     assert site.client.llen(UNPACK) == 1
     assert site.client.lrange(FAILED, 0, -1) == [stuck.letter.raw]

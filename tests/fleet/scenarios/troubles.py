@@ -51,7 +51,7 @@ def s3_refuses(world: World) -> None:
     world.require(code == 0, f"config check ends with {code} on a sound host:\n{said}")
     for setting, words in (
         (f"S3_ENDPOINT=http://{CONTROLLER}:9", "cannot be reached"),
-        ("S3_SECRET_KEY=wrong", "refuses us"),
+        ("S3_SECRET_KEY=wrong", "refuses access"),
         ("S3_BUCKET=no-such-bucket", "has no bucket"),
     ):
         code, said = observe.on(GPU, f"{setting} timeout 120 audio-pipeline config check")
