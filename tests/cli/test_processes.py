@@ -35,9 +35,9 @@ CALLS = {
     "db init --host /nowhere": (1, "schema.sql was not applied"),
     "db check": (0, "test_"),
     "models list": (0, "production"),
-    "models fetch none": (1, "there is no set"),
-    "models pin none": (1, "there is no set"),
-    "models verify none": (1, "there is no set"),
+    "models fetch none": (1, "there is no model set"),
+    "models pin none": (1, "there is no model set"),
+    "models verify none": (1, "there is no model set"),
     "models path": (0, "/"),
 }
 

@@ -70,8 +70,8 @@ def bad_unpack_jobs() -> Cases:
         job(batch_id="half-key", s3_key="\ud800"): "no database stores",
         job(batch_id="climbing-key", s3_key="../../../../etc/passwd"): "S3 has no object",
         job(batch_id="forging-key", s3_key=f"a\n{FORGED}\x9b31m"): "S3 has no object",
-        job(batch_id="wide-key", s3_key="\u4e00" * 1024): "no key of a file",
-        job(batch_id="folder-key", s3_key="archives/.."): "no key of a file",
+        job(batch_id="wide-key", s3_key="\u4e00" * 1024): "not the key of a file",
+        job(batch_id="folder-key", s3_key="archives/.."): "not the key of a file",
         job(batch_id="wrong-name", s3_key=key, original_filename=["a"]): "original_filename is a JSON array",
         # Times that a zone moves out of the calendar; an unfinished batch keeps them, and the next start reads them.
         job(batch_id="before-time", s3_key="archives/gone", transferred_at="0001-01-01T00:00:00+14:00"): "no object",
@@ -113,9 +113,9 @@ def bad_transcribe_jobs(siege: Siege) -> Cases:
         job(opus_path=inside, original_filename=7): "original_filename is a JSON number",
         job(opus_path=inside, original_filename="\udfff"): "no database stores",
         job(opus_path=f"{scratch}/gone/a.opus", opus_s3_key="../../etc/passwd"): "S3 has no object",
-        job(opus_path=f"{scratch}/gone/b.opus", opus_s3_key="archives/.."): "no key of a file",
-        job(opus_path=f"{scratch}/gone/c.opus", opus_s3_key="/"): "no key of a file",
-        job(opus_path=f"{scratch}/gone/d.opus", opus_s3_key="k" * 300): "no key of a file",
+        job(opus_path=f"{scratch}/gone/b.opus", opus_s3_key="archives/.."): "not the key of a file",
+        job(opus_path=f"{scratch}/gone/c.opus", opus_s3_key="/"): "not the key of a file",
+        job(opus_path=f"{scratch}/gone/d.opus", opus_s3_key="k" * 300): "not the key of a file",
         job(opus_path=inside, original_filename="no audio.opus"): "has none of the accepted audio formats",
     }
 

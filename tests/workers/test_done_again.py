@@ -177,7 +177,7 @@ def test_an_unpack_worker_without_policies_stops_before_it_claims(worker, put_ar
     put_archive(tar(ARCHIVE), BATCH)
     process = worker("unpack", POLICIES_DIR=str(tmp_path / "none"))
     assert process.exit_code() == 78
-    assert "set POLICIES_DIR" in process.text.strip().splitlines()[-1]
+    assert "correct POLICIES_DIR" in process.text.strip().splitlines()[-1]
     assert redis_db.llen("queue:unpack") == 1
 
 
