@@ -21,6 +21,7 @@ import multiprocessing.context
 import os
 import resource
 import signal
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -171,6 +172,11 @@ def _fork_server() -> _PoolContext:
     previous = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
     try:
         forkserver.ensure_running()
+    except OSError as error:  # its socket lies in the directory for temporary files
+        raise OperatorError(
+            f"the processes that convert clips cannot be started ({error}); check the directory for temporary files,"
+            f" {tempfile.gettempdir()} (TMPDIR): its path must be short, and this user must be able to write there"
+        ) from error
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, previous)
     return context

@@ -7,7 +7,7 @@ _MEANINGS = (
     (("certificate has expired",), "its certificate has expired; make a new one on its host: {renew}"),
     (
         ("ip address mismatch", "hostname mismatch", "does not match host name", "not match"),
-        "its certificate is for another name; the certificate must contain the name {host}",
+        "its certificate is for another name; the certificate must contain the value of {host}",
     ),
     (
         ("certificate verify failed", "unable to get local issuer", "self-signed", "self signed"),

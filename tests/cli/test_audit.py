@@ -73,7 +73,7 @@ class Case:
 CASES = [
     Case("failed retry --all --yes", "failed retry", "all", 2),
     Case("failed drop --batch b1 --yes", "failed drop", "batch=b1", 1, '{"given_up": ["b1"]}'),
-    Case("batch requeue open --yes", "batch requeue", "open", 1, '{"everything": false}'),
+    Case("batch requeue open --yes", "batch requeue", "open", 2, '{"everything": false}'),
     Case("batch requeue open --everything --yes", "batch requeue", "open", 2, '{"everything": true}'),
     Case("batch cancel open --yes", "batch cancel", "open", 1),
     Case("inject unpack archives/new.tar", "inject unpack", "queue:unpack", 1),

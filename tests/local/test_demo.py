@@ -17,6 +17,7 @@ import pytest
 from local.services import Services
 from local.services.process import started_at
 from tests.local.helpers import ROOT
+from tests.workers.processes import wait_until
 
 STOPPED_WITHIN_S = 40  # on a busy machine; a second or two otherwise
 
@@ -148,8 +149,10 @@ def test_the_settings_file_serves_flask_and_the_logs_command(tmp_path: Path) -> 
 
 
 def test_a_worker_that_dies_ends_the_demo_with_the_tail_of_its_log(tmp_path: Path) -> None:
+    log = tmp_path / "demo/logs/transfer-worker.log"
     with demo(tmp_path / "demo", "check") as running:
         running.read_until("Clips (")
+        wait_until(lambda: log.exists() and "starting kind=transfer" in log.read_text(), "the worker's first line")
         os.kill(running.pid_of("transfer-worker"), signal.SIGKILL)
         said = running.rest()
         assert running.process.wait(STOPPED_WITHIN_S) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -104,6 +105,24 @@ def test_a_request_to_stop_ends_running_conversions_at_once(make_audio: MakeAudi
     assert outcomes == {}
     assert time.monotonic() - started < 5
     assert _children_named("hang") == []
+
+
+def test_a_directory_for_temporary_files_with_a_long_path_is_named(make_audio: MakeAudio, tmp_path: Path) -> None:
+    long = tmp_path / ("d" * 100)
+    long.mkdir()
+    program = textwrap.dedent(f"""
+        from pathlib import Path
+        from media.conversion import convert_all
+        jobs = [(Path({str(make_audio("a.wav"))!r}), Path("a.opus"))]
+        list(convert_all(jobs, processes=1, clip_timeout_s=60, max_clip_s=60))
+    """)
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={"PYTHONPATH": str(SRC), "TMPDIR": str(long)}, cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert re.search(
+        rf"OperatorError: the processes that .* {re.escape(str(long))} \(TMPDIR\): its path must be short", done.stderr
+    )
 
 
 def test_children_do_not_outlive_a_parent_that_is_killed(make_audio: MakeAudio, tmp_path: Path) -> None:

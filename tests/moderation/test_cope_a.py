@@ -70,7 +70,7 @@ def make(tiny: TinyModel, tokenizer: Any) -> Callable[..., CopeA]:
     """Make a scorer that has seen no policy yet, on the reference's model."""
 
     def scorer(**settings: Any) -> CopeA:
-        usual: dict[str, Any] = {"reads": "full", "thresholds": {}, "max_tokens": 8192, "tokens_per_batch": 8192}
+        usual: dict[str, Any] = {"policy_text": "full", "thresholds": {}, "max_tokens": 8192, "tokens_per_batch": 8192}
         return CopeA(reference(tiny), tokenizer, name="tiny", **(usual | settings))
 
     return scorer

@@ -8,7 +8,6 @@ import re
 import struct
 from collections.abc import Iterator
 from fractions import Fraction
-from pathlib import Path
 
 import av
 import numpy as np
@@ -80,8 +79,8 @@ def cover_only_m4a() -> bytes:
 
 
 @pytest.fixture
-def siege(tmp_path: Path, services: Services) -> Iterator[Siege]:
-    with besieged(tmp_path, services) as siege:
+def siege(tmp_path_factory: pytest.TempPathFactory, services: Services) -> Iterator[Siege]:
+    with besieged(tmp_path_factory.mktemp("siege"), services) as siege:
         yield siege
         siege.assert_unharmed()
         siege.stop()

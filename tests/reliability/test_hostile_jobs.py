@@ -7,7 +7,6 @@ import os
 import random
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -97,9 +96,9 @@ def bad_transcribe_jobs(siege: Siege) -> Cases:
         job(opus_path=f"{scratch}/by-hand/out.opus"): outside,  # itself a link
         job(opus_path=f"{scratch}/by-hand/loop.opus"): "must lie under SCRATCH_ROOT|is not on this host",
         job(opus_path="by-hand/00001.opus"): outside,
-        job(opus_path=str(scratch)): "is a directory, not a file",
-        job(opus_path=f"{scratch}/by-hand"): "is a directory, not a file",
-        job(opus_path=f"{scratch}/by-hand/pipe.opus"): "is a FIFO, not a file",
+        job(opus_path=str(scratch)): "is a directory, not an audio file",
+        job(opus_path=f"{scratch}/by-hand"): "is a directory, not an audio file",
+        job(opus_path=f"{scratch}/by-hand/pipe.opus"): "is a FIFO, not an audio file",
         job(opus_path=f"{scratch}/by-hand/{'n' * 256}.opus"): "longer than any file's path",
         job(opus_path=f"{scratch}/{'d/' * 400}a.opus"): "is not on this host",
         job(opus_path=f"{scratch}/{wide[:300]}.opus"): "longer than any file's path",
@@ -121,8 +120,8 @@ def bad_transcribe_jobs(siege: Siege) -> Cases:
 
 
 @pytest.fixture
-def siege(tmp_path: Path, services: Services) -> Iterator[Siege]:
-    with besieged(tmp_path, services) as siege:
+def siege(tmp_path_factory: pytest.TempPathFactory, services: Services) -> Iterator[Siege]:
+    with besieged(tmp_path_factory.mktemp("siege"), services) as siege:
         by_hand = siege.scratch / "by-hand"
         (by_hand / "way").symlink_to(siege.outside)
         (by_hand / "out.opus").symlink_to(siege.outside / "victim.wav")

@@ -65,9 +65,9 @@ def test_a_host_with_another_authority_is_refused_by_postgres(tls_postgres, stra
 
 
 def test_a_certificate_for_another_name_is_refused(authority, tls_redis, tls_postgres):
-    with pytest.raises(ServiceUnavailableError, match="for another name; REDIS_HOST"):
+    with pytest.raises(ServiceUnavailableError, match=r"for another name; .* REDIS_HOST"):
         ask_redis(redis_settings(tls_redis, authority.trusted, host="localhost"))
-    with pytest.raises(ServiceUnavailableError, match="for another name; POSTGRES_HOST"):
+    with pytest.raises(ServiceUnavailableError, match=r"for another name; .* POSTGRES_HOST"):
         ask_postgres(postgres_settings(tls_postgres, authority.trusted, host="localhost"))
 
 

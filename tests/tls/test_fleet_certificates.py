@@ -35,7 +35,7 @@ def test_a_certificate_that_ends_soon_is_made_anew(readable):
     soon.program.write_text(text.replace("-days 397", "-days 20"))
     soon.run("renew")
     first = soon.certificate("postgres").read_bytes()
-    assert "made a certificate for postgres" in soon.run("renew")
+    assert "created a certificate for postgres" in soon.run("renew")
     assert soon.certificate("postgres").read_bytes() != first
 
 
@@ -43,7 +43,7 @@ def test_another_address_is_another_certificate(readable):
     moved = make_authority(readable / "moved")
     moved.run("renew")
     moved.program.write_text(moved.program.read_text().replace("IP:127.0.0.1", "IP:10.0.0.9"))
-    assert "made a certificate for redis" in moved.run("renew")
+    assert "created a certificate for redis" in moved.run("renew")
 
 
 def test_a_new_authority_takes_over_while_clients_are_connected(authority, tls_redis):
@@ -74,6 +74,6 @@ def test_a_switch_that_was_cut_off_is_finished_by_the_next(readable):
     cut.run("renew")
     cut.run("next")
     (cut.folder / "ca/next.key").rename(cut.folder / "ca/ca.key")
-    assert "made a certificate for redis" in cut.run("switch")
+    assert "created a certificate for redis" in cut.run("switch")
     verify = ["openssl", "verify", "-CAfile", str(cut.folder / "ca/ca.crt"), str(cut.certificate("redis"))]
     assert subprocess.run(verify, capture_output=True, check=False).returncode == 0
