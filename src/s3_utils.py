@@ -181,7 +181,7 @@ class ObjectStore:
         except OSError as error:
             if error.errno == errno.ENOSPC:
                 raise OperatorError(
-                    f"the disk is full; {subject} cannot be downloaded. Make room on the scratch volume"
+                    f"the disk is full, so {subject} cannot be downloaded; make room on the scratch volume"
                 ) from error
             raise
 

@@ -123,7 +123,7 @@ def inject_compressed(world: Scene, batch_id: str) -> tuple[int, int]:
     ("of_archive", "of_clips", "sentence"),
     [
         pytest.param(
-            0.5, 0.0, "the disk is full; archives/b1.tar cannot be downloaded. Make room", id="while it is fetched"
+            0.5, 0.0, "the disk is full, so archives/b1.tar cannot be downloaded; make room", id="while it is fetched"
         ),
         pytest.param(1.0, 0.5, "no space is left to unpack into", id="while it is unpacked"),
         pytest.param(1.0, 1.0, "cannot be written: No space left on device; check space", id="while it is converted"),
@@ -153,7 +153,7 @@ def test_an_archive_that_fills_the_disk_waits_for_room(
     [
         pytest.param(0, "cannot be changed (No space left on device); make room", id="the batch's directory"),
         pytest.param(1, "cannot be changed (No space left on device); make room", id="its marker"),
-        pytest.param(2, "the disk is full; archives/b1.tar cannot be downloaded. Make room", id="the archive"),
+        pytest.param(2, "the disk is full, so archives/b1.tar cannot be downloaded; make room", id="the archive"),
         pytest.param(3, "no space is left to unpack into", id="the directory of its clips"),
         pytest.param(4, "no space is left to unpack into", id="the first clip"),
     ],
