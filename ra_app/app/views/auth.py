@@ -83,7 +83,7 @@ def account() -> ResponseReturnValue:
         accounts.set_password(user, new)
     except AccountError as error:
         return render_template("account.html", problem=str(error)), 422
-    login_user(user)  # renews this session; the user's other sessions end
+    login_user(user)  # this browser stays logged in; every other login of the user ends
     flash("Your password is changed. You are logged out on all other devices.", "info")
     return redirect(url_for("queue.index"))
 
