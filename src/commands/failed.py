@@ -258,7 +258,7 @@ def _say_consequences(context: Context, plan: DropPlan, verb: str) -> None:
     if keys:
         more = f" and {len(keys) - NAMED:,} more" if len(keys) > NAMED else ""
         context.say(f"left in S3: {', '.join(keys[:NAMED])}{more}")
-    if clips := sum(letter.clip is not None for letter in plan.letters):
+    if clips := sum(letter.counted is not None for letter in plan.letters):
         context.say(f"left in Postgres: {counted(clips, 'failed clip')}")
 
 

@@ -176,6 +176,12 @@ def test_a_dropped_archive_is_given_up_and_nothing_brings_it_back(cli, redis_db,
     assert [job["batch_id"] for job in jobs(redis_db)] == ["b1"]
 
 
+def test_a_job_that_no_worker_could_read_leaves_no_failed_clip_in_postgres(cli, redis_db):
+    payload = json.dumps({"batch_id": "b1", "original_filename": "a.mp3", "opus_path": "/elsewhere/a.opus"})
+    redis_db.rpush(FAILED, clip_letter(1, payload=payload, batch_id=None, clip=None, parked_s3_key=None))
+    assert cli("failed", "drop", "--all", "--yes").stdout == "1 dead letter dropped\n"
+
+
 def test_foreign_entries_are_seen_and_dropped_by_id_or_all(cli, redis_db, four, actions):
     other = b'{"queue": "queue:elsewhere"}'
     redis_db.rpush(FAILED, STRANGE, other, b"third")
