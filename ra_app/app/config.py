@@ -49,6 +49,7 @@ def _database_url(value: str) -> str:
     return url.set(drivername="postgresql+psycopg2").render_as_string(hide_password=False)
 
 
+Filled = Annotated[str, must(bool, "it must not be empty")]
 DatabaseUrl = Annotated[str, AfterValidator(_database_url)]
 SecretKey = Annotated[
     str,
@@ -93,8 +94,8 @@ class Settings(BaseSettings):
     )
 
     s3_endpoint: Url = setting("S3: address of the service", example="https://object-store.example.org:8080")
-    s3_access_key: str = setting("S3: access key that may read", example="AKIAEXAMPLE", secret=True)
-    s3_secret_key: str = setting("S3: its secret key", example="change-me", secret=True)
+    s3_access_key: Filled = setting("S3: access key that may read", example="AKIAEXAMPLE", secret=True)
+    s3_secret_key: Filled = setting("S3: its secret key", example="change-me", secret=True)
     s3_bucket: str = setting("S3: bucket", "audio-archives")
     s3_region: str = setting("S3: region that signatures name", "us-east-1")
 
@@ -145,7 +146,7 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
 def _sentence(name: str, kind: str, value: object, context: Mapping[str, Any]) -> str:
     """What pydantic found wrong, as a sentence for the operator."""
     field = FIELDS[name]
-    if kind == "missing":
+    if kind == "missing" or (value == "" and field.is_required()):  # empty: the file of a credential
         return f"{name} is not set ({field.description}); set it in the environment, for example {_example(name)}"
     if kind == "value_error":  # ours, see `must`
         reason = str(context["error"])

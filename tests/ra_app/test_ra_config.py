@@ -77,6 +77,14 @@ def test_secrets_may_come_as_credentials(tmp_path: Path) -> None:
     assert settings.secret_key == "c" * 40
 
 
+@pytest.mark.parametrize("name", ["SECRET_KEY", "DATABASE_URL", "S3_ACCESS_KEY", "S3_SECRET_KEY"])
+def test_an_empty_credential_counts_as_one_that_is_not_set(tmp_path: Path, name: str) -> None:
+    (tmp_path / name.lower()).write_text("\n")
+    environ = {key: value for key, value in GOOD.items() if key != name}
+    with pytest.raises(ConfigError, match=f"{name} is not set"):
+        load_settings({**environ, "CREDENTIALS_DIRECTORY": str(tmp_path)})
+
+
 def test_secrets_do_not_stand_in_the_settings_repr() -> None:
     shown = repr(load_settings(GOOD))
     assert "s3cr3t" not in shown
