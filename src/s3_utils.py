@@ -179,7 +179,7 @@ class ObjectStore:
                 f"S3 at {endpoint} cannot be reached ({subject}); check S3_ENDPOINT (https? port?), firewall ({error})"
             ) from error
         except OSError as error:
-            if error.errno == errno.ENOSPC:
+            if error.errno in {errno.ENOSPC, errno.EDQUOT}:
                 raise OperatorError(
                     f"the disk is full, so {subject} cannot be downloaded; make room on the scratch volume"
                 ) from error

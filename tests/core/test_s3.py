@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import errno
+import os
+
 import pytest
 
 from config import load_settings
-from errors import MissingObjectError, OneArchiveError, PermanentError, RetryableError, ServiceUnavailableError
+from errors import (
+    MissingObjectError,
+    OneArchiveError,
+    OperatorError,
+    PermanentError,
+    RetryableError,
+    ServiceUnavailableError,
+)
 from s3_utils import ObjectStore
 from tests.reliability.faulty_s3 import FaultyS3
 
@@ -142,6 +152,20 @@ def test_a_refused_write_names_right_and_quota_and_blames_no_job(proxied, proxy,
     proxy.refuse("PUT", "/processed/", status=403, code="AccessDenied")
     with pytest.raises(OneArchiveError, match="right to write, and the quota"):
         proxied.upload_opus(clip, 17, "2026-01-02")
+
+
+@pytest.mark.parametrize("full", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_or_quota_is_no_jobs_fault(store, tmp_path, monkeypatch, full):
+    clip = tmp_path / "a.opus"
+    clip.write_bytes(b"OggS")
+    key = store.upload_opus(clip, 18, "2026-01-02")
+
+    def no_room(*_: object, **__: object) -> None:
+        raise OSError(full, os.strerror(full))
+
+    monkeypatch.setattr(store.client, "download_file", no_room)
+    with pytest.raises(OperatorError, match=f"{key} cannot be downloaded; make room"):
+        store.download(key, tmp_path / "back.opus")
 
 
 def test_every_request_and_every_piece_of_a_body_counts_as_progress(settings_env, tmp_path):
