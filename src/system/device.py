@@ -26,7 +26,10 @@ class Device:
 
     def too_small(self, model: str, error: BaseException) -> OperatorError:
         """The error for a model that cannot be loaded here."""
-        return OperatorError(f"{self.description} has too little memory for {model}: {error}")
+        return OperatorError(
+            f"{self.description} has too little memory for {model}; stop other programs that use this memory, or use "
+            f"a device with more ({error})"
+        )
 
 
 def choose_device(wanted: str) -> Device:
@@ -70,13 +73,16 @@ def _cuda() -> Device:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """CTranslate2 has no type for it, only words; torch has a type with the same words."""
+    """Whether a library ran out of memory. CTranslate2 has only a message for it; torch's type has the same words."""
     return isinstance(error, MemoryError) or "out of memory" in str(error).lower()
 
 
 @contextmanager
 def out_of_memory_explained(doing: str, advice: str = "reduce BATCH_SIZE") -> Iterator[None]:
-    """Turn a library's error about memory into a DeviceMemoryError; `doing` says what with, and how much at once."""
+    """Turn a library's error about memory into a DeviceMemoryError.
+
+    `doing` completes "ran out of memory while ...": it names the work, and how many pieces at once.
+    """
     try:
         yield
     except (RuntimeError, MemoryError) as error:
