@@ -34,6 +34,6 @@ def test_another_error_of_the_library_stays_what_it_is():
 def test_a_model_that_does_not_fit_is_named_with_the_device():
     assert is_out_of_memory(OF_CTRANSLATE2)
     assert str(CARD.too_small("the speech model in /m", OF_CTRANSLATE2)) == (
-        "NVIDIA L40S, 44 GiB has too little memory for the speech model in /m; stop other programs that use this memory, "
-        "or use a device with more (CUDA failed with error out of memory)"
+        "NVIDIA L40S, 44 GiB has too little memory for the speech model in /m; stop other programs that use this "
+        "memory, or use a device with more (CUDA failed with error out of memory)"
     )
