@@ -21,11 +21,18 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from errors import ConfigError
 
 TRANSCRIBE = "queue:transcribe"  # clips that any GPU worker may take; a host's own list is TRANSCRIBE:HOST
+TRANSCRIBE_QUEUE = re.compile(rf"{TRANSCRIBE}(?::([A-Za-z0-9._-]+))?")  # that list, or a host's own
 
 
 def host_queue(host: str) -> str:
     """The list of the clips that lie on that host's scratch."""
     return f"{TRANSCRIBE}:{host}"
+
+
+def host_of(queue: str) -> str | None:
+    """The host whose own list this is; None for every other queue."""
+    match = TRANSCRIBE_QUEUE.fullmatch(queue)
+    return match[1] if match else None
 
 
 def must(
@@ -67,7 +74,7 @@ Url = Annotated[
 ]
 Queue = Annotated[
     str,
-    must(re.compile(rf"{TRANSCRIBE}(:[A-Za-z0-9._-]+)?").fullmatch, f"it must be {TRANSCRIBE} or {TRANSCRIBE}:HOST"),
+    must(TRANSCRIBE_QUEUE.fullmatch, f"it must be {TRANSCRIBE} or {TRANSCRIBE}:HOST"),
 ]
 
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import re
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import suppress
@@ -26,7 +25,7 @@ from typing import Any, Literal, cast
 
 import redis
 
-from config import TRANSCRIBE
+from config import TRANSCRIBE, TRANSCRIBE_QUEUE, host_of
 from errors import HostGoneError, PayloadError, PermanentError, PipelineError
 from jobs.job_queue import (
     FAILED,
@@ -41,8 +40,6 @@ from jobs.job_queue import (
     script,
 )
 from jobs.payloads import TranscribeJob, add_field, read_batch_and_clip
-
-_QUEUE = re.compile(rf"{UNPACK}|{TRANSCRIBE}(:[A-Za-z0-9._-]+)?")
 
 
 def id_of(raw: bytes) -> str:
@@ -195,7 +192,7 @@ class DeadLetters:
         the clip has its results. Raises HostGoneError, and changes nothing, when no worker would take the job.
         """
         queue, payload = self._job(letter)
-        host = queue.removeprefix(TRANSCRIBE).removeprefix(":") if queue.startswith(TRANSCRIBE) else ""
+        host = host_of(queue) or ""
         batch_id, clip = (letter.counted.batch_id, letter.counted.clip) if letter.counted else ("-", "")
         keys = [FAILED, queue, *(batch_key(batch_id, name) for name in ("given_up", "failed", "pending")), FINISHING]
         keys.append(HOSTS_SEEN)
@@ -230,7 +227,7 @@ class DeadLetters:
 
 
 def _queue(value: object) -> str:
-    if not isinstance(value, str) or not _QUEUE.fullmatch(value):
+    if not isinstance(value, str) or not (value == UNPACK or TRANSCRIBE_QUEUE.fullmatch(value)):
         raise ValueError("its queue is not one of the pipeline's")
     return value
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import redis
 
-from config import TRANSCRIBE
+from config import TRANSCRIBE, host_of
 from db import PACE_MINUTES, Activity, DatabaseOverview
 from errors import OperatorError, PayloadError
 from jobs.batches import Batches
@@ -218,8 +218,7 @@ class Gatherer:
             elif queue.name == TRANSCRIBE:
                 queue.done_per_min = sum(activity.clips_per_minute) / PACE_MINUTES
             else:
-                host = queue.name.removeprefix(f"{TRANSCRIBE}:")
-                queue.done_per_min = activity.clips_per_minute_by_host.get(host, 0.0)
+                queue.done_per_min = activity.clips_per_minute_by_host.get(host_of(queue.name) or "", 0.0)
         waiting = 0
         for batch in found.batches:  # batches are done in about this order, so each waits for those before it
             waiting += batch.in_flight + batch.waiting
