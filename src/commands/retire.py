@@ -28,7 +28,7 @@ def retire(
     retirement = HostRetirement(context.redis, context.db, context.settings, context.audit)
     plan = retirement.plan(host)
     for batch in plan.batches:
-        context.say(f"{batch.batch_id}: {batch.original_filename or batch.s3_key}")
+        context.say(f"{batch.batch_id}: {batch.archive_name or batch.s3_key}")
     if dry_run:
         context.say(f"{counted(len(plan.batches), 'batch', 'batches')} would be unpacked again")
         return

@@ -33,18 +33,24 @@ MANUAL_BATCH = "manual"  # clips that an operator injects from outside any batch
 class UnpackJob:
     batch_id: str
     s3_key: str
-    original_filename: str | None = None
+    archive_name: str | None = None  # `original_filename` in the payload
     transferred_at: str | None = None
 
     def to_json(self) -> bytes:
-        return _dump({name: value for name, value in vars(self).items() if value is not None})
+        fields = {
+            "batch_id": self.batch_id,
+            "s3_key": self.s3_key,
+            "original_filename": self.archive_name,
+            "transferred_at": self.transferred_at,
+        }
+        return _dump({name: value for name, value in fields.items() if value is not None})
 
 
 @dataclass(frozen=True, kw_only=True)
 class TranscribeJob:
     opus_path: Path
     batch_id: str
-    original_filename: str
+    original_filename: str  # of the clip
     audio_id: int | None = None
     opus_s3_key: str | None = None  # taken instead of the file at `opus_path`; any audio format
 
@@ -65,7 +71,7 @@ def parse_unpack_job(raw: bytes) -> UnpackJob:
     return UnpackJob(
         batch_id=_batch_id(_required(fields, "batch_id", str)),
         s3_key=_s3_key(_required(fields, "s3_key", str), "s3_key"),
-        original_filename=_optional_text(fields, "original_filename"),
+        archive_name=_optional_text(fields, "original_filename"),
         transferred_at=_optional_text(fields, "transferred_at"),
     )
 

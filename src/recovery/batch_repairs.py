@@ -139,6 +139,6 @@ def _unpack_job(batch: BatchState, s3: ObjectStore) -> UnpackJob:
     return UnpackJob(
         batch_id=batch.batch_id,
         s3_key=batch.s3_key,
-        original_filename=batch.original_filename,
+        archive_name=batch.original_filename,
         transferred_at=transferred_at,
     )

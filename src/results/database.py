@@ -35,7 +35,7 @@ MIN_SERVER_VERSION = 140000
 class NewClip:
     """A clip as unpack found it; `error` is set when it could not be read."""
 
-    original_filename: str
+    original_filename: str  # of the clip
     error: str | None = None
     duration_s: float | None = None
     source_format: str | None = None
@@ -104,7 +104,7 @@ class Database:
                 WHERE batches.cancelled_at IS NULL
                 RETURNING unpack_run
                 """,
-                (job.batch_id, job.s3_key, job.original_filename, time_or_none(job.transferred_at)),
+                (job.batch_id, job.s3_key, job.archive_name, time_or_none(job.transferred_at)),
             )
             found = cursor.fetchone()
         if found is None:
@@ -147,7 +147,7 @@ class Database:
                 (
                     job.s3_key,
                     host,
-                    job.original_filename,
+                    job.archive_name,
                     time_or_none(job.transferred_at),
                     total,
                     json_text([{"name": name, "reason": reason} for name, reason in skipped]),
@@ -283,7 +283,7 @@ class Database:
                 (host, host is None),
             )
             return [
-                UnpackJob(batch_id=batch_id, s3_key=key, original_filename=name, transferred_at=at and at.isoformat())
+                UnpackJob(batch_id=batch_id, s3_key=key, archive_name=name, transferred_at=at and at.isoformat())
                 for batch_id, key, name, at in cursor.fetchall()
             ]
 

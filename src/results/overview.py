@@ -64,7 +64,7 @@ class ClipState:
 class BatchState:
     batch_id: str
     s3_key: str | None
-    original_filename: str | None
+    original_filename: str | None  # of the archive; as in the table and in `batch list --json`
     transferred_at: datetime | None
     unpack_began_at: datetime | None
     unpacked_at: datetime | None
@@ -173,7 +173,7 @@ class DatabaseOverview(Database):
             cursor.execute(
                 "INSERT INTO batches (batch_id, s3_key, original_filename, transferred_at) VALUES (%s, %s, %s, %s) "
                 "ON CONFLICT DO NOTHING",
-                (job.batch_id, job.s3_key, job.original_filename, time_or_none(job.transferred_at)),
+                (job.batch_id, job.s3_key, job.archive_name, time_or_none(job.transferred_at)),
             )
 
     @contextmanager

@@ -217,7 +217,7 @@ class TransferWorker(Worker):
 
     def _push(self, archive: RemoteArchive, name: str, key: str) -> bool:
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        job = UnpackJob(batch_id=name, s3_key=key, original_filename=archive.name, transferred_at=now)
+        job = UnpackJob(batch_id=name, s3_key=key, archive_name=archive.name, transferred_at=now)
         with mapped_redis_errors():
             return bool(self._enqueue(keys=[TAKEN, UNPACK], args=[self._identity(archive), name, job.to_json()]))
 

@@ -17,7 +17,7 @@ SCRATCH = Path("/data/scratch")
 
 def test_the_guides_unpack_command_is_read():
     job = parse_unpack_job(b'{"batch_id": "test-001", "s3_key": "archives/test-001.tar"}')
-    assert (job.batch_id, job.s3_key, job.original_filename) == ("test-001", "archives/test-001.tar", None)
+    assert (job.batch_id, job.s3_key, job.archive_name) == ("test-001", "archives/test-001.tar", None)
 
 
 def test_the_guides_transcribe_command_is_read_and_its_batch_is_the_directory():
