@@ -68,7 +68,7 @@ def show(ctx: typer.Context, batch_id: BatchId, *, as_json: AsJson = False) -> N
     batch = known_batch(context, batch_id)
     clips = context.db.clips(batch_id)
     jobs = standing_jobs(context.redis, context.settings.scratch_root)
-    where = {job.clip: "in hand" if job.in_flight else job.key for job in jobs if job.batch_id == batch_id}
+    where = {job.clip: "claimed" if job.in_flight else job.key for job in jobs if job.batch_id == batch_id}
     if as_json:
         rows = [{**vars(clip), "job": where.get(clip.clip)} for clip in clips]
         context.json({**vars(batch), "state": batch.state, "clips": rows})
@@ -94,7 +94,7 @@ def requeue(
     batch_id: BatchId,
     *,
     everything: Annotated[
-        bool, typer.Option("--everything", help="Also clips that have all results; their verdicts stay until then.")
+        bool, typer.Option("--everything", help="Also clips that have all results. Each keeps its verdicts until it has new ones.")
     ] = False,
     yes: Yes = False,
 ) -> None:
@@ -115,7 +115,7 @@ def requeue(
     context: Context = ctx.obj
     repairs = _repairs(context)
     plan = repairs.plan_requeue(batch_id, context.s3, everything=everything, wanted=_wanted(context))
-    clips = "all its clips" if everything else "its clips without results"
+    clips = "all its clips" if everything else "its clips that lack a result"
     context.confirm(f"Unpack {batch_id} again and do {clips} ({plan.clips})?", yes=yes)
     repairs.requeue(plan)
     context.say(f"{batch_id} stands in queue:unpack again")
@@ -125,7 +125,7 @@ def requeue(
 def cancel(ctx: typer.Context, batch_id: BatchId, *, yes: Yes = False) -> None:
     """Cancel a batch.
 
-    Its jobs are removed, also those that a worker has in hand. Clips that are done keep their results.
+    Its jobs are removed, also those that a worker has claimed. Clips that are done keep their results.
 
     The archive stays in S3. `batch requeue` resumes the batch where it stopped.
     """

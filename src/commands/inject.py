@@ -133,7 +133,7 @@ def _check_unpack(awaited: set[str | None], context: Context, payload: bytes) ->
     batch = context.db.batch(job.batch_id)
     if batch and batch.cancelled_at:
         raise PayloadError(
-            f"batch {job.batch_id} was cancelled; audio-pipeline batch requeue {job.batch_id} takes it up again"
+            f"batch {job.batch_id} was cancelled; audio-pipeline batch requeue {job.batch_id} resumes it"
         )
     context.s3.size(job.s3_key)
     awaited.add(job.batch_id)

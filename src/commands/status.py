@@ -107,10 +107,10 @@ def _queues(overview: Overview) -> Table:
     numbers = ("JOBS", "NEXT IS", "DONE", "IN HAND")
     table = _table("QUEUE", *numbers, right=numbers)
     for queue in overview.queues:
-        in_hand = sum(job.queue == queue.name for job in overview.in_flight)
+        claimed = sum(job.queue == queue.name for job in overview.in_flight)
         age = "" if queue.oldest_s is None else f"{ago(queue.oldest_s)} old"
         pace = "" if queue.done_per_min is None else f"{queue.done_per_min:.1f}/min"
-        table.add_row(escape(queue.name), f"{queue.depth:,}", age, pace, str(in_hand) if in_hand else "")
+        table.add_row(escape(queue.name), f"{queue.depth:,}", age, pace, str(claimed) if claimed else "")
     table.add_row("queue:delayed", f"{overview.delayed:,}", "", "", "")
     return table
 
@@ -132,14 +132,14 @@ def _batches(batches: list[BatchUnderWay]) -> Table:
 def _workers(overview: Overview) -> Table:
     table = _table("WORKER", "HOST", "STATE", "SINCE", "BEAT", "MEMORY", "WHAT", right=("BEAT", "MEMORY"))
     colours = {"working": "green", "held": "red", "waiting": "yellow", "draining": "cyan"}
-    in_hand = {job.worker: job for job in overview.in_flight}
+    claimed = {job.worker: job for job in overview.in_flight}
     for worker in overview.workers:
         pid = worker.worker.split(":")[-2]
         table.add_row(
             escape(f"{worker.kind} {pid}"), escape(worker.host),
             Text(shown.one_line(worker.state), colours.get(worker.state, "")),
             clock(worker.since), f"{worker.heartbeat_s:.0f} s", size(worker.memory_bytes),
-            cell(activity(worker, in_hand.get(worker.worker)), 160),
+            cell(activity(worker, claimed.get(worker.worker)), 160),
         )  # fmt: skip
     for job in overview.in_flight:
         if job.since is None:

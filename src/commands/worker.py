@@ -18,7 +18,7 @@ from db import who
 from jobs import draining
 from jobs.job_queue import mapped_redis_errors
 from jobs.payloads import probe_job
-from monitoring.overview import InFlight, WorkerState, jobs_in_hand, living_workers
+from monitoring.overview import InFlight, WorkerState, jobs_in_flight, living_workers
 from workers.probe import read_answer
 
 POLL_S = 0.5
@@ -42,7 +42,7 @@ def list_(ctx: typer.Context, *, as_json: AsJson = False) -> None:
     context: Context = ctx.obj
     with mapped_redis_errors():
         workers = living_workers(context.redis)
-        in_hand = {job.worker: job for job in jobs_in_hand(context.redis, workers, context.settings.scratch_root)}
+        claimed = {job.worker: job for job in jobs_in_flight(context.redis, workers, context.settings.scratch_root)}
     drains = draining.drains(context.redis)
     if as_json:
         context.json({"workers": [vars(worker) for worker in workers], "drains": drains})
@@ -54,7 +54,7 @@ def list_(ctx: typer.Context, *, as_json: AsJson = False) -> None:
         table.add_row(
             escape(worker.worker), escape(worker.kind), escape(worker.state), clock(worker.since),
             f"{worker.heartbeat_s:.0f} s left",
-            size(worker.memory_bytes), cell(activity(worker, in_hand.get(worker.worker)), 160),
+            size(worker.memory_bytes), cell(activity(worker, claimed.get(worker.worker)), 160),
         )  # fmt: skip
     context.console.print(table if workers else "No worker is alive.")
     for key, asked in drains.items():
@@ -210,5 +210,5 @@ def _busy(context: Context, worker: str | None, host: str | None) -> list[str]:
     """Workers that have not stopped yet: they hold a job, or they have not seen the drain."""
     workers = _matching_workers(context, worker, host)
     with mapped_redis_errors():
-        holding = {job.worker for job in jobs_in_hand(context.redis, workers, context.settings.scratch_root)}
+        holding = {job.worker for job in jobs_in_flight(context.redis, workers, context.settings.scratch_root)}
     return [one.worker for one in workers if one.worker in holding or one.state not in {"draining", "held", "waiting"}]

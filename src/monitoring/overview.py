@@ -179,7 +179,7 @@ class Gatherer:
     def _from_redis(self, found: Overview) -> None:
         with mapped_redis_errors():
             found.workers = living_workers(self._client)
-            found.in_flight = jobs_in_hand(self._client, found.workers, self._letters.scratch_root)
+            found.in_flight = jobs_in_flight(self._client, found.workers, self._letters.scratch_root)
             found.queues, self._heads = self._queues()
             found.delayed = self._client.zcard(DELAYED)
             found.batches = self._under_way(found)
@@ -322,7 +322,7 @@ def _described(name: str, status: dict[str, Any], heartbeat_s: float) -> WorkerS
     )
 
 
-def jobs_in_hand(client: redis.Redis, workers: list[WorkerState], scratch_root: Path) -> list[InFlight]:
+def jobs_in_flight(client: redis.Redis, workers: list[WorkerState], scratch_root: Path) -> list[InFlight]:
     """The jobs in the workers' in-flight lists, including those of dead workers."""
     since = {worker.worker: worker.since for worker in workers}
     keys = [(key, match) for key in _keys(client, "inflight:*") if (match := INFLIGHT_KEY.fullmatch(key))]

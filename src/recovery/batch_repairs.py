@@ -1,7 +1,7 @@
 """Requeue or cancel a batch: first the plan, which changes nothing, then the change, which is recorded.
 
-A plan says what would change, for a question or a dry run. Both raise RefusedError, with a sentence for the operator,
-when the batch cannot be changed so, and UnknownError when there is no such batch.
+A plan says what would change, so that a command can ask first. Both raise RefusedError, with a sentence for the
+operator, when the state of the batch does not allow the change, and UnknownError when there is no such batch.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ class BatchRepairs:
         return CancelPlan(batch_id, batch.total - batch.done - batch.failed if batch.unpacked_at else None, None)
 
     def cancel(self, plan: CancelPlan) -> int:
-        """Mark the batch as cancelled and remove its jobs, also those in hand -> how many jobs were removed."""
+        """Mark the batch as cancelled and remove its jobs, also claimed ones -> how many jobs were removed."""
         clips = plan.clips or 0
         with self._audit.change("batch cancel", plan.batch_id, clips, {}) as change:
             if plan.waiting is not None:

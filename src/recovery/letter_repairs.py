@@ -1,7 +1,7 @@
 """Retry or drop dead letters: first the plan, which changes nothing, then the change, which is recorded.
 
-A plan says what would change, for a question or a dry run. Planning raises UnknownError when an id names no dead
-letter, and RefusedError when a letter cannot be changed so, each with one sentence for the operator.
+A plan says what would change, so that a command can ask first. Planning raises UnknownError when an id names no dead
+letter, and RefusedError when an entry cannot be retried, each with one sentence for the operator.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class RetryPlan:
     """Letters whose jobs go back into their queues."""
 
     letters: tuple[DeadLetter, ...]
-    subject: str  # what was asked for, as it is recorded
+    subject: str  # the choice of letters, as the audit record shows it
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,8 @@ class DropPlan:
     foreign: tuple[bytes, ...]  # entries that are not dead letters
     foreign_left: int  # further ones, which stay
     archives: tuple[UnpackJob, ...]  # of the letters of whole archives
-    given_up: tuple[UnpackJob, ...]  # those archives whose batches end with the letter: they are cancelled
-    subject: str  # what was asked for, as it is recorded
+    cancelled: tuple[UnpackJob, ...]  # those archives that only their letter keeps open: their batches are cancelled
+    subject: str  # the choice of letters, as the audit record shows it
 
 
 class LetterRepairs:
@@ -105,17 +105,17 @@ class LetterRepairs:
             foreign=tuple(entries),
             foreign_left=len(strange) - len(entries),
             archives=tuple(archives.values()),
-            given_up=tuple(self._ended_by_drop(archives.values(), letters)),
+            cancelled=tuple(self._ended_by_drop(archives.values(), letters)),
             subject="foreign" if only_foreign else str(wanted),
         )
 
     def drop(self, plan: DropPlan, on_progress: Callable[[], None] = lambda: None) -> int:
-        """Cancel the batches that end with their letters, and remove the entries -> how many were removed."""
+        """Cancel the batches of which only the letter is left, and remove the entries -> how many were removed."""
         entries: list[DeadLetter | bytes] = [*plan.letters, *plan.foreign]
-        details = {"given_up": [job.batch_id for job in plan.given_up]} if plan.given_up else {}
+        details = {"given_up": [job.batch_id for job in plan.cancelled]} if plan.cancelled else {}
         with self._audit.change("failed drop", plan.subject, len(entries), details) as change:
             # First in Postgres: without its letter, reconcile would bring back an archive that is not cancelled.
-            for job in plan.given_up:
+            for job in plan.cancelled:
                 self._db.note_batch(job)
                 with self._db.cancelled_batch(job.batch_id):
                     pass
@@ -129,7 +129,7 @@ class LetterRepairs:
     ) -> list[DeadLetter]:
         """The letters that the filter takes; every id must name one, or be among `known_ids`."""
         if not wanted.given:
-            raise RefusedError("no dead letters were chosen; choose some, or all of them by name")
+            raise RefusedError("no dead letters were chosen; give ids, a cause, a stage, a batch or an age, or ask for all of them")
         letters = self.find(wanted)
         unknown = set(wanted.ids) - {letter.id for letter in letters} - set(known_ids)
         if not unknown:
@@ -140,7 +140,7 @@ class LetterRepairs:
         raise UnknownError(f"no dead letter has the id {names}; nothing was {past}")
 
     def _ended_by_drop(self, archives: Collection[UnpackJob], going: Sequence[DeadLetter]) -> list[UnpackJob]:
-        """Those of the archives that nothing else brings to an end: no job, no other letter, no run under way."""
+        """Those of the archives that have no job and no other letter, and whose batch is not under way or complete."""
         if not archives:
             return []
         dropped = {letter.raw for letter in going}

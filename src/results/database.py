@@ -109,7 +109,7 @@ class Database:
             found = cursor.fetchone()
         if found is None:
             raise PermanentError(
-                f"batch {job.batch_id} was cancelled; audio-pipeline batch requeue {job.batch_id} takes it up again"
+                f"batch {job.batch_id} was cancelled; audio-pipeline batch requeue {job.batch_id} resumes it"
             )
         return int(found[0])
 

@@ -80,7 +80,7 @@ def test_a_batch_is_shown_with_every_clip_its_place_and_its_times(cli, unpacked,
     assert states(found) == {
         "a [1].wav": ("done", None),
         "b.wav": ("pending", "queue:delayed"),
-        "c.wav": ("pending", "in hand"),
+        "c.wav": ("pending", "claimed"),
         "broken.mp3": ("failed", None),
     }
     assert (found["state"], found["total"], found["done"], found["failed"]) == ("under way", 4, 1, 1)
@@ -99,7 +99,7 @@ def test_a_batch_is_shown_with_every_clip_its_place_and_its_times(cli, unpacked,
     waited = int(rows["a"].removeprefix("[1].wav done 9.0 s ").split()[0])
     assert 50 <= waited <= 56, "a minute from unpacking to the results, less the 5.5 s of work"
     assert rows["b.wav"] == "queue:delayed 0.5 s"
-    assert rows["c.wav"] == "in hand 0.5 s"
+    assert rows["c.wav"] == "claimed 0.5 s"
     assert rows["broken.mp3"].startswith("failed 'broken.mp3' cannot be read as audio")
 
 
@@ -136,7 +136,7 @@ def test_a_requeue_does_what_is_missing_and_everything_only_when_asked(cli, unpa
     before = kept(redis_db)
     assert cli("batch", "requeue", "b1").returncode == 1
     asked = cli("batch", "requeue", "b1", answer="n")
-    assert "Unpack b1 again and do its clips without results (3)? [y/N]" in asked.stdout
+    assert "Unpack b1 again and do its clips that lack a result (3)? [y/N]" in asked.stdout
     assert kept(redis_db) == before
 
     for _ in range(2):  # asked twice, it is unpacked once

@@ -156,15 +156,15 @@ def test_a_dropped_archive_is_given_up_and_nothing_brings_it_back(cli, redis_db,
     redis_db.rpush("queue:transcribe", json.dumps({"batch_id": "b3", "original_filename": "c", "opus_path": "/x"}))
     redis_db.rpush(FAILED, letter(1), letter(2), letter(3), letter(4), clip_letter(5, "b2"))
     dry = cli("failed", "drop", "--all", "--dry-run").stdout
-    assert "batch b1 would be given up; audio-pipeline batch requeue b1 takes it up again" in dry.splitlines()
+    assert "batch b1 would be cancelled; audio-pipeline batch requeue b1 resumes it" in dry.splitlines()
     assert query("SELECT count(*) FROM batches WHERE cancelled_at IS NOT NULL") == [(0,)]
     done = cli(
         "failed", "drop", id_of(letter(1)), id_of(letter(3)), id_of(letter(4)), id_of(clip_letter(5, "b2")), "-y"
     )
     assert done.stdout.splitlines() == [
         "4 dead letters dropped",
-        "batch b1 is given up; audio-pipeline batch requeue b1 takes it up again",
-        "batch b4 is given up; audio-pipeline batch requeue b4 takes it up again",
+        "batch b1 is cancelled; audio-pipeline batch requeue b1 resumes it",
+        "batch b4 is cancelled; audio-pipeline batch requeue b4 resumes it",
         "left in S3: archives/b1.tar, archives/b3.tar, archives/b4.tar, failed/b2/00005.opus",
         "left in Postgres: 1 failed clip",
     ]

@@ -185,7 +185,7 @@ def test_a_dropped_archive_is_cancelled_and_a_clip_only_forgotten(site, letters,
     archive_letter(site, "b2")
     site.client.rpush(FAILED, FOREIGN)
     plan = letters.plan_drop(ALL)
-    assert [job.batch_id for job in plan.archives] == [job.batch_id for job in plan.given_up] == ["b2"]
+    assert [job.batch_id for job in plan.archives] == [job.batch_id for job in plan.cancelled] == ["b2"]
     assert (len(plan.letters), plan.foreign, plan.foreign_left) == (2, (), 1)
     assert letters.drop(plan) == 2
     assert db.batch("b2").cancelled_at
@@ -198,7 +198,7 @@ def test_an_archive_whose_job_waits_again_is_not_cancelled_by_a_drop(site, lette
     archive_letter(site, "b2")
     site.transfer("b2")
     plan = letters.plan_drop(ALL)
-    assert plan.given_up == ()
+    assert plan.cancelled == ()
     letters.drop(plan)
     assert db.batch("b2").cancelled_at is None
 

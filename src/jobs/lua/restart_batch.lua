@@ -1,6 +1,6 @@
 -- Remove a batch's keys and jobs and, unless it is cancelled, push its unpack job; clips with results will be skipped.
 -- The caller gives the payloads of the batch's jobs, which never change; they are removed wherever they stand by now.
--- Jobs in hand are removed too. Settled later, they would count for clips that have new jobs after the next run of
+-- Jobs that a worker has claimed are removed too. Settled later, they would count for clips that have new jobs after the next run of
 -- unpack, and the batch could complete, and lose its files, before those new jobs have run.
 -- KEYS: 1 queue:unpack (list)  2 batches:finishing (set)  3 queue:delayed (zset)  4 queue:attempts (hash)
 --       5 queue:interruptions (hash)  6 queue:failed (list)  7 batch:{id}:run (string)  8.. the batch's other keys
