@@ -299,12 +299,13 @@ def upload_opus(local_path: str | Path, audio_id: int, date_str: str) -> str:
 def cleanup_scratch(batch_id: str) -> None:
     """Remove `{SCRATCH_ROOT}/{batch_id}/`; a second call changes nothing.
 
-    Raises OperatorError, and removes nothing, while a worker fills the directory.
+    Raises OperatorError, and removes nothing, while a worker fills the directory; PermanentError when `batch_id` is not
+    a batch id.
     """
     root = load_settings().scratch_root
     if not directories.remove(root, batch_id):
         raise OperatorError(
-            f"{root / batch_id} is not removed: a worker on this host is unpacking into it; wait until it has ended"
+            f"{root / batch_id} is not removed: a worker on this host unpacks into it; try again when it has finished"
         )
 
 

@@ -94,7 +94,8 @@ def requeue(
     batch_id: BatchId,
     *,
     everything: Annotated[
-        bool, typer.Option("--everything", help="Also clips that have all results. Each keeps its verdicts until it has new ones.")
+        bool,
+        typer.Option("--everything", help="Also clips that have all results; verdicts stay until new ones exist."),
     ] = False,
     yes: Yes = False,
 ) -> None:

@@ -250,9 +250,7 @@ def _entries(plan: DropPlan) -> str:
 def _say_consequences(context: Context, plan: DropPlan, verb: str) -> None:
     """What the drop changes besides the letters, and what stays."""
     for job in plan.cancelled:
-        context.say(
-            f"batch {job.batch_id} {verb} cancelled; audio-pipeline batch requeue {job.batch_id} resumes it"
-        )
+        context.say(f"batch {job.batch_id} {verb} cancelled; audio-pipeline batch requeue {job.batch_id} resumes it")
     keys = [job.s3_key for job in plan.archives]
     keys += [letter.parked_s3_key for letter in plan.letters if letter.parked_s3_key]
     if keys:

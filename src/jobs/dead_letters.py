@@ -1,9 +1,9 @@
 """Dead letters: what stands in `queue:failed`, and how a job is brought back from there.
 
-A letter is one JSON object: `queue` and `payload` (or `payload_base64` when the bytes are no UTF-8) as they were,
+A letter is one JSON object: `queue` and `payload` (or `payload_base64` when the bytes are not UTF-8) as they were,
 `error` (a sentence), `error_class`, `permanent`, `attempts`, `interruptions`, `batch_id`, `clip`, `parked_s3_key` (the
 clip, kept under `failed/` in S3), `worker`, `host`, `failed_at` (UTC). A letter that names no batch and no clip belongs
-to the batch and clip that its payload tells.
+to the batch and clip that its payload names.
 
 A letter whose clip is parked comes back as a job of `queue:transcribe` that names the parked object, so any GPU worker
 can do it, also when the batch's scratch directory is gone. Every other letter comes back as the payload it was, to the

@@ -1,4 +1,4 @@
-"""Which dead letters are meant: by id, cause, stage, batch and age."""
+"""Choose dead letters by id, cause, stage, batch and age."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from jobs.dead_letters import DeadLetter
 class LetterFilter:
     """Takes the letters for which every given condition holds; without any condition, all of them.
 
-    `everything` is no condition: it says that a filter without conditions is meant so, see `given`.
+    `everything` is not a condition. It says that a filter without conditions is intended, see `given`.
     """
 
     ids: tuple[str, ...] = ()
@@ -28,7 +28,7 @@ class LetterFilter:
 
     @property
     def given(self) -> bool:
-        """Whether anything was asked for: a change of dead letters demands it."""
+        """Whether the filter has a condition or `everything`. A command that changes dead letters requires it."""
         return bool(self.ids or self.cause or self.stage or self.batch or self.older is not None or self.everything)
 
     def __str__(self) -> str:
@@ -47,7 +47,7 @@ class LetterFilter:
 
 
 def _age(letter: DeadLetter) -> timedelta:
-    """Since the job was given up; zero when the letter does not tell it."""
+    """The time since the job was given up; zero when the letter does not hold it."""
     try:
         return datetime.now(UTC) - datetime.fromisoformat(letter.fields["failed_at"])
     except (KeyError, TypeError, ValueError):

@@ -108,7 +108,7 @@ def parse_transcribe_job(raw: bytes, scratch_root: Path) -> TranscribeJob:
 
 
 def read_batch_and_clip(queue: str, payload: bytes, scratch_root: Path) -> tuple[str | None, str | None]:
-    """-> (batch id, clip) of a job of `queue`, None for what the payload does not tell; never raises.
+    """-> (batch id, clip) of a job of `queue`, None for what the payload does not name; never raises.
 
     The job of an archive has no clip. A payload that the parser refuses may still name its batch or its clip.
     """

@@ -1,6 +1,6 @@
 """Every job that Redis holds, and where, at one moment: reconciliation and repairs use it.
 
-Redis answers no one else meanwhile (about 0.1 s for 100,000 jobs), so it is for what is done seldom.
+Redis answers no other request meanwhile (about 0.1 s for 100,000 jobs), so use it only for rare tasks.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ class StandingJob:
     key: str  # the list, or queue:delayed, that holds it
     member: bytes  # as it stands there
     payload: bytes
-    batch_id: str | None  # None when the payload does not tell it
-    clip: str | None  # None also when the job is a whole archive's
+    batch_id: str | None  # None when the payload does not name it
+    clip: str | None  # None also when the job is of a whole archive
 
     @property
     def in_flight(self) -> bool:

@@ -1,6 +1,6 @@
 """A host that leaves for good: its work is handed on at once, before it counts as lost.
 
-First the plan, which changes nothing, then the change, which is recorded. The same as after a lost host happens then:
+First the plan, which changes nothing, then the change, which is recorded. The change does the same as for a lost host:
 its unfinished batches are unpacked again on other hosts, and the other jobs of its queue become dead letters.
 """
 
@@ -36,7 +36,7 @@ class HostRetirement:
         self._audit = audit
 
     def plan(self, host: str) -> RetirePlan:
-        """Raises RefusedError while a worker of the host is alive."""
+        """List the host's unfinished batches; raises RefusedError while a worker of the host is alive."""
         if living := self._living_workers(host):
             raise RefusedError(
                 f"{host} still works ({', '.join(living)}); stop its workers first: playbooks/stop-workers.yml"

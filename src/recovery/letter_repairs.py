@@ -129,7 +129,7 @@ class LetterRepairs:
     ) -> list[DeadLetter]:
         """The letters that the filter takes; every id must name one, or be among `known_ids`."""
         if not wanted.given:
-            raise RefusedError("no dead letters were chosen; give ids, a cause, a stage, a batch or an age, or ask for all of them")
+            raise RefusedError("no dead letters were chosen; give ids, a cause, a stage, a batch or an age, or all")
         letters = self.find(wanted)
         unknown = set(wanted.ids) - {letter.id for letter in letters} - set(known_ids)
         if not unknown:

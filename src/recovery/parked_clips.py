@@ -14,9 +14,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from config import Settings
-from errors import OperatorError, PipelineError
+from errors import PipelineError
 from media.conversion import convert_all
 from s3_utils import ObjectStore
+from scratch.volume import disk_errors
 
 PREFIX = ".parked-"
 
@@ -26,7 +27,7 @@ def fetched(s3: ObjectStore, key: str, settings: Settings) -> Iterator[Path]:
     """Fetch the clip of S3 `key` as an Opus file -> its path, valid inside the block.
 
     Raises PermanentError when S3 has no such object, AudioError when it cannot be converted, OperatorError when scratch
-    is full.
+    is full or cannot be written.
     """
     with _own_directory(settings.scratch_root) as folder:
         source = Path(folder) / Path(key).name
@@ -35,12 +36,8 @@ def fetched(s3: ObjectStore, key: str, settings: Settings) -> Iterator[Path]:
 
 
 def _own_directory(root: Path) -> tempfile.TemporaryDirectory[str]:
-    try:
+    with disk_errors(root):
         return tempfile.TemporaryDirectory(dir=root, prefix=f"{PREFIX}{os.getpid()}-", ignore_cleanup_errors=True)
-    except OSError as error:  # the clip was not touched yet: the volume is to blame
-        raise OperatorError(
-            f"no directory can be made in {root} ({error.strerror}); make room on the scratch volume"
-        ) from error
 
 
 def clear_leftovers(scratch_root: Path) -> None:

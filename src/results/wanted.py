@@ -23,7 +23,7 @@ from moderation.policies import Policy, load_policies
 # Of a row of audio_files: it has results, whichever models and policies they come from.
 HAS_RESULTS = "status IN ('done', 'no_speech')"
 
-# The status says how the clip's last run ended. A transcript that says otherwise is of an earlier run.
+# The status tells the result of the clip's last run. A transcript with another result is of an earlier run.
 # A subquery that counts, since Postgres looks up the verdicts of one clip for it; EXISTS would read all verdicts.
 _HAVING_WANTED = """
     SELECT a.original_filename
@@ -42,6 +42,8 @@ _HAVING_WANTED = """
 
 @dataclass(frozen=True)
 class WantedResults:
+    """The results that workers write with one set of models and policies."""
+
     speech_model: str
     verdicts: tuple[tuple[str, str, str], ...] = ()  # (policy, version, model); each policy once
 

@@ -1,4 +1,4 @@
 """A batch's directory on this host's scratch volume, and the files of clips in it.
 
-Every removal of scratch is here. Imports `jobs` for the rule of batch ids.
+Every removal of a batch's directory is here. Imports `jobs` for the rule of batch ids.
 """

@@ -15,7 +15,7 @@ ROOM_FACTOR = 3  # archive, originals and Opus files together, as a multiple of 
 
 
 def check_mounted(root: Path, mount: Path | None) -> None:
-    """The scratch directory lies on the volume mounted at `mount` (None: on any).
+    """Check that the scratch directory lies on the volume mounted at `mount` (None: on any).
 
     Raises OperatorError with one sentence. Without this check, a host whose data volume is not mounted would fill its
     system disk.
@@ -27,7 +27,7 @@ def check_mounted(root: Path, mount: Path | None) -> None:
 
 
 def check_scratch(root: Path, mount: Path | None = None) -> None:
-    """The scratch directory exists, or can be made, and can be written; it lies on the volume mounted at `mount`.
+    """Check that the scratch directory exists or can be made, can be written, and lies on the volume at `mount`.
 
     Raises OperatorError with one sentence.
     """
@@ -39,7 +39,8 @@ def check_scratch(root: Path, mount: Path | None = None) -> None:
         probe.unlink()
     except OSError as error:
         raise OperatorError(
-            f"SCRATCH_ROOT {root} cannot be written ({error.strerror}); is the data volume mounted, and ours?"
+            f"SCRATCH_ROOT {root} cannot be written ({error.strerror}); is the data volume mounted, and does this "
+            "directory belong to the worker's user?"
         ) from error
 
 
@@ -65,14 +66,13 @@ def room_problem(root: Path, archive_bytes: int, archive: str) -> OperatorError 
         )
     if needed > disk.free:
         return OperatorError(
-            f"{need}, but {root} has {disk.free:,} free; it waits until batches in work have made room "
-            f"(du -sh {root}/*)"
+            f"{need}, but {root} has {disk.free:,} free; it waits until other batches have made room (du -sh {root}/*)"
         )
     return None
 
 
 def lasting_problem(root: Path, archive_bytes: int, archive: str) -> PermanentError | None:
-    """Why an archive of `archive_bytes` would not fit even if `root` were empty, as full as the rest of its volume is.
+    """Why an archive of `archive_bytes` would not fit even if `root` were empty; files beside it stay on the volume.
 
     The caller decides when this has lasted long enough: for a while, models that are being replaced take twice their
     room.
@@ -117,6 +117,7 @@ def _bytes_under(root: Path) -> int:
 
 @contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
+    """Turn an OSError about scratch into an OperatorError with the remedy."""
     try:
         yield
     except OSError as error:

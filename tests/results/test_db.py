@@ -13,9 +13,7 @@ from errors import OperatorError, ServiceUnavailableError
 from jobs.payloads import TranscribeJob, UnpackJob
 from transcription import Segment, Transcript
 
-JOB = UnpackJob(
-    batch_id="b1", s3_key="archives/b1.tar", archive_name="x.tar.xz", transferred_at="2026-01-02T03:04:05Z"
-)
+JOB = UnpackJob(batch_id="b1", s3_key="archives/b1.tar", archive_name="x.tar.xz", transferred_at="2026-01-02T03:04:05Z")
 HEARD = Transcript(
     text="we will meet at the market \0",
     language="en",

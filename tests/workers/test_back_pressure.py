@@ -100,7 +100,7 @@ def test_an_archive_that_does_not_fit_now_is_unpacked_when_there_is_room(
     filler = volume / "a batch in work"
     filler.write_bytes(b"\0" * (5 * MIB))
     batch = put_archive(padded(2 * MIB))  # needs 6 of the 8 MiB, of which 3 are free
-    wait_until(lambda: says(redis_db, worker, "waiting", "it waits until batches in work have made room"), "the reason")
+    wait_until(lambda: says(redis_db, worker, "waiting", "it waits until other batches have made room"), "the reason")
     detail = heartbeat_state(redis_db, worker)["detail"]
     size = len(padded(2 * MIB))
     assert f"has {size:,} bytes and needs {ROOM_FACTOR} x that, {ROOM_FACTOR * size:,}, of scratch" in detail
