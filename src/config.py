@@ -92,7 +92,7 @@ class Settings(BaseSettings):
     redis_password: str = setting("Redis: password; empty for none", "", "change-me", secret=True)
     redis_db: Natural = setting("Redis: database number", 0)
     redis_tls: Switch = setting(
-        "Redis: true speaks TLS and verifies the server's certificate and name; false only on one machine",
+        "Redis: true uses TLS and checks the server's certificate and name; use false only on one machine",
         default=False,
         example="true",
     )
@@ -108,7 +108,7 @@ class Settings(BaseSettings):
     postgres_user: str = setting("Postgres: login role of the pipeline", "pipeline")
     postgres_password: str = setting("Postgres: its password; empty for none", "", "change-me", secret=True)
     postgres_sslmode: SslMode = setting(
-        "Postgres: libpq's sslmode; verify-full between hosts, since all others accept a stranger's certificate",
+        "Postgres: libpq's sslmode; use verify-full between hosts, because others accept the certificate of any server",
         "prefer",
         "verify-full",
     )
@@ -128,14 +128,14 @@ class Settings(BaseSettings):
     scratch_mount: OptionalDirectory = setting(
         "Where the data volume is mounted; workers wait until it is. Empty: not checked", None, "/data"
     )
-    models_root: Directory = setting("Where the models lie", Path("/data/models"))
+    models_root: Directory = setting("Where the models are", Path("/data/models"))
     model_set: str = setting("Set of models in the manifest: production or demo", "production")
     policies_dir: Directory = setting(
         "The content policies; default: policies/ of this release",
         Path(__file__).resolve().parent.parent / "policies",
         "/opt/audio-pipeline/current/policies",
     )
-    device: Literal["auto", "cuda", "cpu"] = setting("auto takes CUDA where there is one; cuda or cpu force it", "auto")
+    device: Literal["auto", "cuda", "cpu"] = setting("auto takes CUDA if there is a GPU; cuda or cpu force it", "auto")
     batch_size: Positive = setting("Speech windows per batch; reduce it when CUDA runs out of memory", 16)
 
     transcribe_queue: Queue = setting(
@@ -145,18 +145,18 @@ class Settings(BaseSettings):
     )
     worker_host: str = setting("This host's name in queues and logs; default: the host name", "", "gpu-01")
     max_attempts: Positive = setting("Tries of a job before it goes to queue:failed", 3)
-    retry_base_s: Seconds = setting("Wait before the second try; it doubles with each (seconds)", 5)
-    heartbeat_ttl_s: Seconds = setting("A worker silent for so long is taken for dead (seconds)", 60)
+    retry_base_s: Seconds = setting("Pause before the second try; it doubles with each try (seconds)", 5)
+    heartbeat_ttl_s: Seconds = setting("A worker without a heartbeat for this time counts as dead (seconds)", 60)
     host_lost_after_s: Seconds = setting(
-        "The batches of a host silent for so long are unpacked again elsewhere (seconds)", 1800
+        "A host without a heartbeat for this time counts as lost; other hosts unpack its batches again (seconds)", 1800
     )
     room_wait_s: Seconds = setting(
-        "An archive without room on scratch lets smaller ones by for so long; one that would not fit on an empty "
-        "scratch is given up after it (seconds)",
+        "For this time smaller archives may pass one that waits for room on scratch. After it, an archive that would "
+        "not fit even on an empty scratch is given up (seconds)",
         600,
     )
-    backlog_clips: Positive = setting("unpack waits while so many clips wait for transcription", 2000)
-    stop_timeout_s: Seconds = setting("A stopping worker hands its job back after so long (seconds)", 60)
+    backlog_clips: Positive = setting("unpack waits while this many clips or more wait for transcription", 2000)
+    stop_timeout_s: Seconds = setting("A stopping worker hands its job back after this time (seconds)", 60)
 
     log_dir: OptionalDirectory = setting(
         "Where `audio-pipeline logs` reads the workers' log files (*-worker.log). Empty: the journal",
@@ -180,12 +180,12 @@ class Settings(BaseSettings):
     transfer_remote_dir: str = setting("Transfer: directory on the EC2 host", "/srv/archives")
     transfer_glob: str = setting("Transfer: which files there are archives", "*.tar*")
     transfer_staging: Directory = setting(
-        "Transfer: where archives are staged on their way",
+        "Transfer: where fetched archives are kept until they are in S3",
         Path(tempfile.gettempdir()) / "audio-pipeline-staging",
         "/var/lib/audio-pipeline/staging",
     )
-    transfer_poll_s: Seconds = setting("Transfer: look for new archives every so often (seconds)", 30)
-    transfer_settle_s: Seconds = setting("Transfer: an archive unchanged for so long has stopped growing (seconds)", 60)
+    transfer_poll_s: Seconds = setting("Transfer: pause between two looks for new archives (seconds)", 30)
+    transfer_settle_s: Seconds = setting("Transfer: an archive unchanged for this time is complete (seconds)", 60)
 
     @classmethod
     def settings_customise_sources(cls, *_: Any, **sources: Any) -> tuple[PydanticBaseSettingsSource, ...]:

@@ -16,7 +16,7 @@ from redis.retry import Retry
 from config import Settings
 from system import shown
 
-SOCKET_TIMEOUT_S = 10.0  # a Redis that does not answer for so long counts as down
+SOCKET_TIMEOUT_S = 10.0  # a Redis that does not answer for this time counts as down
 
 # journald reads these prefixes as priorities, so `journalctl -p warning` works. Without journald they are left out.
 _JOURNAL_PRIORITY = {"DEBUG": "<7>", "INFO": "<6>", "WARNING": "<4>", "ERROR": "<3>", "CRITICAL": "<2>"}

@@ -2,8 +2,8 @@
 
 Operators write these by hand, so unknown fields are kept and everything that can be derived may be left out. The two
 `parse_...` functions judge a payload: workers call them. `read_batch_and_clip` only asks which batch and clip a payload
-belongs to: whatever lists, removes or counts jobs calls it. It gives the parser's answer for every payload that the
-parser accepts.
+belongs to: all code that lists, removes or counts jobs calls it. It gives the parser's answer for every payload that
+the parser accepts.
 """
 
 from __future__ import annotations

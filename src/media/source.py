@@ -270,9 +270,9 @@ def _fit(frames: Iterator[AudioFrame | None], stream: Any, tally: Tally, gain: f
             yield frame
             continue
         scaled: npt.NDArray[Any] = np.clip(np.where(fit, samples, 0) * gain, -_OUTLIER, _OUTLIER).astype(samples.dtype)
-        mended = AudioFrame.from_ndarray(scaled, frame.format.name, frame.layout)
-        mended.sample_rate = frame.sample_rate
-        yield mended
+        fitted = AudioFrame.from_ndarray(scaled, frame.format.name, frame.layout)
+        fitted.sample_rate = frame.sample_rate
+        yield fitted
 
 
 def _packets(path: Path, container: Any, stream: Any, tally: Tally) -> Iterator[Any]:

@@ -20,7 +20,7 @@ from jobs.job_queue import UNPACK
 from jobs.payloads import UnpackJob, parse_unpack_job
 from jobs.queue_snapshot import standing_jobs
 
-if TYPE_CHECKING:  # it costs a third of a second to load, which whoever only cancels need not pay
+if TYPE_CHECKING:  # loading it takes a third of a second; a command that only cancels skips it
     from s3_utils import ObjectStore
 
 

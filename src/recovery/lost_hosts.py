@@ -72,7 +72,7 @@ class LostHosts:
         return [host for host, since in self._suspected.items() if now - since >= self._ttl_s]
 
     def forget(self) -> None:
-        """Begin to watch anew: Redis was away, so what was seen before does not count."""
+        """Start watching again: Redis was down, so what was seen before does not count."""
         self._suspected = {}
 
     def retire(self, host: str) -> list[UnpackJob]:

@@ -1,5 +1,5 @@
-// The label form: clears other labels beside an exclusive one, shows the definition of the focused label, and asks for at
-// least one label before a submit.
+// The label form: clears the other labels when an exclusive one is chosen, shows the definition of the focused label, and asks
+// for at least one label before a submit.
 
 export class Labels {
   constructor(form, definitions, problem) {
