@@ -189,8 +189,8 @@ class Settings(BaseSettings):
 
     @classmethod
     def settings_customise_sources(cls, *_: Any, **sources: Any) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Only what `_read` passes, and below it the credentials: no `.env` file is read."""
-        return sources["init_settings"], sources["file_secret_settings"]
+        """Only what `_read` passes: pydantic reads neither the environment nor a `.env` file."""
+        return (sources["init_settings"],)
 
     @property
     def host(self) -> str:
@@ -242,11 +242,15 @@ def require(settings: Settings, *names: str) -> None:
             raise ConfigError(_missing(name.upper()))
 
 
+def _credentials(source: Mapping[str, str]) -> dict[str, str]:
+    """The secrets that systemd hands over as files. Only the line end is removed: a password may end in a space."""
+    folder = source.get("CREDENTIALS_DIRECTORY")
+    files = {name: Path(folder, name.lower()) for name, field in FIELDS.items() if not field.repr} if folder else {}
+    return {name: file.read_text().rstrip("\n") for name, file in files.items() if file.is_file()}
+
+
 def _read(source: Mapping[str, str]) -> Settings:
-    given: dict[str, Any] = {name: source[name] for name in FIELDS if name in source}
-    credentials = source.get("CREDENTIALS_DIRECTORY")
-    if credentials and Path(credentials).is_dir():
-        given["_secrets_dir"] = credentials
+    given: dict[str, Any] = {**_credentials(source), **{name: source[name] for name in FIELDS if name in source}}
     try:
         return Settings(**given)
     except ValidationError as error:

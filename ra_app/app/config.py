@@ -49,7 +49,6 @@ def _database_url(value: str) -> str:
     return url.set(drivername="postgresql+psycopg2").render_as_string(hide_password=False)
 
 
-Filled = Annotated[str, must(bool, "it must not be empty")]
 DatabaseUrl = Annotated[str, AfterValidator(_database_url)]
 SecretKey = Annotated[
     str,
@@ -94,8 +93,8 @@ class Settings(BaseSettings):
     )
 
     s3_endpoint: Url = setting("S3: address of the service", example="https://object-store.example.org:8080")
-    s3_access_key: Filled = setting("S3: access key that may read", example="AKIAEXAMPLE", secret=True)
-    s3_secret_key: Filled = setting("S3: its secret key", example="change-me", secret=True)
+    s3_access_key: str = setting("S3: access key that may read", example="AKIAEXAMPLE", secret=True)
+    s3_secret_key: str = setting("S3: its secret key", example="change-me", secret=True)
     s3_bucket: str = setting("S3: bucket", "audio-archives")
     s3_region: str = setting("S3: region that signatures name", "us-east-1")
 
@@ -113,15 +112,15 @@ class Settings(BaseSettings):
 
     @classmethod
     def settings_customise_sources(cls, *_: Any, **sources: Any) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Only what `load_settings` passes, and below it the credentials: no `.env` file is read."""
-        return sources["init_settings"], sources["file_secret_settings"]
+        """Only what `load_settings` passes: pydantic reads neither the environment nor a `.env` file."""
+        return (sources["init_settings"],)
 
 
 FIELDS = {name.upper(): field for name, field in Settings.model_fields.items()}  # by variable
 
 
 def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
-    """Read and validate every setting; an empty variable counts as one that is not set.
+    """Read and validate every setting. An empty variable or credential counts as one that is not set.
 
     Raises
     ------
@@ -129,12 +128,10 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         One sentence that names the variable, what is wrong with it and an example value.
     """
     source = os.environ if environ is None else environ
-    given: dict[str, Any] = {name: source[name] for name in FIELDS if source.get(name)}
+    found = {**_credentials(source), **{name: source[name] for name in FIELDS if source.get(name)}}
+    given: dict[str, Any] = {name: value for name, value in found.items() if value}
     if source.get("FLASK_ENV") == "development" or source.get("FLASK_DEBUG", "0").lower() in {"1", "true"}:
         given.setdefault("SESSION_COOKIE_SECURE", "false")
-    credentials = source.get("CREDENTIALS_DIRECTORY")
-    if credentials and Path(credentials).is_dir():
-        given["_secrets_dir"] = credentials
     try:
         return Settings(**given)
     except ValidationError as error:
@@ -143,10 +140,17 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     raise ConfigError(_sentence(str(problem["loc"][0]), problem["type"], problem["input"], problem.get("ctx", {})))
 
 
+def _credentials(source: Mapping[str, str]) -> dict[str, str]:
+    """The secrets that systemd hands over as files. Only the line end is removed: a password may end in a space."""
+    folder = source.get("CREDENTIALS_DIRECTORY")
+    files = {name: Path(folder, name.lower()) for name, field in FIELDS.items() if not field.repr} if folder else {}
+    return {name: file.read_text().rstrip("\n") for name, file in files.items() if file.is_file()}
+
+
 def _sentence(name: str, kind: str, value: object, context: Mapping[str, Any]) -> str:
     """What pydantic found wrong, as a sentence for the operator."""
     field = FIELDS[name]
-    if kind == "missing" or (value == "" and field.is_required()):  # empty: the file of a credential
+    if kind == "missing":
         return f"{name} is not set ({field.description}); set it in the environment, for example {_example(name)}"
     if kind == "value_error":  # ours, see `must`
         reason = str(context["error"])

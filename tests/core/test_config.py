@@ -60,6 +60,13 @@ def test_secrets_may_come_as_systemd_credentials(tmp_path):
     assert load_settings({**environ, "CREDENTIALS_DIRECTORY": str(tmp_path)}).s3_secret_key == "from-a-file"
 
 
+def test_a_credential_keeps_all_but_its_line_end_and_sets_only_secrets(tmp_path):
+    (tmp_path / "postgres_password").write_text(" a b \n")
+    (tmp_path / "postgres_host").write_text("elsewhere\n")
+    settings = load_settings({**NEEDED, "CREDENTIALS_DIRECTORY": str(tmp_path)})
+    assert (settings.postgres_password, settings.postgres_host) == (" a b ", "localhost")
+
+
 def test_neither_lower_case_nor_an_env_file_nor_the_process_sets_anything(tmp_path, monkeypatch):
     (tmp_path / ".env").write_text("MAX_ATTEMPTS=9\n")
     monkeypatch.chdir(tmp_path)

@@ -77,6 +77,12 @@ def test_secrets_may_come_as_credentials(tmp_path: Path) -> None:
     assert settings.secret_key == "c" * 40
 
 
+def test_a_credential_keeps_all_but_its_line_end(tmp_path: Path) -> None:
+    (tmp_path / "s3_secret_key").write_text(" a b \n")
+    environ = {key: value for key, value in GOOD.items() if key != "S3_SECRET_KEY"}
+    assert load_settings({**environ, "CREDENTIALS_DIRECTORY": str(tmp_path)}).s3_secret_key == " a b "
+
+
 @pytest.mark.parametrize("name", ["SECRET_KEY", "DATABASE_URL", "S3_ACCESS_KEY", "S3_SECRET_KEY"])
 def test_an_empty_credential_counts_as_one_that_is_not_set(tmp_path: Path, name: str) -> None:
     (tmp_path / name.lower()).write_text("\n")
