@@ -99,7 +99,7 @@ def test_the_guides_function_takes_the_lock_and_may_be_called_twice(tmp_path, se
     for name, value in {**settings_env, "SCRATCH_ROOT": str(tmp_path)}.items():
         monkeypatch.setenv(name, value)
     batch(tmp_path)
-    with scratch.owned_directory(tmp_path, "b1"), pytest.raises(OperatorError, match="unpacking into it"):
+    with scratch.owned_directory(tmp_path, "b1"), pytest.raises(OperatorError, match="unpacks into it"):
         cleanup_scratch("b1")
     assert (tmp_path / "b1" / "00001.opus").exists()
     for _ in range(2):
