@@ -27,7 +27,7 @@ class Tar:
         device: tuple[int, int] = (0, 0),
         pax: dict[str, str] | None = None,
     ) -> Self:
-        """Add a member. `size` is the length in its header, if it must differ from the real one; `pax` adds pax records."""
+        """Add a member. `size` is the length in its header, if it must be a false one; `pax` adds pax records."""
         info = tarfile.TarInfo(name if isinstance(name, str) else name.decode("utf-8", "surrogateescape"))
         info.type, info.linkname = type_, link
         info.devmajor, info.devminor = device

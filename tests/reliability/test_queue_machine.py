@@ -1,9 +1,9 @@
 """The queue and the batches as a state machine: any order of events, on a real server, against a plain model.
 
 After every step, Redis must hold exactly what the model holds. A separate ledger, made only from the answers, must
-agree with the number of jobs, and the counts of each batch must add up. At the end of every run one worker does all remaining
-work: then nothing is left, and each batch has completed once. The runs come from a fixed seed, so a failure can be
-repeated anywhere.
+agree with the number of jobs, and the counts of each batch must add up. At the end of every run one worker does all
+remaining work: then nothing is left, and each batch has completed once. The runs come from a fixed seed, so a failure
+can be repeated anywhere.
 """
 
 from __future__ import annotations
