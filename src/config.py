@@ -121,7 +121,7 @@ class Settings(BaseSettings):
     scratch_mount: OptionalDirectory = setting(
         "Where the data volume is mounted; workers wait until it is. Empty: not checked", None, "/data"
     )
-    models_root: Directory = setting("Where the models lie", Path("/data/models"))
+    models_root: Directory = setting("Folder of the models", Path("/data/models"))
     model_set: str = setting("Set of models in the manifest: production or demo", "production")
     policies_dir: Directory = setting(
         "The content policies; default: policies/ of this release",
@@ -139,17 +139,17 @@ class Settings(BaseSettings):
     worker_host: str = setting("This host's name in queues and logs; default: the host name", "", "gpu-01")
     max_attempts: Positive = setting("Tries of a job before it goes to queue:failed", 3)
     retry_base_s: Seconds = setting("Wait before the second try; it doubles with each (seconds)", 5)
-    heartbeat_ttl_s: Seconds = setting("A worker silent for so long is taken for dead (seconds)", 60)
+    heartbeat_ttl_s: Seconds = setting("A worker without a heartbeat for this time counts as dead (seconds)", 60)
     host_lost_after_s: Seconds = setting(
-        "The batches of a host silent for so long are unpacked again elsewhere (seconds)", 1800
+        "After this time without a sign of life of a host, other hosts unpack its batches again (seconds)", 1800
     )
     room_wait_s: Seconds = setting(
-        "An archive without room on scratch lets smaller ones by for so long; one that would not fit on an empty "
-        "scratch is given up after it (seconds)",
+        "How long smaller archives may pass one that has no room on scratch; after this time, one that would not fit "
+        "on an empty scratch is given up (seconds)",
         600,
     )
-    backlog_clips: Positive = setting("unpack waits while so many clips wait for transcription", 2000)
-    stop_timeout_s: Seconds = setting("A stopping worker hands its job back after so long (seconds)", 60)
+    backlog_clips: Positive = setting("unpack waits while this many clips or more wait for transcription", 2000)
+    stop_timeout_s: Seconds = setting("A stopping worker hands its job back after this time (seconds)", 60)
 
     log_dir: OptionalDirectory = setting(
         "Where `audio-pipeline logs` reads the workers' log files (*-worker.log). Empty: the journal",
@@ -177,8 +177,10 @@ class Settings(BaseSettings):
         Path(tempfile.gettempdir()) / "audio-pipeline-staging",
         "/var/lib/audio-pipeline/staging",
     )
-    transfer_poll_s: Seconds = setting("Transfer: look for new archives every so often (seconds)", 30)
-    transfer_settle_s: Seconds = setting("Transfer: an archive unchanged for so long has stopped growing (seconds)", 60)
+    transfer_poll_s: Seconds = setting("Transfer: time between two looks for new archives (seconds)", 30)
+    transfer_settle_s: Seconds = setting(
+        "Transfer: an archive that has not changed for this time is complete (seconds)", 60
+    )
 
     @classmethod
     def settings_customise_sources(cls, *_: Any, **sources: Any) -> tuple[PydanticBaseSettingsSource, ...]:

@@ -104,8 +104,8 @@ class Settings(BaseSettings):
     session_cookie_secure: bool = setting(
         "Send session cookies over https only; default true, in development false", default=True, example="true"
     )
-    session_hours: Hours = setting("A session unused for so long ends (hours)", 12)
-    session_max_hours: Hours = setting("A session ends so long after the log-in, however much it is used (hours)", 12)
+    session_hours: Hours = setting("A session that is not used for this time ends (hours)", 12)
+    session_max_hours: Hours = setting("A session ends this time after the log-in, also while it is used (hours)", 12)
     trusted_proxies: Proxies = setting(
         "Reverse proxies in front of the app whose X-Forwarded headers count; 0: none", 0, "1"
     )
