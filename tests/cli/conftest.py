@@ -18,7 +18,7 @@ import redis
 
 from tests.cli import in_process
 from tests.cli.in_process import Ran
-from tests.workers.conftest import empty_tables, put_archive, query, store, worker  # noqa: F401 -- fixtures
+from tests.workers.conftest import empty_tables, put_archive, store, worker  # noqa: F401 -- fixtures
 from tests.workers.processes import wait_until
 from tests.workers.programs import STUB_GPU, Program
 
@@ -119,7 +119,7 @@ def gpu(settings_env: dict[str, str], tmp_path: Path) -> Iterator[Callable[..., 
 
 
 @pytest.fixture
-def actions(query: Any) -> Callable[[], Rows]:  # noqa: F811
+def actions(query: Any) -> Callable[[], Rows]:
     """The changes in the audit table that have ended: (action, subject, affected)."""
     return lambda: query(
         "SELECT action, subject, affected FROM operator_actions WHERE affected IS NOT NULL ORDER BY action_id"
@@ -127,7 +127,7 @@ def actions(query: Any) -> Callable[[], Rows]:  # noqa: F811
 
 
 @pytest.fixture
-def add(query: Any) -> Callable[..., Any]:  # noqa: F811
+def add(query: Any) -> Callable[..., Any]:
     """Put a row into a table: `add("batches", batch_id="b1", completed_at=ago(60))` -> its first column."""
 
     def insert(table: str, **columns: object) -> Any:
