@@ -3,7 +3,7 @@ PYTHON ?= python3
 PY := .venv/bin/python
 MODELS_ROOT ?= $(CURDIR)/models
 export MODELS_ROOT
-# Of `make test`. More than processors, for tests mostly wait; each process starts services of its own.
+# Processes of `make test`: more than there are processors, because tests mostly wait. Each process starts its own services.
 PROCESSES ?= 4
 CHECKED := src ra_app local tests $(if $(wildcard bench/*.py),bench)
 

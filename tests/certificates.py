@@ -1,4 +1,4 @@
-"""Certificates as an operator would bring them."""
+"""Certificates as an operator would give them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LIFE = timedelta(days=90)
 def make(
     folder: Path, stem: str, names: Sequence[str], *, ended: bool = False, issuer: tuple[Path, Path] | None = None
 ) -> tuple[Path, Path]:
-    """A certificate and its key: `stem.crt` and `stem.key`, PEM. `ended`: yesterday.
+    """Make a certificate and its key, `stem.crt` and `stem.key` (PEM). With `ended` it expired yesterday.
 
     Signed by `issuer` (certificate, key), or by itself.
     """

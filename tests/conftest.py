@@ -1,12 +1,13 @@
-"""What every test may ask for. The services are real ones; a thing that is missing fails the test, it never skips."""
+"""The fixtures of all tests. The services are real. When something is missing, the test fails; no test is skipped."""
 
 from __future__ import annotations
 
+import functools
 import os
 import secrets
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from local.demo_browser import HOW, find_chromium
 from local.services import Database, Services
 from local.services.state import OWN_PORTS, PORT_RANGE
 from tests import distribution
+from tests.local.helpers import execute
 
 ROOT = Path(__file__).resolve().parent.parent
 # A busy machine must not fail a property: no deadline per example, and slow generation is no fault of ours.
@@ -33,7 +35,7 @@ REDIS_DB = 1  # the tests' own; 0 stays empty, so that code that forgets REDIS_D
 
 
 def pytest_configure() -> None:
-    """Give each of several processes that run tests ports of its own."""
+    """Give each process that runs tests its own ports."""
     if WORKER in os.environ:
         workers = int(os.environ[WORKERS])
         number = int(os.environ[WORKER].removeprefix("gw")) % workers  # one that replaces a crashed one counts on
@@ -53,15 +55,15 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
-    """Name bytes after their argument: bytes that hold a time would name a test differently in each process."""
+    """Name parameters of bytes by their argument. A name made of bytes with a time would differ in each process."""
     return argname if isinstance(val, bytes) else None
 
 
 @pytest.fixture(scope="session", autouse=True)
 def heeded_interrupts() -> None:
-    """Let the programs under test heed a SIGINT.
+    """Let the programs under test receive SIGINT.
 
-    A shell without job control starts background jobs with SIGINT ignored, and what they start inherits that.
+    A shell without job control starts background jobs with SIGINT ignored, and their child processes inherit this.
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -82,6 +84,12 @@ def database(services: Services) -> Iterator[Database]:
 
 
 @pytest.fixture
+def query(database: Database) -> Callable[..., list[tuple[Any, ...]]]:
+    """Run one statement on the database as its administrator: `query(statement, *arguments)` -> its rows."""
+    return functools.partial(execute, database.admin_dsn)
+
+
+@pytest.fixture
 def redis_db(services: Services) -> Iterator[redis.Redis]:
     """A client of the tests' Redis database, which is empty when the test begins. Answers are bytes."""
     client = redis.Redis(services.redis_host, services.redis_port, REDIS_DB, services.redis_password)
@@ -92,7 +100,7 @@ def redis_db(services: Services) -> Iterator[redis.Redis]:
 
 @pytest.fixture
 def bucket(services: Services) -> Iterator[str]:
-    """The name of a fresh S3 bucket; it goes with the test."""
+    """The name of a new S3 bucket, which is deleted after the test."""
     name = f"test-{secrets.token_hex(6)}"
     services.make_bucket(name)
     yield name

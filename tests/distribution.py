@@ -1,8 +1,8 @@
-"""Which tests go together when several processes share them (`pytest -n`): a file, or a single test.
+"""Distributes tests over several processes (`pytest -n`): by file, or one by one.
 
-A file's tests share its database and what it has loaded, so they stay together. The tests of `ALONE` bring a world of
-their own and are long: each of them goes to whichever process is free. Long ones begin first, so that no process works
-at the end while the others have nothing left to do.
+The tests of a file share its database and its models, so one process runs them. The tests of `ALONE` are long and
+start their own services, so each goes to any free process. Long tests begin first, so that all processes end at about
+the same time.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ FIRST = (
 
 
 def unit(nodeid: str) -> str:
-    """The name of what a test belongs to; tests of one unit run in one process, one after the other."""
+    """The name of a test's unit. One process runs the tests of a unit, one after the other."""
     if nodeid.startswith(ALONE):
         return nodeid
     return next((name for folder, name in TOGETHER.items() if nodeid.startswith(folder)), nodeid.partition("::")[0])
@@ -53,7 +53,7 @@ def rank(nodeid: str) -> int:
 
 
 class Units(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
-    """The units in the order of the collection, each to the next free process."""
+    """Gives the units to the processes: in the order of the collection, each to the next free process."""
 
     def __init__(self, config: pytest.Config, log: Any = None) -> None:
         super().__init__(config, log)

@@ -1,4 +1,4 @@
-"""The names that the documentation gives, and whether they exist: files, commands, settings, Redis keys, units."""
+"""Finds names in the documentation that do not exist: files, commands, settings, Redis keys, units."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def paths(mention: Mention) -> Iterator[str]:
 
 
 def functions(mention: Mention) -> Iterator[str]:
-    """A function is looked for in the file that its line names last before it, if it names one."""
+    """A function must be in the last file that its line names before it, if there is one."""
     name = FUNCTION.fullmatch(mention.code)
     files = [file for file in re.findall(r"`([\w/]+\.py)`", mention.before) if file in _tree()]
     if name and files and f"def {name[1]}(" not in (ROOT / files[-1]).read_text():
@@ -145,14 +145,14 @@ def targets(mention: Mention) -> Iterator[str]:
 
 
 def settings(mention: Mention) -> Iterator[str]:
-    """Both files of examples are written from the settings' classes; tests keep them so."""
+    """Settings are in the two example files. Other tests check that these agree with the code."""
     examples = (ROOT / ".env.example").read_text() + (ROOT / "ra_app/.env.example").read_text()
     known = {*re.findall(r"^#?([A-Z][A-Z0-9_]+)=", examples, re.MULTILINE), *FOREIGN}
     yield from (f"no setting {name}" for name in SETTING.findall(mention.code) if name not in known)
 
 
 def keys(mention: Mention) -> Iterator[str]:
-    """Of `batch:{id}:total` the code holds `batch:` and, as a text of its own or behind a colon, `total`."""
+    """For `batch:{id}:total` the code must contain `batch:`, and `total` as a separate text or after a colon."""
     for key in KEY.findall(mention.code):
         parts = re.sub(r"[{<][^:]*[}>]|\b[A-Z]+\b", "*", key).split(":")
         first = ":".join(parts[: parts.index("*")]) + ":" if "*" in parts else key
@@ -204,7 +204,7 @@ def _ends_a_key(part: str) -> bool:
 
 
 def _joined(code: str) -> str:
-    """A block's comments and continued lines are no part of a command."""
+    """Remove comments, and join continued lines."""
     return re.sub(r"(^|\s)#.*", "", code.replace("\\\n", " "))
 
 
@@ -236,7 +236,7 @@ def _program() -> Any:
 
 @functools.cache
 def _texts() -> frozenset[str]:
-    """Every text in the code of the pipeline but the docstrings, and its scripts for Redis."""
+    """All string constants in the code of the pipeline except docstrings, and the texts of its scripts for Redis."""
     found = {path.read_text() for path in (ROOT / "src").rglob("*.lua")}
     for path in (ROOT / "src").rglob("*.py"):
         tree = ast.parse(path.read_text())

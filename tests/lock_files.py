@@ -1,4 +1,4 @@
-"""The locks as the tests read them: every package with its version and the SHA-256 of its files."""
+"""Reads the locks: every package with its version and the SHA-256 of its files."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ class Pin:
 
 
 def entries(text: str) -> list[str]:
-    """The lock cut into one text per requirement; a continued line belongs to the one before it."""
+    """The requirements of the lock, one text each, with their continued lines."""
     return [entry for entry in re.split(r"\n(?=\S)", text.strip("\n")) if entry]
 
 
 def pins(name: str) -> dict[str, Pin]:
-    """Every package of `locks/NAME`; an entry in another form is an error."""
+    """Every package of `locks/NAME`; raises an error for an entry in another form."""
     found = {}
     for entry in entries((ROOT / "locks" / name).read_text()):
         parts = ENTRY.fullmatch(entry)

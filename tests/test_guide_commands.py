@@ -1,4 +1,4 @@
-"""The commands of the group's guide, word for word. See `tests/workers` for what the jobs they inject come to."""
+"""The commands of the group's guide, word for word. `tests/workers` tests what becomes of the injected jobs."""
 
 from __future__ import annotations
 

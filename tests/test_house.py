@@ -1,4 +1,4 @@
-"""Conventions that nobody should have to remember."""
+"""The conventions of this repository."""
 
 from __future__ import annotations
 

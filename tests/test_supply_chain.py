@@ -1,6 +1,6 @@
-"""What is installed is what was chosen: locks with hashes, installers that heed them, models at a commit.
+"""Only the chosen code is installed: locks with hashes, installers that check them, models pinned to a commit.
 
-Packages of the distributions are signed by them, and apt checks that; here is what comes from elsewhere.
+Packages of the distributions are not tested here: they are signed, and apt checks the signatures.
 """
 
 from __future__ import annotations

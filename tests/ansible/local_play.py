@@ -26,10 +26,10 @@ def play(
     groups: Mapping[str, Sequence[str]] | None = None,
     together: bool = True,
 ) -> subprocess.CompletedProcess[str]:
-    """Run a role's step on hosts that are all this machine, each with variables of its own, and in `groups` if any.
+    """Run a role's step on hosts that are all this machine, each with its own variables, and in `groups` if given.
 
-    Every host writes the release that it chose to `folder/NAME.json` afterwards. Unless they stand or fall `together`,
-    the others go on when one fails.
+    Afterwards every host writes the release that it chose to `folder/NAME.json`. With `together`, a failure of one host
+    stops all; otherwise the others continue.
     """
     own = {name: dict(variables) for name, variables in hosts.items()}
     everyone = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
@@ -56,7 +56,7 @@ def release_of(folder: Path, name: str) -> str:
 
 
 def answers_of(name: str, output: str) -> list[str]:
-    """What Ansible printed for each failure of a host, on one line each."""
+    """The error message of each failed host, one line each."""
     # From `fatal: [HOST` (`failed: [HOST` in a loop) to the next host's line or the next heading.
     answer = rf"^(?:fatal|failed): \[{name}[ \]].*?(?=^\S*: \[|^TASK|^PLAY|\Z)"
     found: list[str] = re.findall(answer, output, re.MULTILINE | re.DOTALL)

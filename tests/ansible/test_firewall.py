@@ -1,6 +1,6 @@
-"""The hosts' firewall: nft takes its rules, and packets in network namespaces pass or do not.
+"""The hosts' firewall: nft accepts its rules, and packets between network namespaces pass or are dropped as they must.
 
-Whether a packet is dropped is seen by order: what must not pass is sent first, and the first that arrives is another.
+The order of arrival shows whether a packet was dropped: the forbidden packet is sent first, and another arrives first.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def test_networks_of_both_families_pass_the_preflight(tmp_path: Path) -> None:
 
 @dataclass(frozen=True)
 class Wire:
-    """A host behind the firewall and another machine, joined by a cable; each in a network namespace of its own."""
+    """A host behind the firewall and another machine, each in its own network namespace, with a link between them."""
 
     host: str
     other: str
@@ -101,7 +101,7 @@ class Wire:
 
     @contextmanager
     def listening(self, code: str) -> Iterator[subprocess.Popen[str]]:
-        """A program on the host that prints a line when it listens, and one more about what came first."""
+        """Start a program on the host that prints a line when it listens, and a second line about the first packet."""
         command = ["ip", "netns", "exec", self.host, sys.executable, "-uc", textwrap.dedent(code)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as program:
             assert program.stdout
@@ -112,7 +112,7 @@ class Wire:
                 program.kill()
 
     def first_to_reach(self, listener: str, *senders: str) -> str:
-        """Run the senders one after the other on the other machine; what the listener says of the first that came."""
+        """Run the senders one after the other on the other machine -> what the listener says about the first packet."""
         with self.listening(listener) as program:
             for sender in senders:
                 self.python(self.other, sender)

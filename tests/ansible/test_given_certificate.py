@@ -1,6 +1,6 @@
 """The preflight finds mistakes in a given certificate before nginx uses it.
 
-One play looks into all of them, each given to a host of its own: a play for each would take a minute.
+One play checks all cases, each on its own host: a play for each case would take a minute in all.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ CASES = {
 
 @pytest.fixture(scope="module")
 def looked_into(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """All cases, looked into -> the folder of the files, Ansible's output."""
+    """Check all cases -> the folder of the files, and Ansible's output."""
     folder = tmp_path_factory.mktemp("given")
     make(folder, "ours", [NAME])
     make(folder, "wild", ["other.example.org", "*.example.org"])

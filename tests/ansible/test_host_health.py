@@ -21,7 +21,7 @@ PROGRAM = ROOT / "ansible/roles/common/files/host_health.py"
 
 
 class Listener(ThreadingHTTPServer):
-    """Takes what is posted; answers GET with `status`."""
+    """Keeps what is posted; answers GET with `status`."""
 
     def __init__(self) -> None:
         self.posts: list[dict[str, Any]] = []
@@ -78,7 +78,7 @@ class Looker:
 
 @pytest.fixture
 def look(tmp_path: Path, settings_env: dict[str, str]) -> Looker:
-    """On a host whose `audio-pipeline` is this checkout's, on the tests' services."""
+    """Run the check as on a host, with this checkout's `audio-pipeline` and the services of the tests."""
     commands = tmp_path / "bin"
     commands.mkdir()
     program = commands / "audio-pipeline"

@@ -1,4 +1,4 @@
-"""Redis' users as the orchestrator gets them: each worker can do its work with its own, and nothing else."""
+"""Redis' users as the role defines them: with its own user each worker can do its work, and nothing else."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def users(tmp_path_factory: pytest.TempPathFactory) -> list[list[str]]:
 
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory, users: list[list[str]]) -> Iterator[Services]:
-    """Services of our own, whose Redis has the workers' users. The operator's rules are tried on a user beside him."""
+    """Separate services, whose Redis has the workers' users. An additional user has the operator's rules."""
     with Services(tmp_path_factory.mktemp("guarded"), durable=False) as services:
         with redis.Redis(services.redis_host, services.redis_port, 0, services.redis_password) as admin:
             for name, *rules in users:

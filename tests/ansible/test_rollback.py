@@ -18,7 +18,7 @@ def host(folder: Path, name: str, now: str, before: str, switched_at: int) -> No
 
 
 def find(folder: Path, *hosts: tuple[str, str, int]) -> list[str] | str:
-    """The release that each host goes to, or what Ansible says against it."""
+    """The release that each host switches to, or Ansible's error message."""
     names = [f"host-{number}" for number in range(len(hosts))]
     for name, facts in zip(names, hosts, strict=True):
         host(folder, name, *facts)

@@ -1,4 +1,4 @@
-"""A real SFTP server on a free port, with host and user keys of its own, that can be told to misbehave."""
+"""A real SFTP server on a free port, with its own host and user keys. A test can make it fail."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where an archive ends: what stands behind it, archives behind one another, and input that yields nothing."""
+"""The end of an archive: bytes after it, a second archive after it, and input that yields no output."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ def test_a_directory_that_begins_with_a_dot_may_hold_clips(tmp_path: Path) -> No
 
 
 def claiming(size: int) -> bytes:
-    """The header of a member of so many bytes."""
+    """The header of a member that claims this many bytes."""
     info = tarfile.TarInfo("a.wav")
     info.size = size
     return info.tobuf(tarfile.GNU_FORMAT)
@@ -224,7 +224,7 @@ def test_progress_is_told_while_zeros_are_unpacked_from_little_input(tmp_path: P
 
 
 class AskedToStopError(OSError):
-    """What a caller raises; of a kind that reading and writing files raise as well."""
+    """Raised by a caller; it is an OSError, like the errors of reading and writing files."""
 
 
 @pytest.mark.parametrize("after", [0, 3])

@@ -1,4 +1,4 @@
-"""Metadata of clips: any columns, JSON that the database takes, and never at the cost of the clips."""
+"""Metadata of clips: any columns, JSON that the database accepts, and no metadata file stops the clips."""
 
 from __future__ import annotations
 
@@ -237,7 +237,7 @@ def _corrupt(path: Path) -> None:
 
 
 def _bomb(path: Path) -> None:
-    """One long value named by every row: a few kilobytes that would be terabytes in memory."""
+    """A file of a few kilobytes whose rows all refer to one long value: in memory it would need terabytes."""
     value = pa.array(["x" * (8 << 20)])
     column = pa.DictionaryArray.from_arrays(pa.array([0] * 90_000, pa.int32()), value)
     parquet.write_table(pa.table({"filename": column}), path, compression="zstd", store_schema=False)

@@ -1,4 +1,4 @@
-"""Which row describes which clip: one to one, exact before lenient, and none where it is ambiguous."""
+"""Which row describes which clip: one row for one clip, exact names first, and no row if it is ambiguous."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bringing archives from the ssh host: what is listed, resumed, refused, and what the operator is told."""
+"""Fetching archives from the ssh host: the list, interrupted fetches, refusals, and the messages for the operator."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ import redis
 
 from tests.cli import in_process
 from tests.cli.in_process import Ran
-from tests.workers.conftest import empty_tables, put_archive, query, store, worker  # noqa: F401 -- fixtures
+from tests.workers.conftest import empty_tables, put_archive, store, worker  # noqa: F401 -- fixtures
 from tests.workers.processes import wait_until
 from tests.workers.programs import STUB_GPU, Program
 
@@ -39,7 +39,7 @@ def cli_env(settings_env: dict[str, str]) -> dict[str, str]:
 def cli(cli_env: dict[str, str]) -> Cli:
     """Run `audio-pipeline` in this process: `cli("status", "--json")`; further settings by name.
 
-    With `answer`, standard input is a terminal, on which that is typed.
+    With `answer`, standard input is a terminal on which this text is typed.
     """
 
     def run(*arguments: str, answer: str | None = None, **more: str) -> Ran:
@@ -82,7 +82,7 @@ def begin(cli_env: dict[str, str]) -> Iterator[Callable[..., subprocess.Popen[st
 
 @pytest.fixture
 def begin_asking(cli_env: dict[str, str], tmp_path: Path) -> Iterator[Callable[..., Callable[[str], str]]]:
-    """Start the program at a terminal and wait until it asks -> a function that answers, and returns what it said."""
+    """Start the program at a terminal and wait for its question -> a function that answers and returns the output."""
     with ExitStack() as stack:
 
         def start(*arguments: str) -> Callable[[str], str]:
@@ -119,15 +119,15 @@ def gpu(settings_env: dict[str, str], tmp_path: Path) -> Iterator[Callable[..., 
 
 
 @pytest.fixture
-def actions(query: Any) -> Callable[[], Rows]:  # noqa: F811
-    """What the audit table says of changes that have ended: (action, subject, affected)."""
+def actions(query: Any) -> Callable[[], Rows]:
+    """The changes in the audit table that have ended: (action, subject, affected)."""
     return lambda: query(
         "SELECT action, subject, affected FROM operator_actions WHERE affected IS NOT NULL ORDER BY action_id"
     )
 
 
 @pytest.fixture
-def add(query: Any) -> Callable[..., Any]:  # noqa: F811
+def add(query: Any) -> Callable[..., Any]:
     """Put a row into a table: `add("batches", batch_id="b1", completed_at=ago(60))` -> its first column."""
 
     def insert(table: str, **columns: object) -> Any:
@@ -160,7 +160,7 @@ def jobs(client: redis.Redis, queue: str = "queue:unpack") -> list[dict[str, Any
 
 
 def kept(client: redis.Redis) -> dict[bytes, Any]:
-    """All that Redis holds, to compare with later; but for leases, which end by themselves meanwhile."""
+    """Everything in Redis, to compare with later, except leases, which expire meanwhile."""
     keys: Any = client.keys()
     return {key: client.dump(key) for key in keys if not key.startswith(b"lease:")}
 

@@ -1,7 +1,7 @@
-"""`audio-pipeline` without a process of its own: the same `cli.main`, between the streams and settings of a test.
+"""Runs `audio-pipeline` inside the test's process: the same `cli.main`, with the streams and settings of the test.
 
 A start costs half a second of processor time, and most tests only ask for arguments, output and exit codes.
-Typer's own CliRunner stops short of `cli.main`, where errors become sentences and exit codes.
+Typer's own CliRunner bypasses `cli.main`, where errors become sentences and exit codes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Ran = subprocess.CompletedProcess[str]
 def run(arguments: tuple[str, ...], env: Mapping[str, str], answer: str | None = None) -> Ran:
     """Run the program with only `env` in its environment.
 
-    With `answer`, standard input is a terminal, on which that is typed; otherwise it is empty.
+    With `answer`, standard input is a terminal on which this text is typed; otherwise it is empty.
     """
     out, errors = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2))
     with ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""The table `operator_actions`: who changed what, when, and how much of it; nothing is changed that is not there."""
+"""The table `operator_actions`: who changed what, when, and how many. It has a row for every change."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ HERE = socket.gethostname()
 
 @dataclass
 class Place:
-    """What a change may be made to."""
+    """Objects that commands can change."""
 
     redis: redis.Redis
     store: ObjectStore
@@ -35,7 +35,7 @@ class Place:
     query: Callable[..., Any]
 
     def looks(self) -> tuple[object, ...]:
-        """Everything there is, to compare with later; a worker's lease is no change."""
+        """Everything in the stores, to compare with later, without the leases of workers."""
         return (
             kept(self.redis),
             sorted(self.store.keys("")),
@@ -89,7 +89,7 @@ each_change = pytest.mark.parametrize("case", CASES, ids=lambda case: case.comma
 
 
 def words(case: Case, place: Place) -> list[str]:
-    """The command's words; what it is to delete from S3 is old enough then."""
+    """The words of the command. Objects that it must delete from S3 are old enough afterwards."""
     if case.action == "expire archives":
         wait_until(lambda: all(at <= ago(0) for _, at in place.store.modified("")), "the clock to pass the uploads")
     return case.command.format(scratch=place.scratch_root).split()

@@ -1,4 +1,4 @@
-"""`audio-pipeline batch`: where clips are, and how a batch is done again or given up while workers work."""
+"""`audio-pipeline batch`: where clips are, and how a batch is requeued or cancelled while workers work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the program says of itself: help on every level, docs/cli.md, completion."""
+"""The program's own documentation: help on every level, docs/cli.md, completion."""
 
 from __future__ import annotations
 

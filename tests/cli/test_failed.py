@@ -1,4 +1,4 @@
-"""`audio-pipeline failed`: dead letters are found, read, brought back and let go; none is lost or doubled."""
+"""`audio-pipeline failed`: dead letters are listed, shown, retried and dropped; none is lost or doubled."""
 
 from __future__ import annotations
 

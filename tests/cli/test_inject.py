@@ -1,4 +1,4 @@
-"""`audio-pipeline inject`: a payload is checked before it is pushed, and one that is bad keeps all others back."""
+"""`audio-pipeline inject`: payloads are checked before they are pushed, and if one is bad, none is pushed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`audio-pipeline worker probe`: what a deploy asks before it goes on to the next host."""
+"""`audio-pipeline worker probe`: the test of a host, after which a deploy continues with the next host."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every command once as a process of its own, as an operator starts it; the other tests run most of them without."""
+"""Every command once as a separate process, as an operator starts it. Other tests call most of them in-process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`audio-pipeline worker retire`: the work of a host that is gone for good is handed on at once."""
+"""`audio-pipeline worker retire`: other hosts get the work of a host that is gone for good, at once."""
 
 from __future__ import annotations
 

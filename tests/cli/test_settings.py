@@ -1,4 +1,4 @@
-"""`audio-pipeline config | db | models`: what is set and from where, what can be reached, and what each error is."""
+"""`audio-pipeline config | db | models`: settings and their origins, checks of the services, and each error message."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ def read(cli: Cli, *arguments: str, **more: str) -> dict[str, Any]:
 
 
 def heartbeat(redis_db: redis.Redis, worker: str, **more: object) -> None:
-    """A worker that is alive, as it would say itself."""
+    """Write a heartbeat as a living worker does."""
     says = {"kind": "gpu", "state": "idle", "detail": "", "since": "2026-01-01T10:00:00+00:00", **more}
     redis_db.set(f"worker:{worker}", json.dumps(says), px=60_000)
     redis_db.zadd("hosts:seen", {worker.split(":", maxsplit=1)[0]: ago(0).timestamp()})

@@ -1,4 +1,4 @@
-"""`audio-pipeline reconcile | expire`: nothing that is under way is touched, and what is needed is never deleted."""
+"""`audio-pipeline reconcile | expire`: batches under way are not changed, and nothing that is needed is deleted."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.workers.processes import wait_until
 
 @pytest.fixture
 def forgotten(add, put, redis_db):
-    """One batch that Redis has forgotten, one of whose clips lost its job, and one of each kind that is well."""
+    """A batch that Redis does not know, a batch with a clip that has no job, and one healthy batch of each kind."""
     for number, (name, columns) in enumerate(
         {
             "forgotten": {"unpacked_at": ago(60)},

@@ -1,8 +1,8 @@
 """Operators requeue, cancel, retry and drain while workers work: nothing is lost, doubled, or left behind.
 
 Services, workers, conversions and the command line are real; the two models are stubs that take a moment per clip.
-SEED=n chooses the moments. A command that must strike at a certain moment is started before, answers its own question
-on a terminal, and so takes effect some milliseconds after the moment was seen.
+SEED=n chooses the moments. A command that must take effect at a certain moment is started earlier and waits at its
+question on a terminal. It is answered at that moment, so it takes effect some milliseconds later.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ PATIENCE_S = 90.0
 
 
 class Command:
-    """`audio-pipeline ARGUMENTS`, standing at its question; `go` says yes, and waits for its end."""
+    """`audio-pipeline ARGUMENTS`, which waits at its question; `go` answers yes and waits for its end."""
 
     def __init__(self, world: World, *arguments: str) -> None:
         self._terminal, terminal = pty.openpty()
@@ -81,7 +81,7 @@ def run(world: World, *arguments: str, code: int = 0) -> str:
 
 
 class Scene:
-    """A world at work, what an operator may ask about it, and the moments at which a command can strike."""
+    """Working services and workers, queries about them, and the moments at which a command can take effect."""
 
     def __init__(self, world: World, batches: Sequence[str], clips: Sequence[int]) -> None:
         self.world = world
@@ -104,7 +104,7 @@ class Scene:
         return [job for job in standing_jobs(self.world.redis, self.world.scratch) if job.batch_id == batch_id]
 
     def row(self, batch_id: str) -> tuple[bool, bool, bool]:
-        """-> begun, complete, cancelled."""
+        """The batch's state -> (begun, complete, cancelled)."""
         rows = self.world.query(
             "SELECT completed_at IS NOT NULL, cancelled_at IS NOT NULL FROM batches WHERE batch_id = %s", batch_id
         )
@@ -127,12 +127,12 @@ class Scene:
         }
 
     def wait_for(self, batch_id: str, moment: str) -> None:
-        """Until the moment, or until the batch is over and it cannot come any more."""
+        """Wait until the moment, or until the batch has ended and the moment cannot come any more."""
         come = self.moments(batch_id)[moment]
         until(lambda: come() or (not self.standing(batch_id) and self.row(batch_id)[1]), f"{batch_id}: {moment}")
 
     def rest(self) -> None:
-        """Until all is done and cleared away; then the workers stop as systemd stops them."""
+        """Wait until all work is done and cleaned up; then stop the workers as systemd does."""
         wait_until(lambda: set(self.world.complete().values()) == {True} and not self.world.busy(), "rest", PATIENCE_S)
         for worker in self.fleet:
             worker.signal(signal.SIGTERM)
@@ -182,14 +182,14 @@ def at_work(
 
 
 def at_once(*tasks: Callable[[], None]) -> None:
-    """Run all at the same time; the first failure is the test's."""
+    """Run all at the same time; raises the first failure."""
     with ThreadPoolExecutor(len(tasks)) as pool:
         for future in [pool.submit(task) for task in tasks]:
             future.result()
 
 
 def begun(scene: Scene, batch_id: str) -> None:
-    """Commands know a batch when a worker has begun with it."""
+    """Whether a worker has begun with the batch, so that commands know it."""
     until(lambda: scene.row(batch_id)[0], f"{batch_id} to be begun")
 
 
@@ -254,7 +254,7 @@ def cancelled(scene: Scene, batch_id: str, moment: str) -> bool:
 
 
 def assert_nothing_is_left(scene: Scene, batch_id: str) -> None:
-    """Nothing of a cancelled batch, and nothing comes back."""
+    """Check that nothing of a cancelled batch is left, and that nothing comes back."""
     assert traces(scene, batch_id) == []
     wait_until(lambda: not (scene.world.scratch / batch_id).exists(), f"the scratch of {batch_id} to go")
     pause(scene.rng(f"{batch_id} is watched").uniform(0, 2))
@@ -307,7 +307,7 @@ def test_failed_jobs_brought_back_in_a_loop_are_neither_lost_nor_doubled(service
         good = (len(scene.clips) - scene.broken) * len(scene.batches)
 
         def operator(number: int) -> None:
-            """Not for ever: a batch is not complete while its broken clips are brought back again and again."""
+            """Run for a limited time: a batch never completes while its broken clips are retried again and again."""
             rng = scene.rng(str(number))
             while sum(len(results(scene, batch_id)) for batch_id in scene.batches) < good:
                 said = run(scene.world, "failed", "retry", "--all", "--yes")
@@ -323,7 +323,7 @@ def test_failed_jobs_brought_back_in_a_loop_are_neither_lost_nor_doubled(service
 
 
 def depths(scene: Scene) -> dict[str, int]:
-    """Of what can be claimed. Jobs that are put off come back to their queues, also while all is drained."""
+    """The depths of the queues. Delayed jobs return to their queues, also while all workers are drained."""
     jobs = [job for job in standing_jobs(scene.world.redis, scene.world.scratch) if not job.in_flight]
     return {queue: sum(job.queue == queue for job in jobs) for queue in (UNPACK, TRANSCRIBE)}
 
@@ -357,7 +357,7 @@ def test_a_drain_returns_when_nothing_is_in_hand_and_nothing_is_claimed_until_re
 
 
 class Operators:
-    """Several at once, each with commands of one kind, until those who requeue and cancel are through."""
+    """Several operators at once, each with commands of one kind, until those who requeue and cancel have finished."""
 
     def __init__(self, scene: Scene) -> None:
         self.scene = scene

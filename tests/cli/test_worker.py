@@ -1,4 +1,4 @@
-"""`audio-pipeline worker`: who works, and who claims nothing until told to."""
+"""`audio-pipeline worker`: the list of workers, drain and resume."""
 
 from __future__ import annotations
 

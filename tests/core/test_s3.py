@@ -1,4 +1,4 @@
-"""S3 against a real Swift node: keys as agreed, and one sentence for each way it can fail."""
+"""S3 against a real Swift node: keys, and one sentence for each kind of failure."""
 
 from __future__ import annotations
 

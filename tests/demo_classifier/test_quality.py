@@ -1,4 +1,4 @@
-"""The demo's verdicts make sense to a person: measured on texts written apart, by the worker's own code."""
+"""The quality of the demo's verdicts, measured with the worker's code on texts that were not used for training."""
 
 from __future__ import annotations
 

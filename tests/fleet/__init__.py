@@ -1,4 +1,4 @@
-"""A fleet of real hosts on one machine (systemd as PID 1, ssh, a block device), and scenarios that prove the playbooks.
+"""A fleet of real hosts on one machine (systemd as PID 1, ssh, a block device), and scenarios that test the playbooks.
 
-`up` and `down` boot hosts and take them down; `run` goes through the scenarios. Everything lies under `FLEET_DIR`.
+`up` boots the hosts, `down` removes them, and `run` runs the scenarios. All files are under `FLEET_DIR`.
 """

@@ -1,4 +1,4 @@
-"""Archives for the fleet: a few of the sample clips each, so that two cores get through many archives."""
+"""Archives for the fleet. Each holds few sample clips, so that two cores can process many archives."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SMALL = (
 class Archive:
     kind: str
     path: Path
-    ends: Mapping[str, str]  # clip -> how it must end
+    ends: Mapping[str, str]  # clip -> the status that it must end with
 
     @property
     def flagged(self) -> list[str]:
@@ -30,7 +30,7 @@ class Archive:
 
 
 def make_archive(kind: str) -> Archive:
-    """`small`: a handful of clips; `whole`: every sample clip that is kept here."""
+    """Make an archive of some short clips (`small`) or of every sample clip of this repository (`whole`)."""
     known = {clip.file: clip.end for clip in load_manifest() if clip.source == "samples"}
     ends = {file: known[file] for file in (SMALL if kind == "small" else known)}
     path = FOLDER / f"{kind}.tar"

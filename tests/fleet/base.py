@@ -1,4 +1,4 @@
-"""The tree that every host is an overlay of: a distribution as a cloud image has it, with the login user `ubuntu`."""
+"""The base tree: a distribution like a cloud image, with the login user `ubuntu`. Each host is an overlay on it."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from tests.fleet import registries, suites
 from tests.fleet.layout import CACHE, USER, FleetError
 from tests.fleet.shell import sh
 
-# What a cloud image holds and the playbooks may count on; all else is theirs to install.
+# The packages of a cloud image, which the playbooks may use. The playbooks must install all others.
 PACKAGES = (
     "systemd", "systemd-sysv", "libpam-systemd", "dbus", "udev", "kmod", "openssh-server", "sudo", "python3",
     "python3-apt", "ca-certificates", "iproute2", "iputils-ping", "netbase", "procps", "e2fsprogs",
     "curl", "gnupg", "less", "locales",
 )  # fmt: skip
-KEPT = 2  # trees of earlier forms of this file
+KEPT = 2  # how many trees of earlier recipes are kept
 
 
 def base_tree() -> Path:
-    """The base tree, built when there is none for this form of the recipe (about half a minute)."""
+    """Return the base tree. Build it if none exists for the current recipe (about half a minute)."""
     tree = CACHE / f"base-{_recipe()}"
     if _ready(tree):
         return tree
     CACHE.mkdir(parents=True, exist_ok=True)
     with (CACHE / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # two who start at the same time build one tree
+        fcntl.flock(lock, fcntl.LOCK_EX)  # two programs that start at the same time build only one tree
         if not _ready(tree):
             print(
                 f"==> building the base tree in {tree} ({suites.suite().distribution}, about half a minute, once)",
@@ -45,7 +45,7 @@ def uv_cache() -> Path:
 
 
 def _recipe() -> str:
-    """Changes with everything that goes into the tree."""
+    """Return a hash that changes with everything that the tree is built from."""
     parts = [Path(__file__).read_bytes(), repr(suites.suite()).encode(), registries.pip_conf().encode()]
     parts += [registries.uv_toml().encode(), *(ca.read_bytes() for ca in registries.private_cas())]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()[:12]

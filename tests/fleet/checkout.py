@@ -22,7 +22,7 @@ from tests.fleet.shell import sh
 CHECKOUT = FLEET / "checkout"
 ANSIBLE = CHECKOUT / "ansible"
 VAULT_PASSWORD = FLEET / "vault-password"
-VARS = FLEET / "vars.yml"  # the same for a checkout that must stay as it is: ansible-playbook -e @vars.yml
+VARS = FLEET / "vars.yml"  # the same variables, for a checkout that must not be changed: ansible-playbook -e @vars.yml
 GENERATION = FLEET / "secrets-generation"  # how often the secrets were changed
 TRANSFER_KEY = SSH / "id_transfer"
 MODELS = "/srv/models"
@@ -35,12 +35,12 @@ WAITS = {
     "HEARTBEAT_TTL_S": 20,
     "HOST_LOST_AFTER_S": 60,
 }
-BACKUP_KEY = FLEET / "backup-key.txt"  # opens the copies of backups; on no host
+BACKUP_KEY = FLEET / "backup-key.txt"  # decrypts the copies of backups; it is on no host
 AUTHOR = ("-c", "user.name=Fleet", "-c", "user.email=fleet@localhost")
 
 
 def prepare() -> None:
-    """Clone what is committed here, and describe the hosts that exist."""
+    """Clone the commit of this repository, and write the inventory and the variables of the hosts that exist."""
     if CHECKOUT.exists():
         shutil.rmtree(CHECKOUT)
     sh("git", "clone", "--quiet", ROOT, CHECKOUT)
@@ -59,18 +59,18 @@ def write_vault() -> None:
 
 
 def rotate() -> None:
-    """Other secrets from now on, in the vault, too; S3's keys and the transfer key are given by others and stay."""
+    """Change the secrets, also in the vault. S3's keys and the transfer host's key stay, because others issue them."""
     GENERATION.write_text(GENERATION.read_text() + "+" if GENERATION.exists() else "+")
     write_vault()
     write_private(VARS, yaml.safe_dump(settings() | secrets()))
 
 
 def write_inventory(hosts: list[Host]) -> None:
-    """`inventory/production.yml` as an operator of this fleet would have it."""
+    """Write `inventory/production.yml` as an operator of this fleet would."""
     groups: dict[str, dict[str, Any]] = {"orchestrator": {}, "gpu_workers": {}, "transfer": {}}
     for host in hosts:
         if host.name == "ec2":
-            continue  # not ours to manage
+            continue  # Ansible does not manage the EC2 host
         group = {"orch": "orchestrator", "gpu": "gpu_workers", "transfer": "transfer"}[host.name.split("-")[0]]
         groups[group][host.name] = {"ansible_host": host.address}
     common = {"ansible_user": USER, "ansible_ssh_private_key_file": str(keys.KEY)}
@@ -84,7 +84,7 @@ def write_inventory(hosts: list[Host]) -> None:
 
 
 def settings() -> dict[str, Any]:
-    """What is different here from a production fleet: addresses, the demo's models, short waits."""
+    """The variables that differ from a production fleet: addresses, the demo's models, short waits."""
     return {
         "s3_endpoint": store.store().endpoint,
         "s3_bucket": store.BUCKET,
@@ -131,13 +131,13 @@ def secrets() -> dict[str, str]:
 
 
 def environment() -> dict[str, str]:
-    """The operator's shell."""
+    """The environment of the operator's shell."""
     path = f"{BIN}:{os.environ.get('PATH', '')}"
     return os.environ | {"PATH": path, "ANSIBLE_VAULT_PASSWORD_FILE": str(VAULT_PASSWORD), "NO_COLOR": "1"}
 
 
 def commit(message: str) -> str:
-    """Commit the changes of the programs, not those of the fleet's description; the new commit's id."""
+    """Commit the changes of the programs, but not those of inventory and variables -> the new commit's id."""
     sh("git", *AUTHOR, "commit", "--quiet", "--message", message, "--", "src", cwd=CHECKOUT)
     return head()
 

@@ -1,4 +1,4 @@
-"""The data volume of a host: a sparse file, a loop device, and what makes it /dev/vdb inside."""
+"""The data volume of a host: a sparse file, a loop device, and udev rules that name the device /dev/vdb in the host."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from pathlib import Path
 from tests.fleet.layout import DISK_GIB, DISKS, Host
 from tests.fleet.shell import sh
 
-# One machine's udev events reach every host: each takes its own loop device and leaves the others' alone.
+# The udev events of this machine reach every host. A host must use its own loop device only.
 RULES = """\
 KERNEL=="{loop}", SYMLINK+="vdb"
 SUBSYSTEM=="block", KERNEL!="{loop}", ENV{{UDEV_DISABLE_PERSISTENT_STORAGE_RULES_FLAG}}="1", ENV{{SYSTEMD_READY}}="0"
 """
-# PID 1 of a container starts before udev and so does not listen to it: it must be told to look once.
+# PID 1 of a container starts before udev, so it misses the first events and must be told to look once.
 TRIGGER = """\
 [Service]
 ExecStart=
@@ -24,7 +24,7 @@ ExecStartPost=/bin/systemctl --no-block daemon-reload
 
 
 def attach(host: Host) -> str:
-    """The host's loop device, made if there is none, with the rules that name it written into the host's tree."""
+    """Return the host's loop device, created if there is none. Write the rules that name it into the host's tree."""
     DISKS.mkdir(parents=True, exist_ok=True)
     if not host.image.exists():
         with host.image.open("wb") as image:

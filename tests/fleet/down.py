@@ -1,4 +1,4 @@
-"""Take hosts down and delete all they left: `python -m tests.fleet.down [NAME ...]`; without names, the whole fleet.
+"""Stop hosts and delete their files: `python -m tests.fleet.down [NAME ...]`; without names, the whole fleet.
 
 The base tree and the package cache stay in FLEET_CACHE; a later fleet boots from them in seconds.
 """
@@ -25,7 +25,7 @@ def take_down(wanted: list[Host]) -> None:
         remove_network()
         for folder in (CLONES, DISKS, RUN, SSH, store.FOLDER):
             shutil.rmtree(folder, ignore_errors=True)
-        LEDGER.unlink(missing_ok=True)  # the next fleet knows nothing of these archives
+        LEDGER.unlink(missing_ok=True)  # the next fleet must not look for these archives
 
 
 def main(names: list[str]) -> int:

@@ -1,4 +1,4 @@
-"""The stand-in for the EC2 host: plain sshd, the transfer worker's key, and a folder where archives appear."""
+"""The host that replaces the EC2 host: sshd, the public key of the transfer worker, and a folder for archives."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def prepare_ec2() -> None:
 
 
 def place(archive: Path, name: str) -> None:
-    """Let an archive appear on the EC2 host, whole from the first moment."""
+    """Put an archive on the EC2 host. It appears there complete, by a rename."""
     folder = HOSTS["ec2"].root / ARCHIVES
     partial = folder / f".{name}.part"
     shutil.copyfile(archive, partial)
@@ -30,7 +30,7 @@ def place(archive: Path, name: str) -> None:
 
 
 def place_models(source: Path, orchestrator: Host) -> None:
-    """The demo's models, where GPU hosts fetch theirs from."""
+    """Copy the demo's models to the orchestrator, from which GPU hosts fetch them."""
     target = orchestrator.root / checkout.MODELS.lstrip("/") / source.name
     if not target.exists():
         shutil.copytree(source, target)

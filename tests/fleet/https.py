@@ -1,4 +1,4 @@
-"""A small browser without a screen: pages over TLS, cookies, forms with their tokens."""
+"""A small HTTPS client that works like a browser: it keeps cookies, and sends forms with their tokens."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TOKEN = re.compile(r'name="(csrf_token|submission_key|codebook_version)" value="
 
 
 class Browser:
-    """Speaks to `address` and calls it `name`, as a browser does whose name service knows it; trusts `certificate`."""
+    """Connect to `address`, request `name`, check the certificate for `name`, and trust `certificate`."""
 
     def __init__(self, address: str, name: str, certificate: str) -> None:
         self.address = address
@@ -26,7 +26,7 @@ class Browser:
         return self._ask("GET", path, None, headers)
 
     def post(self, path: str, fields: dict[str, str]) -> tuple[int, dict[str, str], bytes]:
-        """Send a form, with the hidden fields of the page that holds it."""
+        """Send a form with the hidden fields of its page."""
         _, _, page = self.get(path)
         hidden = {name: unescape(value) for name, value in TOKEN.findall(page.decode())}
         body = urlencode(hidden | fields)
@@ -37,7 +37,7 @@ class Browser:
         self, method: str, path: str, body: str | None, headers: dict[str, str]
     ) -> tuple[int, dict[str, str], bytes]:
         connection = http.client.HTTPSConnection(self.name, timeout=30, context=self.context)
-        # The name is known to nobody else: connect to the address, and let TLS check the name.
+        # No name service knows the name: connect to the address, and let TLS check the name.
         plain = socket.create_connection((self.address, 443), timeout=30)
         connection.sock = self.context.wrap_socket(plain, server_hostname=self.name)
         try:
@@ -53,5 +53,5 @@ class Browser:
 
 
 def certificate_of(address: str) -> str:
-    """The certificate that the server shows, to be trusted from now on; it signed itself."""
+    """Return the self-signed certificate that the server shows, to trust it from now on."""
     return ssl.get_server_certificate((address, 443))

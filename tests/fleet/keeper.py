@@ -1,6 +1,6 @@
 """The process that keeps one host: `python -m tests.fleet.keeper NAME [LOOP]`, in a mount namespace of its own.
 
-Runs systemd-nspawn, and again when the host reboots. Ends when the host is powered off, or dies.
+Runs systemd-nspawn, and runs it again when the host reboots. Ends when the host is powered off or killed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tests.fleet.base import uv_cache
 from tests.fleet.layout import BRIDGE, HOSTS, RUN, Host
 from tests.fleet.shell import sh
 
-REBOOT = 133  # what systemd-nspawn ends with when its host reboots, as long as --keep-unit is given
+REBOOT = 133  # exit code of systemd-nspawn with --keep-unit when its host reboots
 CGROUPS = Path("/sys/fs/cgroup")
 
 
@@ -44,7 +44,7 @@ def _pure_cgroups() -> None:
 
 
 def _own_cgroup(name: str) -> None:
-    """Without one for each, two hosts would stand in the same one and stop each other's processes."""
+    """Create a cgroup for this host. Two hosts in one cgroup would stop each other's processes."""
     group = CGROUPS / BRIDGE / name
     group.mkdir(parents=True, exist_ok=True)
     (group / "cgroup.procs").write_text(str(os.getpid()))
@@ -62,7 +62,8 @@ def _environment(loop: str) -> dict[str, str]:
 
 
 def _command(host: Host, loop: str) -> list[str]:
-    # The machine's name is also that of its network interface here: another fleet's must differ in the 15 that count.
+    # The host's name is also the name of its network interface on this machine. Two fleets must differ in the first 15
+    # characters.
     machine = f"{BRIDGE}-{host.address.rpartition('.')[2]}"
     command = [
         "systemd-nspawn", "--quiet", "--boot", "--register=no", "--keep-unit", f"--machine={machine}",

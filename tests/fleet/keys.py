@@ -18,7 +18,7 @@ OPTIONS = (
 
 
 def make_key(path: Path = KEY) -> str:
-    """Make the key pair unless it is there; the public half as text."""
+    """Make the key pair if it does not exist -> the public key as text."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.parent.chmod(0o700)
     if not path.exists():
@@ -27,7 +27,7 @@ def make_key(path: Path = KEY) -> str:
 
 
 def give_keys(host: Host) -> None:
-    """A host key of its own for the host, and the operator's key for its login user."""
+    """Give the host its own host key, and allow the operator's key for its login user."""
     host_key = host.root / "etc/ssh/ssh_host_ed25519_key"
     if not host_key.exists():
         sh("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", host.name, "-f", host_key)
@@ -49,7 +49,7 @@ def authorize(host: Host, public: str) -> None:
 
 
 def known_line(host: Host) -> str:
-    """What a known_hosts file says of the host."""
+    """The host's line in a known_hosts file."""
     kind, key = (host.root / "etc/ssh/ssh_host_ed25519_key.pub").read_text().split()[:2]
     return f"{host.address} {kind} {key}\n"
 

@@ -1,6 +1,6 @@
-"""Where a fleet lies on this machine, and the hosts it can be made of.
+"""The folders of a fleet on this machine, and the hosts that it can consist of.
 
-Two people who test at the same time take different `FLEET_DIR` and `FLEET_NET`; they share the base tree in
+Two people who test at the same time set different `FLEET_DIR` and `FLEET_NET`. They share the base tree in
 `FLEET_CACHE`.
 """
 
@@ -18,10 +18,10 @@ FLEET = Path(os.environ.get("FLEET_DIR", "/var/tmp/audio-pipeline-fleet")).resol
 CACHE = Path(os.environ.get("FLEET_CACHE", "/var/tmp/audio-pipeline-fleet-cache")).resolve()  # noqa: S108
 NET = os.environ.get("FLEET_NET", "10.77.0")  # the first three numbers of the hosts' network, a /24
 RUN = FLEET / "run"  # pid files, logs of the consoles
-CLONES = FLEET / "clones"  # one overlay a host
-DISKS = FLEET / "disks"  # one sparse file a data volume
+CLONES = FLEET / "clones"  # one overlay for each host
+DISKS = FLEET / "disks"  # one sparse file for each data volume
 SSH = FLEET / "ssh"
-LEDGER = FLEET / "ledger.json"  # the archives that were placed; a later run, with --only, goes on with it
+LEDGER = FLEET / "ledger.json"  # the archives that were put on the EC2 host; a later run with --only reads it
 
 USER = "ubuntu"  # as on a cloud image
 BRIDGE = "fleet" + "-".join(NET.split(".")[1:])  # at most 15 characters, the kernel's limit
@@ -30,7 +30,7 @@ DISK_GIB = 20
 
 
 class FleetError(RuntimeError):
-    """The fleet cannot do what was asked; the message says why, and what to do."""
+    """The fleet cannot do what was requested; the message says why, and what to do."""
 
 
 @dataclass(frozen=True)

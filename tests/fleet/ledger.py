@@ -15,7 +15,7 @@ from tests.fleet.ec2 import place
 from tests.fleet.layout import HOSTS, LEDGER, FleetError
 
 POLL_S = 1.0
-STALL_S = 240.0  # without a change of any count; loading the models takes half a minute on a busy machine
+STALL_S = 240.0  # longest wait in which no count changes; models load for half a minute on a busy machine
 GPU_HOSTS = ("gpu-01", "gpu-02", "gpu-03")
 
 BATCHES = """
@@ -34,12 +34,12 @@ SELECT count(*) FILTER (WHERE status <> 'pending') AS clips, count(DISTINCT batc
 
 @dataclass
 class Audit:
-    """What is wrong, in sentences, counted as lost or as doubled."""
+    """The problems that were found, as sentences, and the numbers of lost and doubled clips."""
 
     jobs: int = 0
     lost: list[str] = field(default_factory=list)
     doubled: list[str] = field(default_factory=list)
-    left: list[str] = field(default_factory=list)  # traces that should be gone
+    left: list[str] = field(default_factory=list)  # files and keys that should have been removed
 
     @property
     def troubles(self) -> list[str]:
@@ -55,7 +55,7 @@ class Ledger:
         self.remembered_since: float = kept["remembered_since"]  # Unix time; completions before it do not count
 
     def place(self, kind: str, count: int = 1) -> list[str]:
-        """Let archives of a kind appear on the EC2 host, each under a name of its own; the names."""
+        """Put archives of one kind on the EC2 host, each with its own name -> the names."""
         archive = make_archive(kind)
         names = []
         for _ in range(count):
@@ -68,7 +68,7 @@ class Ledger:
         return names
 
     def redis_forgot(self) -> float:
-        """Redis has lost its memory now: batches complete once more. The time of it, Unix seconds."""
+        """Note that Redis has lost its data now, so batches may complete a second time -> Unix time in seconds."""
         self.remembered_since = time.time()
         self._keep()
         return self.remembered_since
@@ -82,11 +82,11 @@ class Ledger:
         return sum(len(archive.ends) for archive in self.placed.values())
 
     def wait_until_complete(self, limit_s: float = 900.0) -> None:
-        """Until every archive that was placed is a complete batch."""
+        """Wait until every archive on the EC2 host is a complete batch."""
         self.wait(lambda: not self.unfinished(), "every archive is complete", limit_s)
 
     def wait(self, condition: Callable[[], bool], what: str, limit_s: float = 300.0) -> None:
-        """Until `condition` holds; gives up early when the fleet does nothing any more."""
+        """Wait until `condition` holds. Give up early when nothing in the fleet changes any more."""
         began = moved = time.monotonic()
         last = ""
         while not condition():
@@ -109,7 +109,7 @@ class Ledger:
         return int(observe.value(f"SELECT count(*) FROM ({CLIPS}) c WHERE c.status <> 'pending'"))
 
     def unfinished(self) -> list[str]:
-        """Archives that are no complete batch yet; all of them while the database cannot be asked."""
+        """The archives that are not complete batches yet; all archives while the database does not answer."""
         try:
             complete = {row["archive"] for row in observe.rows(BATCHES) if row["complete"]}
         except (FleetError, ValueError):
@@ -117,7 +117,7 @@ class Ledger:
         return sorted(set(self.placed) - complete)
 
     def audit(self) -> Audit:
-        """Compare what was placed with what the stores hold; the fleet must be at rest."""
+        """Compare the archives with what Postgres, Redis, S3 and scratch hold. No work may be under way."""
         found = Audit(jobs=self.clips)
         self._audit_batches(found)
         self._audit_clips(found)
@@ -173,7 +173,7 @@ def _completions(name: str, since: float) -> list[str]:
 
 
 def _audit_objects(found: Audit) -> None:
-    """One Opus object for each clip that has results, and none besides."""
+    """Check that S3 has one Opus object for each clip with results, and no other."""
     paths = Counter(
         row["s3_opus_path"] for row in observe.rows("SELECT s3_opus_path FROM audio_files") if row["s3_opus_path"]
     )

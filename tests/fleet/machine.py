@@ -1,4 +1,4 @@
-"""One host: boot, power off, cut its power, reset; and commands on it from below, where ssh does not reach."""
+"""One host: boot it, power it off, cut its power, remove it, and run commands in it without ssh."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ LinkLocalAddressing=no
 
 
 def start(host: Host) -> None:
-    """Begin to boot; `wait_until_up` waits for the end."""
+    """Begin to boot the host; `wait_until_up` waits for the end."""
     if is_up(host):
         return
     RUN.mkdir(parents=True, exist_ok=True)
@@ -54,7 +54,7 @@ def start(host: Host) -> None:
 
 
 def wait_until_up(host: Host, limit_s: float = BOOT_S) -> None:
-    """Until systemd has started everything and ssh answers."""
+    """Wait until systemd has started everything and ssh answers."""
     deadline = time.monotonic() + limit_s
     while time.monotonic() < deadline:
         if _systemd_state(host) in {"running", "degraded"} and _ssh_answers(host):
@@ -70,7 +70,7 @@ def is_up(host: Host) -> bool:
 
 
 def leader(host: Host) -> int | None:
-    """The host's PID 1, as this machine numbers it."""
+    """The process id, on this machine, of the host's PID 1."""
     try:
         nspawn = int((RUN / f"{host.name}.nspawn").read_text())
         tasks = Path(f"/proc/{nspawn}/task").iterdir()
@@ -81,7 +81,7 @@ def leader(host: Host) -> int | None:
 
 
 def inside(host: Host, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-    """Run a command as root in the host's namespaces: works without network and ssh."""
+    """Run a command as root in the host's namespaces. It needs neither network nor ssh."""
     pid = leader(host)
     if pid is None:
         raise FleetError(f"{host.name} is not running")
@@ -89,7 +89,7 @@ def inside(host: Host, *command: str, check: bool = True) -> subprocess.Complete
 
 
 def power_off(host: Host) -> None:
-    """An orderly end."""
+    """Shut the host down in order."""
     pid = leader(host)
     if pid is not None:
         with contextlib.suppress(ProcessLookupError):
@@ -101,7 +101,7 @@ def power_off(host: Host) -> None:
 
 
 def cut_power(host: Host) -> None:
-    """The end without a word: no process of the host gets to say goodbye."""
+    """Kill the host at once, as when its power is cut: no process of the host can react."""
     keeper, pid = _alive(host, "keeper"), leader(host)
     for victim in (keeper, pid):  # the keeper first, so that it does not boot the host again
         if victim is not None:
@@ -115,7 +115,7 @@ def cut_power(host: Host) -> None:
 
 
 def remove(host: Host) -> None:
-    """Everything of a host that is powered off: mounts, loop device, cgroup, disk, files."""
+    """Remove everything of a host that is powered off: mounts, loop device, cgroup, disk, files."""
     sh("umount", "--recursive", host.root, check=False)
     disks.detach(host)
     for tree in (Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/unified")):
@@ -142,7 +142,7 @@ def _mount(host: Host) -> None:
 
 
 def _base_of(clone: Path) -> Path:
-    """A host stays on the tree it was made on, also when the recipe changes meanwhile."""
+    """Return the base tree that the host was created on. It keeps this tree, also if the recipe has changed."""
     noted = clone / "base"
     if noted.exists() and Path(noted.read_text()).is_dir():
         return Path(noted.read_text())
@@ -162,7 +162,7 @@ def _identity(host: Host) -> None:
 
 
 def _note(host: Host, what: str, pid: int) -> None:
-    """A pid with the time the process began, so that a later process of that number is left alone."""
+    """Store a pid with the start time of its process, so that a later process with the same pid is not killed."""
     (RUN / f"{host.name}.{what}").write_text(f"{pid} {started_at(pid)}")
 
 

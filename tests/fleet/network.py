@@ -1,4 +1,4 @@
-"""The bridge that the hosts stand on, their way out, and what both change on this machine."""
+"""The bridge of the hosts, their NAT, and the kernel settings of this machine that they change."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from pathlib import Path
 from tests.fleet.layout import BRIDGE, CACHE, CONTROLLER, NET
 from tests.fleet.shell import quiet, sh
 
-# A host with a data volume has a writable /sys and /proc/sys (udev needs the first), so a role that sets one of these
-# sets it for the whole machine: they are noted before the first host boots, and put back after the last.
+# A host with a data volume has a writable /sys and /proc/sys, because udev needs /sys. So a role that sets one of these
+# sets it for the whole machine. The values are stored before the first host boots, and restored after the last ends.
 SHARED_SYSCTL = (
     "net/ipv4/ip_forward", "vm/overcommit_memory", "vm/swappiness", "vm/max_map_count", "vm/dirty_ratio",
     "vm/dirty_background_ratio", "fs/inotify/max_user_instances", "fs/inotify/max_user_watches", "fs/file-max",
     "kernel/pid_max",
 )  # fmt: skip
 SYSCTL = Path("/proc/sys")
-NOTED = CACHE / "sysctl.before"  # one for all fleets of this machine
+NOTED = CACHE / "sysctl.before"  # one file for all fleets of this machine
 
 NAT = f"""\
 table ip {BRIDGE} {{
@@ -29,7 +29,7 @@ table ip {BRIDGE} {{
 
 
 def make_network() -> None:
-    """Bridge, address, NAT; idempotent."""
+    """Create the bridge, its address and the NAT. A second call changes nothing."""
     if sh("ip", "link", "show", BRIDGE, check=False).returncode == 0:
         return
     if not NOTED.exists():
@@ -44,7 +44,7 @@ def make_network() -> None:
 def remove_network() -> None:
     quiet([("nft", "delete", "table", "ip", BRIDGE), ("ip", "link", "delete", BRIDGE)])
     if _other_fleets() or not NOTED.exists():
-        return  # the last fleet to go puts the settings back
+        return  # the last fleet that ends restores the settings
     for name, value in json.loads(NOTED.read_text()).items():
         path = SYSCTL / name
         if path.read_text().strip() != value:

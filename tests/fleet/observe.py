@@ -18,12 +18,12 @@ from tests.fleet.store import BUCKET, store
 
 DATABASE = "audio_pipeline"
 SCRATCH = "data/scratch"
-# With the password that holds now, also in the middle of a rotation; it stands in no argument.
+# Read from the file, so it is the valid password also during a rotation, and it is in no argument.
 REDIS_CLI = 'REDISCLI_AUTH="$(cat /etc/redis/operator-password)" exec /usr/local/bin/redis-cli --raw "$@"'
 
 
 def rows(query: str, database: str = DATABASE) -> list[dict[str, Any]]:
-    """A query as the database's administrator; one record a row."""
+    """Run a query as the database's administrator -> one record for each row."""
     wrapped = f"SELECT coalesce(json_agg(q), '[]') FROM ({query}) q"
     done = machine.inside(HOSTS["orch"], "runuser", "-u", "postgres", "--", "psql", "-XAtqc", wrapped, "-d", database)
     return list(json.loads(done.stdout))
@@ -36,13 +36,13 @@ def value(query: str) -> Any:
 
 
 def redis(*command: str) -> list[str]:
-    """Redis as the operator; the reply by lines."""
+    """Run a Redis command as the operator -> the lines of the reply."""
     done = machine.inside(HOSTS["orch"], "sh", "-c", REDIS_CLI, "redis-cli", *command)
     return [line for line in done.stdout.splitlines() if line]
 
 
 def redis_as(user: str, password: str, *command: str) -> str:
-    """The reply to a Redis user on the orchestrator's private address, or the refusal."""
+    """Run a Redis command as a user, at the orchestrator's private address -> the reply or the error."""
     orchestrator = HOSTS["orch"]
     words = ["/usr/local/bin/redis-cli", "-h", orchestrator.address, "--user", user, *command]
     done = machine.inside(orchestrator, "env", f"REDISCLI_AUTH={password}", *words, check=False)
@@ -50,7 +50,7 @@ def redis_as(user: str, password: str, *command: str) -> str:
 
 
 def authority() -> str:
-    """Who has signed the certificate that Redis shows, as the orchestrator's own file of authorities verifies it."""
+    """The name of the authority that signed Redis' certificate, verified with the orchestrator's own file."""
     ask = (
         f"openssl s_client -connect {HOSTS['orch'].address}:6379 -CAfile /etc/audio-pipeline/fleet-ca.pem "
         "-verify_return_error </dev/null 2>/dev/null | openssl x509 -noout -issuer"
@@ -84,13 +84,13 @@ def objects(prefix: str) -> list[str]:
 
 
 def on(host: Host, command: str, *, given: str | None = None) -> tuple[int, str]:
-    """A command by ssh as the login user: exit code and all that it said."""
+    """Run a command by ssh as the login user -> exit code and all output."""
     done = sh("ssh", *OPTIONS, f"{USER}@{host.address}", command, given=given, check=False)
     return done.returncode, done.stdout + done.stderr
 
 
 def scratch(host: Host) -> list[str]:
-    """What lies on a host's scratch."""
+    """The entries of a host's scratch directory."""
     listed = machine.inside(
         host, "find", f"/{SCRATCH}", "-mindepth", "1", "-maxdepth", "1", "-printf", "%f\\n", check=False
     )

@@ -1,4 +1,4 @@
-"""Commands of the guide, run as the operator runs them: in `ansible/` of the operator's checkout, by a shell."""
+"""Runs commands of the guide as the operator does: by a shell, in `ansible/` of the operator's checkout."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from pathlib import Path
 from tests.fleet.checkout import ANSIBLE, environment
 from tests.fleet.layout import FLEET, FleetError
 
-LOGS = FLEET / "logs"  # everything that Ansible printed; one of the scenarios greps it for secrets
+LOGS = FLEET / "logs"  # all output of Ansible; the scenario `secrecy` searches it for secrets
 LIMIT_S = 2400.0
 RECAP = re.compile(r"^(\S+)\s+: ok=(\d+)\s+changed=(\d+)\s+unreachable=(\d+)\s+failed=(\d+)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a command came to; `ok`, `changed`, `failed` are by host, from the recap."""
+    """The result of a command. `ok`, `changed` and `failed` are numbers of tasks for each host, from the recap."""
 
     line: str
     code: int
@@ -30,14 +30,14 @@ class Outcome:
     log: Path
     ok: Mapping[str, int] = field(default_factory=dict)
     changed: Mapping[str, int] = field(default_factory=dict)
-    failed: Mapping[str, int] = field(default_factory=dict)  # unreachable counts, too
+    failed: Mapping[str, int] = field(default_factory=dict)  # unreachable hosts, too
 
     @property
     def touched(self) -> dict[str, int]:
         return {host: count for host, count in self.changed.items() if count}
 
     def changed_tasks(self) -> list[str]:
-        """The tasks that changed something, each once, in order."""
+        """The names of the tasks that changed something, in order, without repetition."""
         found: dict[str, None] = {}
         task = ""
         for line in self.output.splitlines():
@@ -52,7 +52,7 @@ class Outcome:
 
 
 class Running:
-    """A command that runs while something else happens."""
+    """A command that runs in the background."""
 
     def __init__(self, line: str, env: Mapping[str, str] | None = None) -> None:
         LOGS.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""How this machine reaches package registries, for the hosts: a private CA, pip's settings, folders of local wheels."""
+"""Gives the hosts this machine's access to package registries: its CA, pip's settings, folders of local wheels."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ UV_CACHE = "/var/cache/uv-fleet"
 
 
 def pip_settings() -> dict[str, str]:
-    """What pip here is configured with, by environment or file, as far as it concerns where packages come from."""
+    """The settings of pip on this machine (environment or file) that say where packages come from."""
     found: dict[str, str] = {}
     for line in sh(sys.executable, "-m", "pip", "config", "list").stdout.splitlines():
         key, _, value = line.partition("=")
@@ -26,17 +26,17 @@ def pip_settings() -> dict[str, str]:
 
 
 def wheel_folders() -> list[Path]:
-    """The folders of local wheels that pip looks into besides its index."""
+    """The folders of local wheels that pip uses besides its index."""
     return [Path(word) for word in pip_settings().get("find-links", "").split() if Path(word).is_dir()]
 
 
 def shared_folders() -> list[Path]:
-    """Local folders that the hosts must see at the same path for pip's settings to mean the same there."""
+    """Local folders that pip's settings name. The hosts must have them at the same paths."""
     words = " ".join(value for name, value in pip_settings().items() if name != "default-timeout").split()
     local = [Path(word.removeprefix("file://")) for word in words if word.startswith(("file://", "/"))]
     folders = []
     for path in local:
-        # An index of local files links to ../files; the folder above holds both.
+        # An index of local files links to ../files, so the parent folder is shared: it holds both.
         folder = path.parent if path.name == "simple" else path
         if folder.is_dir() and folder not in folders:
             folders.append(folder)

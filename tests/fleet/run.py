@@ -1,7 +1,7 @@
 """The scenarios, in order: `python -m tests.fleet.run [--only NAME ...] [--keep] [--list]`, or `make fleet`.
 
-Boots the fleet from bare, goes through the scenarios, writes the report, takes everything down. `--only` uses the fleet
-that stands, if one does; `--keep` leaves it. Exit code 0 only if every scenario passed.
+Boots new hosts, runs the scenarios, writes the report and removes the hosts. `--only` uses the fleet that runs, if one
+does; `--keep` keeps the hosts. The exit code is 0 only if every scenario passed.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def _boot(*, anew: bool) -> None:
 
 
 def _go_through(world: World, names: Sequence[str], lines: list[Figures]) -> None:
-    """Every scenario builds on those before it: the first that fails is the last that runs."""
+    """Run the scenarios until one fails: each needs the result of those before it."""
     for name in names:
         lines.append(world.begin_scenario(name))
         scenario = ALL[name]
@@ -79,7 +79,7 @@ def _go_through(world: World, names: Sequence[str], lines: list[Figures]) -> Non
             scenario(world)
         except (ScenarioError, FleetError) as error:
             lines[-1].trouble = str(error)
-        except Exception:  # noqa: BLE001 - a scenario that breaks is a scenario that fails; the report must come
+        except Exception:  # noqa: BLE001 - an error in a scenario is a failure; the report is written anyway
             lines[-1].trouble = traceback.format_exc()
         lines[-1].seconds = time.monotonic() - began
         if lines[-1].trouble:

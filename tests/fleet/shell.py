@@ -1,4 +1,4 @@
-"""Commands on this machine, and what it must have for a fleet."""
+"""Runs commands on this machine, and checks that it has what a fleet needs."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def sh(
     cwd: Path | None = None,
     timeout_s: float = 600,
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command and return what it said; raises FleetError with its last words if it fails."""
+    """Run a command -> its result; raises FleetError with the end of its output if it fails."""
     words = [str(word) for word in command]
     done = subprocess.run(
         words, input=given, capture_output=True, text=True, check=False, env=env, cwd=cwd, timeout=timeout_s
@@ -51,6 +51,6 @@ def last_words(done: subprocess.CompletedProcess[str], lines: int = 25) -> str:
 
 
 def quiet(commands: Sequence[Sequence[str | Path]]) -> None:
-    """Run commands that may find nothing to do."""
+    """Run commands that may fail because there is nothing to do."""
     for command in commands:
         sh(*command, check=False)

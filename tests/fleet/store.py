@@ -1,6 +1,6 @@
-"""The S3 endpoint of the fleet: an OpenStack Swift on this machine, reachable from the hosts by the bridge's address.
+"""The S3 endpoint of the fleet: an OpenStack Swift on this machine, which listens on the bridge's address.
 
-`python -m tests.fleet.store` serves until it is told to stop; `up` and `down` start and stop it.
+`python -m tests.fleet.store` runs until it is stopped; `up` starts it and `down` stops it.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ START_S = 60.0
 
 
 def store() -> Swift:
-    """The endpoint and its keys; the server runs in a process of its own."""
+    """The endpoint and its keys. The server is a separate process."""
     return Swift(FOLDER, State(FOLDER), CONTROLLER)
 
 
 def start() -> None:
-    """Serve in the background; idempotent."""
+    """Start the server in the background if it does not run."""
     if serving():
         return
     RUN.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""The distributions that hosts of a fleet can run, by their releases' code names: `FLEET_SUITE=noble make fleet`."""
+"""The distributions that a fleet's hosts can run, by the code name of the release: `FLEET_SUITE=noble make fleet`."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from tests.fleet.layout import CACHE, FleetError
 from tests.fleet.shell import sh
 
 UBUNTU = "http://archive.ubuntu.com/ubuntu"
-# Debian 12 has no package of Ubuntu's keys; this is Ubuntu's own, by its checksum.
+# Debian 12 has no package of Ubuntu's keys. This is Ubuntu's own package, checked by its checksum.
 UBUNTU_KEYS = f"{UBUNTU}/pool/main/u/ubuntu-keyring/ubuntu-keyring_2023.11.28.1_all.deb"
 UBUNTU_KEYS_SHA256 = "36de43b15853ccae0028e9a767613770c704833f82586f28eb262f0311adb8a8"
 
 
 @dataclass(frozen=True)
 class Suite:
-    """A release of a distribution, with the archives that a cloud image of it is set up with."""
+    """A release of a distribution, and the package archives that its cloud image uses."""
 
     name: str
     distribution: str
     components: str = "main"
-    sources: tuple[str, ...] = ()  # lines of sources.list; none: what mmdebstrap knows by itself
-    own_keys: bool = False  # signed by keys that Debian does not have
-    lock: str = "cpu"  # packages of the GPU hosts
+    sources: tuple[str, ...] = ()  # lines of sources.list; none: mmdebstrap's default
+    own_keys: bool = False  # the archives are signed by keys that Debian does not have
+    lock: str = "cpu"  # the lock of the GPU hosts
 
 
 SUITES = {
@@ -40,7 +40,7 @@ SUITES = {
             "main universe",
             tuple(f"deb {UBUNTU} {pocket} main universe" for pocket in ("noble", "noble-updates", "noble-security")),
             own_keys=True,
-            # CUDA's build of torch runs on the CPU, too, so a production fleet's packages are tried here.
+            # CUDA's build of torch also runs on the CPU, so the packages of a production fleet are tested here.
             lock="gpu",
         ),
     )
@@ -48,7 +48,7 @@ SUITES = {
 
 
 def suite() -> Suite:
-    """The one that was asked for; raises FleetError for one that is not known."""
+    """The suite of FLEET_SUITE; raises FleetError if it is not known."""
     name = os.environ.get("FLEET_SUITE", "bookworm")
     if name not in SUITES:
         raise FleetError(f"FLEET_SUITE is {name!r}; there are {', '.join(SUITES)}")
@@ -56,7 +56,7 @@ def suite() -> Suite:
 
 
 def keyring() -> Path:
-    """Ubuntu's archive keys, fetched once."""
+    """Fetch the keys of Ubuntu's package archives, once."""
     path = CACHE / "ubuntu-archive-keyring.gpg"
     if path.exists():
         return path

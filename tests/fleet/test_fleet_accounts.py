@@ -1,4 +1,4 @@
-"""The harness's own bookkeeping, where no host is needed."""
+"""The parts of the fleet's tests that need no host: recap, ledger, report, names."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Boot hosts of the fleet: `python -m tests.fleet.up [NAME ...]`; without names, those that a fleet begins with.
+"""Boot hosts of the fleet: `python -m tests.fleet.up [NAME ...]`; without names, the hosts of a new fleet.
 
-Afterwards FLEET_DIR holds `inventory.yml` and `vars.yml` for hand-made runs of playbooks, and `checkout/`, a clone that
-is set up for these hosts.
+Afterwards FLEET_DIR holds `inventory.yml` and `vars.yml`, with which a person can run playbooks, and `checkout/`, a
+clone that is configured for these hosts.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tests.fleet.shell import require_root_and_programs
 
 
 def boot(wanted: list[Host]) -> None:
-    """Boot these hosts at the same time and wait until all are up."""
+    """Boot these hosts in parallel, and wait until all are up."""
     require_root_and_programs()
     FLEET.mkdir(mode=0o700, parents=True, exist_ok=True)
     with (FLEET / "lock").open("w") as lock:
@@ -36,7 +36,7 @@ def boot(wanted: list[Host]) -> None:
 
 
 def furnish(wanted: list[Host]) -> None:
-    """What lies on the hosts before the operator comes: archives' folder, models."""
+    """Put on the hosts what exists before the operator begins: the folder of archives, the models."""
     if HOSTS["ec2"] in wanted:
         prepare_ec2()
     if HOSTS["orch"] in wanted:

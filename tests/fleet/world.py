@@ -1,4 +1,4 @@
-"""What a scenario works with: commands, the ledger, and a way to say what must hold."""
+"""The tools of a scenario: run commands, place archives, require conditions."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from tests.fleet.layout import HOSTS, FleetError
 from tests.fleet.ledger import GPU_HOSTS, Ledger
 from tests.fleet.playbooks import Outcome, Running
 
-BACKLOG = 3  # archives: two GPU hosts, and one that waits
+BACKLOG = 3  # archives: one for each of two GPU hosts, and one that waits
 FEED_S = 2.0
-SETTLE_S = 30.0  # from the last batch's completion until scratch and keys must be gone
+SETTLE_S = 30.0  # longest time from the last batch's completion until scratch and keys are removed
 
 
 class ScenarioError(AssertionError):
-    """Something did not hold; the message says what was wanted and what was found."""
+    """A condition was not met; the message says what was expected and what was found."""
 
 
 @dataclass
@@ -39,14 +39,14 @@ class Figures:
 class World:
     ledger: Ledger = field(default_factory=Ledger)
     figures: Figures = field(default_factory=lambda: Figures("none"))
-    settled: int = 0  # clips whose accounts were balanced by earlier scenarios
+    settled: int = 0  # clips that earlier scenarios have checked
 
     def begin_scenario(self, name: str) -> Figures:
         self.figures = Figures(name)
         return self.figures
 
     def run(self, line: str, *, fails: bool = False) -> Outcome:
-        """Run a command of the guide; `fails`: it must not succeed."""
+        """Run a command of the guide. With `fails` it must fail."""
         return self.take(self.begin(line), fails=fails)
 
     def begin(self, line: str) -> Running:
@@ -54,7 +54,7 @@ class World:
         return Running(line)
 
     def take(self, running: Running, *, fails: bool = False) -> Outcome:
-        """Wait for a command, count it, and judge its exit code."""
+        """Wait for a command, add its numbers to the report, and check its exit code."""
         outcome = running.wait()
         self.figures.hosts = max(self.figures.hosts, len(outcome.ok))
         self.figures.tasks += sum(outcome.ok.values())
@@ -66,7 +66,7 @@ class World:
         return outcome
 
     def run_at_work(self, line: str, *, fails: bool = False) -> Outcome:
-        """Run a command while the fleet has work from the command's first moment to its last."""
+        """Run a command while the fleet has work, from the start of the command to its end."""
         done = self.ledger.clips_done()
         self.ledger.place("small", BACKLOG)
         self.ledger.wait(lambda: self.ledger.clips_done() > done, "the fleet is at work")
@@ -78,7 +78,7 @@ class World:
         return self.take(running, fails=fails)
 
     def require(self, holds: object, sentence: str) -> None:
-        """Demand that something holds; the sentence says what was found instead."""
+        """Raise ScenarioError unless the condition holds. The sentence says what was found instead."""
         if not holds:
             raise ScenarioError(sentence)
 
@@ -90,7 +90,7 @@ class World:
             time.sleep(0.5)
 
     def settle_accounts(self, limit_s: float = 900.0) -> None:
-        """Wait for all work to end; demand that nothing was lost, nothing doubled, nothing left behind."""
+        """Wait for the end of all work, and require that nothing was lost, counted twice or left behind."""
         try:
             self.ledger.wait_until_complete(limit_s)
         except FleetError as error:

@@ -1,4 +1,4 @@
-"""Dead letters, as Redis holds them: what comes back, in which form, and what its batch counts then."""
+"""Dead letters in Redis: which jobs come back, with which payload, and what their batches count afterwards."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def take(queue: JobQueue, *queues: str) -> Claim:
 
 
 def begin(queue: JobQueue, clips: Sequence[str], *, broken: Sequence[str] = (), done: int = 0, run: str = "1") -> None:
-    """What unpack does with the batch b1."""
+    """Start the batch b1 as the unpack worker does."""
     queue.client.rpush(UNPACK, ARCHIVE.to_json())
     claim = take(queue, UNPACK)
     jobs = [
@@ -65,14 +65,14 @@ def clip_of(claim: Claim) -> ClipRef:
 
 
 def give_up(queue: JobQueue, claim: Claim, *, parked: str | None = "failed/b1/00000.opus") -> str:
-    """What the GPU worker does -> what the acknowledgement says."""
+    """Give up a clip as the GPU worker does -> the answer of the acknowledgement."""
     clip = clip_of(claim)
     entry = dead_letters.write(claim, PermanentError("no use"), worker=queue.worker, clip=clip, parked=parked)
     return queue.settle(claim, clip=clip, dead_letter=entry)
 
 
 def do(queue: JobQueue, name: str) -> str:
-    """Do the next clip, which must be `name` -> what the acknowledgement says."""
+    """Finish the next clip, which must be `name` -> the answer of the acknowledgement."""
     claim = take(queue)
     assert clip_of(claim).clip == name
     return queue.settle(claim, clip=clip_of(claim))
@@ -183,7 +183,7 @@ def test_a_letter_of_a_batch_that_is_over_makes_no_keys(redis_db, queue, letters
 
 
 def test_a_letter_of_an_earlier_run_takes_no_failure_off_a_batch_that_counts_none(redis_db, queue, letters):
-    """The clip failed, the batch began anew (its host was lost), and the clip went well in the new run."""
+    """The clip failed, the batch was started again (its host was lost), and the clip succeeded in the new run."""
     begin(queue, ["a.mp3", "b.mp3"], run="1")
     give_up(queue, take(queue))
     Batches(redis_db).restart(ARCHIVE, SCRATCH)

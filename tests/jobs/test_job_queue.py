@@ -104,7 +104,7 @@ def test_a_living_workers_jobs_are_left_alone(redis_db):
 
 
 def test_a_killed_process_leaves_its_job_to_be_found(services, redis_db):
-    """The move is atomic: a process that dies right after it has the job in its list, not in its memory."""
+    """The move is atomic: if the process dies right after it, the job is in the process's list."""
     redis_db.rpush(UNPACK, b"job")
     code = (
         "import os, redis\n"
@@ -156,7 +156,7 @@ def test_handing_back_puts_the_job_first_and_spends_nothing(redis_db):
 
 
 def test_a_claim_whose_answer_was_lost_is_returned_before_the_next_claim(redis_db):
-    """Redis moved the job, but the worker never heard of it: it must not lie in the list for ever."""
+    """Redis moved the job, but the worker did not get the answer: the job must not stay in the list for ever."""
     queue = make_queue(redis_db)
     redis_db.rpush(UNPACK, b"job")
     redis_db.lmove(UNPACK, queue.inflight_key(UNPACK), "LEFT", "RIGHT")

@@ -1,4 +1,4 @@
-"""Jobs as people write them: what is accepted, and the sentence for what is not."""
+"""Payloads that people write: which are accepted, and the error sentence for the others."""
 
 from __future__ import annotations
 

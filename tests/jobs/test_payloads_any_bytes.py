@@ -1,4 +1,4 @@
-"""Whatever stands in a queue: it is read, or refused with a sentence, and its bytes are kept."""
+"""Any bytes in a queue: they are parsed or refused with a sentence, and the dead letter keeps them."""
 
 from __future__ import annotations
 

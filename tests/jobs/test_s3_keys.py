@@ -1,4 +1,4 @@
-"""The keys of S3: one module makes them and reads them back."""
+"""Keys of objects in S3: one module writes and parses them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Helpers for the tests of the local services: run one statement, send one request, open one ssh session."""
+"""Helpers of tests: run one statement, send one request, open one ssh session, run one command."""
 
 from __future__ import annotations
 
@@ -72,10 +72,10 @@ def http_get(address: str) -> tuple[int, bytes]:
         return answer.status, answer.read()
 
 
-def execute(dsn: str, statement: str) -> list[tuple[Any, ...]]:
-    """Run one statement in a transaction of its own; the rows, if it has any."""
+def execute(dsn: str, statement: str, *arguments: object) -> list[tuple[Any, ...]]:
+    """Run one statement in its own transaction -> its rows, if it has any."""
     with contextlib.closing(psycopg2.connect(dsn)) as connection, connection, connection.cursor() as cursor:
-        cursor.execute(statement)
+        cursor.execute(statement, arguments or None)
         return cursor.fetchall() if cursor.description else []
 
 
@@ -87,7 +87,7 @@ def run(command: Sequence[str | Path], env: Mapping[str, str]) -> str:
 
 
 def killed_program_with_services(root: Path) -> list[int]:
-    """Start services from a program that then dies by SIGKILL; the pids of the servers it started."""
+    """Start services from a program that then kills itself with SIGKILL -> the pids of its servers."""
     command = [sys.executable, "-c", CRASHING, str(root)]
     env = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
@@ -96,7 +96,7 @@ def killed_program_with_services(root: Path) -> list[int]:
 
 
 def ssh_run(host: SshHostFixture, use: Callable[[asyncssh.SSHClientConnection], Awaitable[T]], **other: Any) -> T:
-    """Log in as the transfer worker does (unless `other` says otherwise) and hand the connection to `use`."""
+    """Log in as the transfer worker does (`other` changes this), and call `use` with the connection."""
 
     async def session() -> T:
         arguments: dict[str, Any] = {

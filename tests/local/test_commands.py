@@ -30,7 +30,7 @@ def stand_in(services: Services, *words: str, given: bytes = b"") -> str:
 
 
 class TestRedisCliStandIn:
-    """It takes the command lines of the operator's guide and answers as redis-cli does in a pipe."""
+    """It accepts the command lines of the operator's guide, and prints what redis-cli prints into a pipe."""
 
     def test_numbers_texts_and_lists_are_bare(self, services: Services, redis_db: redis.Redis) -> None:
         redis_db.rpush("queue:unpack", "a", 'say "b"')

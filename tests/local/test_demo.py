@@ -107,7 +107,7 @@ def test_a_signal_at_any_moment_ends_all_that_was_started(tmp_path: Path, moment
 
 @pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.thorough)])
 def test_a_signal_ends_a_demo_that_a_shell_put_into_the_background(tmp_path: Path, number: signal.Signals) -> None:
-    """Without job control the shell lets what it puts there ignore SIGINT; the demo and all it starts must not."""
+    """A shell without job control starts background processes with SIGINT ignored. The demo must still react to it."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         running_demo = demo(tmp_path / "demo", "run")

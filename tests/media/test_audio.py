@@ -1,4 +1,4 @@
-"""What is read, what is refused, and in which words."""
+"""Which audio files are read, which are refused, and with which message."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SAMPLE_RATE = 16_000
 
 
 def refused(path: Path, tmp_path: Path, *, max_clip_s: float = 60) -> str:
-    """The sentence with which a conversion is refused; nothing may be left behind."""
+    """Convert a file that must be refused -> the error sentence. No file may be left behind."""
     folder = tmp_path / "out"
     folder.mkdir(exist_ok=True)
     with pytest.raises(AudioError) as caught:
@@ -258,7 +258,7 @@ def test_a_clip_that_is_too_long_is_refused(make_audio: MakeAudio, tmp_path: Pat
 
 @pytest.fixture
 def listener() -> Iterator[tuple[str, list[str]]]:
-    """A web server on this machine that notes what it is asked for."""
+    """A web server on this machine that records the requests."""
     asked: list[str] = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -302,7 +302,7 @@ def test_a_file_that_points_elsewhere_reaches_neither_disk_nor_network(
 
 
 def test_ffmpeg_would_follow_such_a_file_if_it_were_let(make_audio: MakeAudio, tmp_path: Path) -> None:
-    """The guard is needed: without it, an open file object does not keep FFmpeg from other files."""
+    """The protection is needed: without it, FFmpeg opens other files, although it gets an open file object."""
     make_audio("secret.wav")
     script = tmp_path / "clip.mp3"
     script.write_text("ffconcat version 1.0\nfile secret.wav\n")

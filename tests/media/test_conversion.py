@@ -1,4 +1,4 @@
-"""Conversion in parallel: each clip fails for itself, and no process outlives its parent."""
+"""Conversion in parallel: a failure concerns only its clip, and no process outlives its parent."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SRC = Path(__file__).resolve().parents[2] / "src"
 
 
 def misbehave(source: Path, target: Path, *, max_clip_s: float) -> ConvertedClip:
-    """Stands for a decoder with a defect: the clip's name says which."""
+    """Replaces the decoder by one with a defect, which the clip's name chooses."""
     if "hang" in source.name:
         while True:
             pass
@@ -185,7 +185,7 @@ def _children_named(_: str) -> list[int]:
 
 
 def test_processes_that_start_while_their_pool_ends_print_nothing(make_audio: MakeAudio, tmp_path: Path) -> None:
-    """Few and short clips: most processes are still on their way when the last clip is done."""
+    """With few short clips, most processes are still starting when the last clip is done."""
     jobs = [(str(make_audio(f"{n}.wav", seconds=0.3)), str(tmp_path / f"{n}.opus")) for n in range(6)]
     program = textwrap.dedent(f"""
         import sys

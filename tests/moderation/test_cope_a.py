@@ -1,4 +1,4 @@
-"""Each trap on the way from text to verdict, on a tiny Gemma-2 with a LoRA adapter."""
+"""Known sources of wrong verdicts between text and verdict, tested on a tiny Gemma-2 with a LoRA adapter."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def scorer(tiny: TinyModel) -> CopeA:
 
 @functools.cache
 def reference(tiny: TinyModel, *, merge: bool = True, attention: str = "eager") -> Any:
-    """Base and adapter, loaded straight by the libraries."""
+    """Base and adapter, loaded directly by the libraries."""
     import torch
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
@@ -93,7 +93,7 @@ def spied(tiny: TinyModel, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, An
 
 
 def full_prompt_reference(tiny: TinyModel, text: str, *, body: str = POLICY.body, **how: Any) -> float:
-    """p_violation the slow way: one prompt, no padding, all logits, straight from the libraries."""
+    """p_violation calculated slowly: one prompt, no padding, all logits, directly with the libraries."""
     import torch
     from transformers import AutoTokenizer
 
@@ -210,7 +210,7 @@ def test_the_answers_are_single_tokens_behind_the_prompt(tokenizer: Any) -> None
 
 def test_a_tokenizer_without_such_tokens_is_refused() -> None:
     class Bytes:
-        """Spells every character in two tokens, answers included."""
+        """A tokenizer that uses two tokens for every character, also for the answers."""
 
         unk_token_id = None
 

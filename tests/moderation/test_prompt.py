@@ -1,4 +1,4 @@
-"""The prompt, letter by letter, and what is cut when it is too long."""
+"""The exact prompt, and what is cut when it is too long."""
 
 from __future__ import annotations
 

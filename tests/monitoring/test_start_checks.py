@@ -1,4 +1,4 @@
-"""What workers check before they begin: each problem is one sentence, and no worker begins before it is mended."""
+"""The checks at a worker's start: each problem is one sentence, and no worker begins before it is solved."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MOUNTED = Path("/dev/shm")  # noqa: S108 -- a mount point that every Linux has; 
 
 @pytest.fixture(scope="module")
 def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
-    """A server of this module's own, whose configuration may be spoilt."""
+    """A separate server, whose configuration tests may change."""
     root = tmp_path_factory.mktemp("valkey")
     server = Valkey(root, State(root), durable=False)
     server.start()
@@ -38,7 +38,7 @@ def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
 
 @pytest.fixture
 def client(valkey: Valkey) -> Iterator[redis.Redis]:
-    """A client of it; the configuration is as in production before and after."""
+    """A client of this server. Its configuration is that of production before and after the test."""
     opened = redis.Redis("127.0.0.1", valkey.port, password=valkey.password)
     yield opened
     opened.config_set("maxmemory-policy", "noeviction")
@@ -138,7 +138,7 @@ def test_a_database_of_an_older_release_is_refused_with_the_command_that_mends_i
 
 
 def test_a_database_of_a_newer_release_is_accepted(settings, database):
-    """A release is rolled out host by host, after its schema."""
+    """A deploy applies the schema first, and then goes from host to host."""
     as_admin(database.admin_dsn, f"INSERT INTO schema_version (version) VALUES ({SCHEMA_VERSION + 1})")
     db = Database(settings)
     db.check()
@@ -179,7 +179,7 @@ def test_scratch_that_looks_as_if_it_were_on_the_volume_and_is_not_is_refused(on
 
 @pytest.mark.parametrize("root", ["/proc/scratch", "/dev/null/scratch"])
 def test_scratch_that_cannot_be_written_is_refused(root):
-    """Not by permissions, which the tests' user may be above."""
+    """Not tested with permissions, because the user of the tests may be root."""
     with pytest.raises(OperatorError, match=f"SCRATCH_ROOT {root} cannot be written") as caught:
         check_scratch(Path(root))
     one_sentence(caught.value)

@@ -1,7 +1,7 @@
-"""nginx as deployed: the site's template of the role, rendered, before the app that gunicorn serves.
+"""nginx as it is deployed: the role's template of the site, rendered, in front of the app that gunicorn serves.
 
-Only what cannot be the same on one machine is replaced: the ports. The address of a client can be chosen, in a header
-that nginx is told to believe here, and nowhere else.
+Only the ports are replaced, because they cannot be the same on one machine. A test chooses the address of a client by a
+header that this nginx trusts; in production no nginx does.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def _configuration(folder: Path, app: str, plain: int, secure: int) -> str:
 
 @contextmanager
 def in_front_of(app: str, folder: Path) -> Iterator[int]:
-    """Run nginx before the app at this address until the block ends; yields its port."""
+    """Run nginx in front of the app at this address until the block ends; yields its port."""
     program = shutil.which("nginx", path=f"{os.environ['PATH']}{os.pathsep}/usr/sbin")
     assert program is not None, "nginx is missing: apt-get install nginx"
     make(folder, "ra-app", [NAME])

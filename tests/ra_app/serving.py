@@ -1,4 +1,4 @@
-"""The app as it is deployed: gunicorn in ra_app/, waited for and stopped."""
+"""Starts the app as it is deployed (gunicorn in ra_app/), waits until it answers, and stops it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def serving(command: str, environ: dict[str, str], logs: Path) -> Iterator[str]:
 
 
 def status(address: str) -> int | None:
-    """What the address answers, or None when nobody listens."""
+    """The status that the address answers with, or None when nothing listens there."""
     try:
         with urllib.request.urlopen(address, timeout=5) as answer:  # noqa: S310 - our own http address
             return int(answer.status)

@@ -40,9 +40,9 @@ def _try(site: Site, username: str, password: str, **headers: str) -> Answer:
 
 
 def _hammer(port: int, clients: list[str]) -> list[Answer]:
-    """A try to log in from each client, without even a token, all at once.
+    """Send a log-in from each client at the same time, without a CSRF token.
 
-    The limit is a rate, counted when a request arrives: whoever waits for each answer may be too slow to exceed it.
+    The limit is a rate, counted when a request arrives: a client that waits for answers may be too slow to exceed it.
     """
 
     def attempt(client: str) -> Answer:

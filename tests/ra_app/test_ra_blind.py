@@ -1,4 +1,4 @@
-"""Blind by default: not one byte of a verdict leaves the server before the reviewer's own first label is stored."""
+"""Blind review: the server sends nothing of a verdict before the reviewer's own first label is stored."""
 
 from __future__ import annotations
 

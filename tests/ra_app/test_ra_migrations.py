@@ -74,7 +74,7 @@ def test_no_migration_names_a_table_of_the_pipeline(path: Path) -> None:
 
 @pytest.mark.usefixtures("app")
 def test_a_user_made_by_the_release_before_can_be_used(world: World) -> None:
-    """That release knows nothing of the new columns."""
+    """That release does not know the new columns."""
     world.sql("INSERT INTO ra_users (username, pseudonym, password_hash) VALUES ('mira', 'RA-7KQ2M', 'x')")
     assert world.sql("SELECT session_epoch, unlocked_until FROM ra_users") == [(0, None)]
 

@@ -27,7 +27,7 @@ def ask_with(app: Flask, cookie: str, path: str = "/") -> TestResponse:
 
 
 def set_log_in_time(visitor: Visitor, seconds_ago: float | None) -> None:
-    """Move the log-in back, as if the session had been in use since; None: a cookie of a release without the time."""
+    """Set the time of the log-in in the cookie to the past; None: a cookie of an older release, without the time."""
     with visitor.client.session_transaction(environ_base=visitor.address) as session:
         began = session.pop(LOGGED_IN_AT)
         if seconds_ago is not None:

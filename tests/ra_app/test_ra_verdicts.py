@@ -1,4 +1,4 @@
-"""The verdict that a reviewer is shown is the one that the pipeline has in force."""
+"""A reviewer sees the verdict that is in force in the pipeline."""
 
 from __future__ import annotations
 

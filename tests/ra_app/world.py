@@ -1,4 +1,4 @@
-"""What the tests of the RA app set up: clips as the pipeline leaves them, people, and a visitor's browser."""
+"""Helpers for the tests of the RA app: clips as the pipeline stores them, users, and a visitor's browser."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ class World:
         filename: str | None = None,
         segments: Sequence[Mapping[str, Any]] | None = None,
     ) -> int:
-        """A clip that the pipeline is done with; flagged unless told otherwise. Its audio lies in S3 if given."""
+        """Add a clip that the pipeline has finished, flagged by default. If audio is given, store it in S3."""
         batch = "20261120-103000-a1b2c3"
         self.sql("INSERT INTO batches (batch_id) VALUES (%s) ON CONFLICT DO NOTHING", batch)
         audio_id: int = self.sql(

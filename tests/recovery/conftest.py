@@ -1,9 +1,8 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
-import psycopg2
 import pytest
 import redis
 
@@ -14,12 +13,9 @@ from tests.recovery.standing_batches import Site
 
 
 @pytest.fixture
-def site(redis_db: redis.Redis, settings: Settings, database: Any) -> Iterator[Site]:
-    """Empty tables and queues, and what puts batches into every state."""
-    connection = psycopg2.connect(database.admin_dsn)
-    with connection, connection.cursor() as cursor:
-        cursor.execute("TRUNCATE batches CASCADE")
-    connection.close()
+def site(redis_db: redis.Redis, settings: Settings, query: Callable[..., Any]) -> Iterator[Site]:
+    """Empty tables and queues, and the methods that bring batches into any state."""
+    query("TRUNCATE batches CASCADE")
     db = Database(settings)
     yield Site(redis_db, db, ObjectStore(settings))
     db.close()

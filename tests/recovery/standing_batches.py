@@ -1,4 +1,4 @@
-"""Batches at any stage of their way, in Redis, Postgres and S3 as the workers leave them; no worker needs to run."""
+"""Brings batches into any state, in Redis, Postgres and S3, as the workers would. No worker runs."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Site:
         self.batches = Batches(client)
 
     def worker(self, host: str = "host-1") -> JobQueue:
-        """A worker whose heart beats for as long as nobody deletes it."""
+        """A worker with a heartbeat that stays until a test deletes it."""
         queue = JobQueue(self.client, WorkerName.of_this_process(host))
         self.client.set(queue.worker.heartbeat_key, "{}")
         return queue

@@ -1,4 +1,4 @@
-"""A host that is gone for good: noticed only after it was watched, its batches done elsewhere, its queue emptied."""
+"""A host that is gone for good: it is watched first, then other hosts get its batches, and its queue is emptied."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def watch(site: Site) -> LostHosts:
 
 
 def beat(client: redis.Redis, host: str) -> None:
-    """As a worker of that host does every few seconds."""
+    """Note a sign of life of the host, as its workers do every few seconds."""
     worker = WorkerName(host, 1, "aa")
     script(client, "heartbeat")(keys=[worker.heartbeat_key, HOSTS_SEEN], args=["{}", 60_000, host])
 
 
 def fall_silent(client: redis.Redis, host: str, for_s: float = SILENT_S + 1) -> None:
-    """It was heard of, but that is so long ago."""
+    """Set the host's last sign of life to this many seconds ago."""
     beat(client, host)
     client.zincrby(HOSTS_SEEN, -for_s, host)
     client.delete(WorkerName(host, 1, "aa").heartbeat_key)

@@ -1,4 +1,4 @@
-"""What a worker began just before an operator's command; under load: `tests/cli/test_while_workers_work.py`."""
+"""A worker's action that began just before an operator's command. `tests/cli/test_while_workers_work.py` tests load."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def begin(client: redis.Redis, queue: JobQueue, run: str) -> None:
 
 
 def test_a_clip_in_hand_when_its_batch_is_requeued_does_not_count_in_the_next_run(redis_db, queue):
-    """It would end the new run before that run's own job of the clip is done, and take its files away."""
+    """Otherwise it would end the new run before the clip's job of this run is done, and delete its files."""
     batches = Batches(redis_db)
     begin(redis_db, queue, "1")
     claim = queue.claim([TRANSCRIBE])

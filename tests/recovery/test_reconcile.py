@@ -1,4 +1,4 @@
-"""After Redis lost everything, or a part: what was under way is found and brought back, and nothing else is touched."""
+"""After Redis lost all or some data: batches that were under way are brought back, and nothing else changes."""
 
 from __future__ import annotations
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import psycopg2
 import pytest
 
 from config import Settings
@@ -24,19 +23,6 @@ ALL = LetterFilter(everything=True)
 
 
 @pytest.fixture
-def query(database: Any) -> Callable[..., list[tuple[Any, ...]]]:
-    def run(sql: str) -> list[tuple[Any, ...]]:
-        connection = psycopg2.connect(database.admin_dsn)
-        with connection, connection.cursor() as cursor:
-            cursor.execute(sql)
-            found = cursor.fetchall()
-        connection.close()
-        return found
-
-    return run
-
-
-@pytest.fixture
 def db(settings: Settings) -> Iterator[DatabaseOverview]:
     found = DatabaseOverview(settings)
     yield found
@@ -44,11 +30,8 @@ def db(settings: Settings) -> Iterator[DatabaseOverview]:
 
 
 @pytest.fixture
-def audit(settings: Settings, database: Any) -> Iterator[AuditLog]:
-    connection = psycopg2.connect(database.admin_dsn)
-    with connection, connection.cursor() as cursor:
-        cursor.execute("TRUNCATE operator_actions")
-    connection.close()
+def audit(settings: Settings, query: Callable[..., Any]) -> Iterator[AuditLog]:
+    query("TRUNCATE operator_actions")
     log = AuditLog(settings)
     yield log
     log.close()

@@ -2,10 +2,10 @@
 
     PYTHONPATH=src:. python -m tests.reliability.chaos --seed 1 --clips 1000
 
-Archives of tones go in at the ssh host; two transfer, two unpack and three GPU workers (all real but the two models)
-carry them to Postgres, while every 0.2 to 2 s one of them gets SIGKILL, SIGTERM, or SIGSTOP for longer than the
-heartbeat lives and then SIGCONT: a zombie. What dies is started again at once, as systemd does. An operator retries
-jobs that were quarantined because their workers died. In the end every clip is accounted for.
+Archives of tones appear on the ssh host. Two transfer, two unpack and three GPU workers process them (only the two
+models are stand-ins). Every 0.2 to 2 s one worker gets SIGKILL, SIGTERM, or SIGSTOP for longer than the heartbeat lives
+and then SIGCONT. A worker that has ended is started again at once, as systemd does. An operator retries jobs that were
+quarantined because their workers died. At the end the outcome of every clip is checked.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ class Observer(threading.Thread):
         self.join()
 
     def died(self, worker: int, at: float) -> None:
-        """Note which jobs a killed worker held."""
+        """Record the jobs that a killed worker held."""
         for key in cast("list[bytes]", self.world.redis.keys(f"inflight:*:{worker}:*")):
             queue = key.decode().removeprefix("inflight:").rsplit(":", 3)[0]
             for payload in cast("list[bytes]", self.world.redis.lrange(key, 0, -1)):
@@ -138,7 +138,7 @@ class Chaos:
         self._letters = DeadLetters(world.redis, world.scratch)
 
     def until(self, batches: int, within_s: float) -> None:
-        """Harm the fleet until so many batches are complete."""
+        """Send signals to the workers until this many batches are complete."""
         self.observer.start()
         deadline = time.monotonic() + within_s
         while list(self.world.complete().values()).count(True) < batches:
@@ -152,7 +152,7 @@ class Chaos:
             self._operator()
 
     def end(self) -> None:
-        """Wake all, let them come to rest, stop them as systemd does."""
+        """Continue all paused workers, wait until all work is done, and stop the workers as systemd does."""
         self._wake(float("inf"))
         self._restart_the_dead()
         self._wait_for_rest()
@@ -203,7 +203,7 @@ class Chaos:
                 self.report.restarts += 1
 
     def _operator(self) -> None:
-        """Retry what was quarantined only because its workers were killed."""
+        """Retry the jobs that were quarantined because their workers were killed."""
         for raw in self._letters:
             letter = self._letters.parse(raw)
             if "workers died" in letter.error and self._letters.retry(letter):
@@ -221,7 +221,7 @@ class Chaos:
 def run(
     root: Path, services: Services, *, seed: int, clips: int, within_s: float, credentials: Credentials = lambda _: {}
 ) -> Report:
-    """One run on started services -> its report. `credentials` gives each kind of worker settings of its own."""
+    """Run once, on services that are started -> the report. `credentials` holds settings for each kind of worker."""
     report = Report(seed, Accounts())
     world = World(root, services, ttl_s=TTL_S)
     sizes = [min(CLIPS_PER_BATCH, clips - start) for start in range(0, clips, CLIPS_PER_BATCH)]

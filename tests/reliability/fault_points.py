@@ -1,9 +1,9 @@
-"""A fault between every two steps of every worker, each hit once: the process is killed, or Redis is.
+"""A fault after every step of every worker, once each: the worker or Redis is killed.
 
     PYTHONPATH=src:. python -m tests.reliability.fault_points [--every 5]
 
-The steps are counted by a run without a fault. Then, for each, a fresh batch: the worker is struck after that step, the
-usual workers (or, when Redis was killed and started again, the same worker) finish, and the accounts must be right.
+A run without a fault counts the steps. Then there is a new batch for each step: the fault happens after this step,
+other workers (or the same worker, if Redis was killed and started again) finish the batch, and the result is checked.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Range:
         return steps
 
     def strike(self, kind: str, fault: str, at: int) -> tuple[Accounts, list[str]]:
-        """One batch, with one fault -> the accounts at the end and the steps of the struck worker."""
+        """Run one batch with one fault -> the checked result, and the steps of the worker that had the fault."""
         self._number += 1
         root = self.root / f"{self._number:03d}-{kind}-{fault}-{at}"
         world = World(root, self.services, ttl_s=TTL_S)

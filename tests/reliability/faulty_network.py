@@ -1,11 +1,12 @@
-"""A TCP proxy that misbehaves on demand: the network between a worker and its Redis, Postgres or S3.
+"""A TCP proxy whose faults a test chooses: the network between a worker and Redis, Postgres or S3.
 
 The modes, which hold for every connection at once:
 
-- forward: as if it were not there, but for `delay_s` before each piece;
-- drop: what is sent is thrown away, new connections get no answer; connections that lost something end with the fault;
-- hold: nothing arrives until the fault ends, then everything does, even what a client has long given up on, as TCP's
-  retransmission would deliver it;
+- forward: pass everything on, with `delay_s` before each piece;
+- drop: discard what is sent, and do not answer new connections; connections that lost data are closed when the fault
+  ends;
+- hold: deliver nothing until the fault ends, and then everything, as TCP's retransmission would, also requests that the
+  client does not wait for any more;
 - close: connections are reset, and new ones too.
 
 `lose_answer(...)` lets a request through and resets the connection instead of delivering its answer.
@@ -27,7 +28,7 @@ PIECE = 65_536
 
 
 def reset(connection: socket.socket) -> None:
-    """Close with RST, so that the other side notices at once and gets nothing more."""
+    """Close the connection with RST: the other side notices it at once, and gets no more data."""
     with contextlib.suppress(OSError):
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     with contextlib.suppress(OSError):
@@ -89,12 +90,12 @@ class FaultyNetwork:
             wire.end()
 
     def lose_answer(self, request: tuple[bytes, ...], answer: bytes = b"") -> None:
-        """Lose one answer: the next that contains `answer` and is to a request that contains all parts of `request`."""
+        """Lose one answer: the next that contains `answer`, to a request that contains all parts of `request`."""
         with self._lock:
             self._to_lose = (request, answer)
 
     def held_back(self) -> bytes:
-        """What clients have sent and a network on "hold" has not delivered."""
+        """The data that clients have sent while the network is on "hold"."""
         found = b""
         for wire in list(self._wires):
             with contextlib.suppress(OSError):

@@ -1,8 +1,8 @@
 """An HTTP proxy in front of S3 that answers with an error, stalls, slows down or cuts bodies short.
 
-It passes heads on as they are, the Host header included, so signatures stay valid; each request gets a connection of
-its own. A fault applies to requests of one method whose path contains some text, until it is lifted or has happened
-`times` times. A stalled body is also how a test holds a worker in the middle of its job.
+It passes headers on unchanged, also Host, so signatures stay valid. Each request gets its own connection. A fault
+applies to requests of one method whose path contains a text, until it is removed or has happened `times` times. A test
+also uses a stalled body to stop a worker in the middle of its job.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ class FaultyS3:
         return self._add(Fault("cut", method, path, after, times))
 
     def stall(self, method: str, path: str, after: int = 0, times: int | None = None) -> Fault:
-        """Stop the body after so many bytes until the fault is lifted."""
+        """Stop the body after this many bytes until the fault is removed."""
         return self._add(Fault("stall", method, path, after, times))
 
     def _add(self, fault: Fault) -> Fault:
@@ -119,7 +119,7 @@ class FaultyS3:
 
     @contextlib.contextmanager
     def _kept(self, connection: socket.socket) -> Iterator[socket.socket]:
-        """Known to `__exit__`, and closed at the end."""
+        """Register a connection, so that `__exit__` closes it."""
         with self._lock:
             self._open.add(connection)
         try:
@@ -190,7 +190,7 @@ class FaultyS3:
             sent = self._pass(data, client, sent, fault)
 
     def _pass(self, data: bytes, sink: socket.socket, sent: int, fault: Fault | None) -> int:
-        """Send a piece of a body, of which `sent` bytes have passed -> how many have passed now."""
+        """Send a piece of a body of which `sent` bytes were sent before -> the bytes sent until now."""
         due = fault is not None and not fault.lifted.is_set() and bool(data) and sent + len(data) > fault.after
         if fault is not None and due:
             head = data[: max(0, fault.after - sent)]

@@ -1,11 +1,11 @@
-"""A real worker that is struck down between two of its steps.
+"""A real worker with a fault after one of its steps.
 
     FAULT_AT=7 FAULT=kill FAULT_LOG=/path python -m tests.reliability.faulty_worker unpack
 
 A step is a call that changes or reads something outside the process: Redis, Postgres, S3, the ssh host, scratch. Each
 that returns is counted and logged with its name. After the one with the number FAULT_AT the process kills itself
 (FAULT=kill), or kills Redis and goes on (FAULT=redis, with the server's process id in FAULT_PID). FAULT_AT=0: only log.
-Polling that finds nothing is no step: it would come in other numbers each time.
+A poll that finds nothing is not a step, because its number differs in each run.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _count = 0
 
 
 def reached(name: str) -> None:
-    """Count a step that has just returned, and strike if it is the one."""
+    """Count a step that has just returned, and cause the fault if it is the chosen step."""
     global _count  # noqa: PLW0603 -- one process, one count
     with _lock:
         _count += 1
@@ -48,7 +48,7 @@ def reached(name: str) -> None:
 
 
 def counted(owner: Any, name: str, *, only_if: Callable[[Any], object] = lambda _: True) -> None:
-    """Replace `owner.name` by itself and a step after it."""
+    """Wrap `owner.name`, so that each call counts as a step."""
     original = getattr(owner, name)
 
     @functools.wraps(original)

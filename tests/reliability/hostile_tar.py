@@ -1,4 +1,4 @@
-"""Tar archives written by hand, with members that no honest program would write."""
+"""Tar archives written byte by byte, with members that no normal program writes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Tar:
         device: tuple[int, int] = (0, 0),
         pax: dict[str, str] | None = None,
     ) -> Self:
-        """One member. `size` is what its header claims, whatever `content` is; with `pax` it has such a header."""
+        """Add a member. `size` is the length in its header, if it must be a false one; `pax` adds pax records."""
         info = tarfile.TarInfo(name if isinstance(name, str) else name.decode("utf-8", "surrogateescape"))
         info.type, info.linkname = type_, link
         info.devmajor, info.devminor = device
@@ -50,7 +50,7 @@ class Tar:
         return self
 
     def unclosed(self) -> bytes:
-        """Without the end marker."""
+        """Return the archive without its end marker."""
         return b"".join(self._parts)
 
     def close(self) -> bytes:

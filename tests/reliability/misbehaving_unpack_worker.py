@@ -1,9 +1,9 @@
-"""The unpack worker on a machine whose decoder has defects: what a clip's content begins with says which.
+"""The unpack worker with a decoder that has defects. The first bytes of a clip choose the defect.
 
     cd src && PYTHONPATH=.:.. python -m tests.reliability.misbehaving_unpack_worker
 
-No file is known that makes today's FFmpeg hang or crash; so the defect is put in front of it, in the very process that
-would suffer it. All else is the real worker.
+No file is known that makes the current FFmpeg hang or crash. So the defect runs before FFmpeg, in the process that
+decodes. Everything else is the real worker.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What Redis must hold after each step of the queue, as plain Python: the scripts' promises, without the scripts."""
+"""A model in Python of what Redis must hold after each step of the queue. It does not use the scripts."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class BatchModel:
 
 @dataclass
 class QueueModel:
-    """A job's place is a list, named by its Redis key, or `delayed`."""
+    """The place of a job is a list, named by its Redis key, or `delayed`."""
 
     lists: dict[str, list[bytes]] = field(default_factory=lambda: defaultdict(list))
     delayed: list[bytes] = field(default_factory=list)  # members
@@ -48,7 +48,7 @@ class QueueModel:
     alive: set[WorkerName] = field(default_factory=set)
 
     def content(self) -> dict[str, Any]:
-        """As `read_content` finds it in Redis."""
+        """The content in the form that `read_content` returns."""
         found: dict[str, Any] = {key: tuple(jobs) for key, jobs in self.lists.items() if jobs}
         found |= {worker.heartbeat_key: b"{}" for worker in self.alive}
         for key, counts in ((ATTEMPTS, self.attempts), (INTERRUPTIONS, self.interruptions)):
@@ -121,7 +121,7 @@ class QueueModel:
         return promoted
 
     def reap(self, worker: WorkerName, queue: str) -> int:
-        """All that a dead worker had from one queue goes back to its head, in the old order."""
+        """All jobs of a dead worker from one queue go back to the head of this queue, in the old order."""
         payloads = self.lists.pop(inflight(worker, queue), [])
         self.lists[queue][:0] = payloads
         self.interruptions.update(counts_field(queue, payload) for payload in payloads)
@@ -160,7 +160,7 @@ class QueueModel:
         return True
 
     def restart(self, batch_id: str, unpack_job: bytes, about: Mapping[bytes, str]) -> int:
-        """-> how many jobs of the batch were taken away. `about` tells a payload's batch."""
+        """Remove the jobs of a batch -> how many were removed. `about` returns the batch of a payload."""
         self.finishing.discard(batch_id)
         self.batches.pop(batch_id, None)
         removed = 0
@@ -183,7 +183,7 @@ class QueueModel:
         return removed
 
     def reopen(self, batch_id: str, clip: str) -> None:
-        """A letter of the clip was brought back."""
+        """Note that a dead letter of the clip was retried."""
         batch = self.batches.get(batch_id)
         if batch and batch_id not in self.finishing and clip in batch.given_up:
             batch.given_up.remove(clip)
@@ -206,7 +206,7 @@ def inflight(worker: WorkerName, queue: str) -> str:
 
 
 def read_content(client: redis.Redis) -> dict[str, Any]:
-    """Everything that Redis holds, but for when hosts were last heard of."""
+    """Read everything in Redis except the times of the hosts' last signs of life."""
     keys = [key for key in cast("list[bytes]", client.keys()) if key != HOSTS_SEEN.encode()]
     types, values = client.pipeline(transaction=False), client.pipeline(transaction=False)
     for key in keys:

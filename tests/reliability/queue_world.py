@@ -1,4 +1,4 @@
-"""A small fleet on a real server, the model beside it, and a ledger: what the steps of the machine are made of."""
+"""A small fleet on a real Redis, the model of it, and a ledger: the steps of the state machine use them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ WORKERS = range(3)
 
 @dataclass(frozen=True)
 class Held:
-    """A claim, and who made it: perhaps a worker that has been taken for dead since."""
+    """A claim and its worker, which may have been declared dead since."""
 
     queue: JobQueue
     claim: Claim
@@ -78,7 +78,7 @@ class QueueWorld:
         self.jobs += 1
 
     def return_unheard(self, queue: JobQueue) -> None:
-        """In the model: what the worker's next claim gives back first."""
+        """In the model: return the jobs whose claim's answer was lost, as the worker's next claim does first."""
         if not queue._uncertain:
             return
         known = [claim.payload for claim in queue._held]
@@ -164,7 +164,7 @@ class QueueWorld:
         return about if isinstance(about, ClipRef) else None
 
     def let_go(self, held: Held, how: str) -> None:
-        """Put the job off for very long, after a failure or not, or hand it back."""
+        """Delay the job for a very long time, with or without a failure, or hand it back."""
         worker, claim = held.queue.worker, held.claim
         if how == "handed back":
             assert held.queue.hand_back(claim) == self.model.hand_back(worker, claim.queue, claim.payload)

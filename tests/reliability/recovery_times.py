@@ -2,9 +2,9 @@
 
     PYTHONPATH=src:. python -m tests.reliability.recovery_times --workers 16
 
-Each of the workers holds a clip when it is killed, at a random moment: one half with the process that renews their
-heartbeat (as when a host dies, or the kernel kills the control group), the other half without. Two other workers serve
-the same queue. Measured from the kill until the clip's results stand in Postgres.
+Each worker is killed at a random moment while it holds a clip: one half together with the process that renews their
+heartbeat (as when a host dies, or the kernel kills the control group), the other half alone. Two other workers serve
+the same queue. The time is measured from the kill until the clip's results are in Postgres.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ BOUND_S = 90.0
 
 
 def measure(root: Path, services: Services, workers: int, rng: random.Random) -> dict[str, list[float]]:
-    """Kill so many workers -> seconds until recovery, by the way they died."""
+    """Kill this many workers -> the seconds until recovery, for each kind of death."""
     world = World(root, services, ttl_s=0.0)
     del world.env["HEARTBEAT_TTL_S"], world.env["RETRY_BASE_S"]  # the defaults are what is measured
     numbers = [number for number in range(2 * workers) if number % 40 != 39][:workers]
@@ -50,7 +50,7 @@ def measure(root: Path, services: Services, workers: int, rng: random.Random) ->
 
 
 def held(world: World) -> dict[int, str]:
-    """Process id -> the clip in its hands."""
+    """The clip that each process holds, by process id."""
     found = {}
     for key in cast("list[bytes]", world.redis.keys("inflight:queue:transcribe:*")):
         for payload in cast("list[bytes]", world.redis.lrange(key, 0, -1)):

@@ -1,4 +1,4 @@
-"""A world with a few workers in it, for one fault at a time, and what must hold when the fault is over."""
+"""Services and a few workers for a test of one fault, and the checks after the fault."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Scene(World):
         return started
 
     def wait_for(self, worker: WorkerProcess, words: str, times: int = 1) -> None:
-        """Until the worker's log has the words; fails at once when the worker ends without them."""
+        """Wait until the worker's log has these words; fails at once when the worker ends without them."""
 
         def said() -> bool:
             return worker.log.read_text().count(words) >= times
@@ -44,7 +44,7 @@ class Scene(World):
         wait_until(lambda: self.processed(batch_id) >= clips, f"{clips} clips of {batch_id} to be counted")
 
     def held(self, worker: WorkerProcess, reason: str) -> None:
-        """Until the worker is held for this reason; no attempt is spent by then, and no dead letter written."""
+        """Wait until the worker is held for this reason; no attempt must be counted, and no dead letter written."""
 
         def said() -> bool:
             return any("held: not claiming" in line and reason in line for line in worker.log.read_text().splitlines())
@@ -62,9 +62,9 @@ class Scene(World):
         return all(done.get(batch_id) for batch_id in clips_by_batch) and not self.redis.keys("batch*")
 
     def ends_well(self, clips_by_batch: dict[str, Sequence[int]]) -> None:
-        """Wait for the batches, stop the workers: every clip has exactly one, right result, and no trace is left.
+        """Wait for the batches, stop the workers, and check that every clip has one right result and nothing is left.
 
-        No job was blamed for the fault: none lost an attempt.
+        Also check that no job lost an attempt because of the fault.
         """
         wait_until(lambda: self.over(clips_by_batch), f"{sorted(clips_by_batch)} to be over", within_s=60)
         wait_until(lambda: not self.busy(), "the last acknowledgements, and scratch to be swept")

@@ -1,7 +1,7 @@
-"""The pipeline under hostile input: real workers in a directory tree of which every entry is watched.
+"""Real workers get hostile input in a directory tree; every entry of the tree is compared before and after.
 
-Layout: `scratch` is SCRATCH_ROOT, with an operator's directory in it that is none of the pipeline's business; `outside`
-holds what hostile links and paths aim at; `cwd` and `tmp` are the workers' current and temporary directories.
+Layout: `scratch` is SCRATCH_ROOT, and holds a directory of an operator that the pipeline must not touch; `outside`
+holds the targets of hostile links and paths; `cwd` and `tmp` are the workers' current and temporary directories.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ GOOD = "the good clip.wav"
 
 
 class Besieged(WorkerProcess):
-    """`python -m {module}`, in a directory where a file that it should not write is noticed."""
+    """`python -m {module}`, in a directory where a forbidden file would be noticed."""
 
     def __init__(self, module: str, env: dict[str, str], log: Path, cwd: Path) -> None:
         self.kind, self.log = module, log
@@ -63,7 +63,7 @@ def tone(number: int = 7) -> bytes:
 
 
 def heard(number: int = 7) -> str:
-    """What the stub hears in `tone(number)`."""
+    """The transcript of the stub for `tone(number)`."""
     return f"a tone of {pitch(number)} hertz"
 
 
@@ -109,7 +109,7 @@ class Siege:
         self.workers: list[WorkerProcess] = []
 
     def remember(self) -> None:
-        """What lies in the tree now must lie there at the end."""
+        """Record the entries of the tree: they must be the same at the end."""
         self._before = snapshot(self.root, self._logs)
 
     def start(self, module: str, **more: str) -> WorkerProcess:
@@ -141,7 +141,7 @@ class Siege:
         return [DeadLetter.parse(raw, self.scratch) for raw in cast("list[bytes]", self.redis.lrange(FAILED, 0, -1))]
 
     def reasons(self) -> dict[str, str]:
-        """The letters of whole archives -> batch: error. The payload must be what was sent, byte for byte."""
+        """The errors of dead letters of whole archives, by batch. Check that each holds the exact payload."""
         found = {}
         for letter in self.letters():
             if letter.clip is None:
@@ -160,7 +160,7 @@ class Siege:
         wait_until(over, f"{batches} to be complete", within_s)
 
     def clips(self, batch_id: str) -> dict[str, str | None]:
-        """The batch's clips -> what was heard, '' for silence, None for a clip that failed."""
+        """The transcripts of the batch's clips; '' for silence, None for a clip that failed."""
         return dict(
             self.query(
                 "SELECT original_filename, text FROM audio_files LEFT JOIN transcripts USING (audio_id) "
@@ -179,7 +179,7 @@ class Siege:
         return [(item["name"], item["reason"]) for item in found]
 
     def assert_unharmed(self) -> None:
-        """The workers live, and all is as it was but for results and letters."""
+        """Check that the workers live, and that nothing has changed except results and dead letters."""
         for worker in self.workers:
             assert worker.running, f"{worker.kind} is not alive:\n{worker.text[-3000:]}"
         # While a worker runs, the processes that convert for it have a socket in its temporary directory.
@@ -193,7 +193,7 @@ class Siege:
                 assert not UNPRINTABLE.search(line), f"a terminal would obey this line: {line!r}"
 
     def stop(self) -> None:
-        """The workers leave in good order, and nothing of theirs is left."""
+        """Stop the workers, and check that they end normally and leave nothing behind."""
         for worker in self.workers:
             worker.send(signal.SIGTERM)
         for worker in self.workers:
@@ -218,7 +218,7 @@ class Siege:
 
 @contextmanager
 def besieged(root: Path, services: Services) -> Iterator[Siege]:
-    """A siege with a database, a bucket and an empty Redis of its own; workers that still run are killed at the end."""
+    """A siege with its own database, bucket and empty Redis. Workers that still run are killed at the end."""
     name = f"siege-{secrets.token_hex(4)}"
     database = services.make_database(name.replace("-", "_"))
     services.make_bucket(name)

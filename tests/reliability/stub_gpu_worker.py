@@ -1,10 +1,10 @@
-"""The GPU worker with stub models: all of it is real but the two engines, which answer at once.
+"""The GPU worker with stub models. Only the two models are stubs, and they answer at once.
 
     cd src && PYTHONPATH=.:.. python -m tests.reliability.stub_gpu_worker
 
-With STUB_WAITS_FOR=/path it holds each clip until that file is there, with STUB_TAKES_S for so many seconds, with
-STUB_FAILS=reason it fails, and it runs out of memory over tones whose pitch stands in the file STUB_TOO_BIG. What the
-stubs "hear" is the pitch of the clip's tone, so a result that lands in another clip's row is noticed.
+STUB_WAITS_FOR=/path: it holds each clip until that file exists. STUB_TAKES_S: it holds each clip for this many seconds.
+STUB_FAILS=reason: it fails. STUB_TOO_BIG=/path: it runs out of memory for tones whose pitch is in that file. The
+transcript is the pitch of the clip's tone, so a result in the row of another clip is noticed.
 """
 
 from __future__ import annotations

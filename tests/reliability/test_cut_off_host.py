@@ -22,7 +22,7 @@ NOT_OURS = "job no longer belongs to this worker"
 
 
 class Host:
-    """A host whose way to Redis can be cut, and whose S3 can stall to hold a worker in the middle of its job."""
+    """A host whose connection to Redis can be cut, and whose S3 can stall to stop a worker in the middle of its job."""
 
     def __init__(self, name: str, services: Services, exits: contextlib.ExitStack) -> None:
         self.name = name
@@ -56,7 +56,7 @@ def silent(world: Scene, worker: WorkerProcess, host: Host) -> None:
 
 
 def rows(world: Scene) -> list[tuple[Any, ...]]:
-    """What Postgres knows, to the version of each row: a write that changes nothing is seen as well."""
+    """All rows in Postgres with the version of each row, so that a write without a change is seen, too."""
     return [
         *world.query("SELECT to_jsonb(b), xmin::text FROM batches b ORDER BY batch_id"),
         *world.query("SELECT to_jsonb(a), xmin::text FROM audio_files a ORDER BY audio_id"),

@@ -1,6 +1,6 @@
-"""Scratch on a volume of 64 MB that runs full at each place where something is written.
+"""Scratch on a volume of 64 MB that becomes full at each step that writes to it.
 
-The worker says so in one sentence, leaves nothing half-made behind, blames no job, and goes on when there is room.
+The worker says so in one sentence, leaves no partial files, counts no attempt, and continues when there is room.
 """
 
 from __future__ import annotations
@@ -46,13 +46,13 @@ class Volume:
         subprocess.run([*ROOT_COMMAND, "umount", "--lazy", self.folder], check=True)
 
     def leave(self, bytes_: int) -> None:
-        """Fill the volume but for so many bytes."""
+        """Fill the volume, and leave this many bytes free."""
         free = os.statvfs(self.folder)
         with (self.folder / "filler").open("wb") as file:
             os.posix_fallocate(file.fileno(), 0, (free.f_bavail - -(-bytes_ // BLOCK)) * BLOCK)
 
     def leave_files(self, files: int) -> None:
-        """Use up the volume's inodes but for so many: an empty file needs no block, only an inode."""
+        """Use the volume's inodes, and leave this many free: an empty file needs only an inode."""
         many = self.folder / "many"
         many.mkdir()
         for number in range(os.statvfs(self.folder).f_ffree - files):
@@ -186,7 +186,7 @@ def test_a_full_disk_before_the_claim_leaves_the_job_in_its_queue(world: Scene, 
 @pytest.mark.thorough
 @pytest.mark.parametrize("room", ["no file", "no block"])
 def test_a_clip_that_comes_back_from_s3_waits_for_room(world: Scene, volume: Volume, room: str):
-    """The batch went through without the clip, which an operator brings back while scratch is full."""
+    """The batch completed without the clip. An operator retries the clip while scratch is full."""
     store = world.store()
     store.put_object(Bucket=world.bucket, Key="failed/b1/00001.wav", Body=clip(0))
     store.close()

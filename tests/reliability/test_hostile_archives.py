@@ -1,4 +1,4 @@
-"""Archives made to do harm, through the real unpack worker and the GPU worker: each costs itself and nothing else."""
+"""Hostile archives in the real unpack worker and the GPU worker: a failure concerns only its archive."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ TEN_TB = 10 << 40
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory, services: Services) -> Iterator[Siege]:
-    """The same two processes go through everything that follows."""
+    """Two workers that process all archives of this module."""
     with besieged(tmp_path_factory.mktemp("archives"), services) as siege:
         siege.start(UNPACKER, MAX_ARCHIVE_BYTES=str(MAX_BYTES), MAX_ARCHIVE_MEMBERS=str(MAX_MEMBERS))
         siege.start(STUB_GPU)

@@ -1,4 +1,4 @@
-"""Clips made to do harm, through the real unpack worker and the GPU worker: each costs itself, the rest is finished."""
+"""Hostile clips in the real unpack worker and the GPU worker: a failure concerns only its clip."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def encoded(kind: str, codec: str, seconds: float = 1.0) -> bytes:
 
 
 def cover_only_mp3() -> bytes:
-    """An ID3 tag with a picture, and no sound behind it."""
+    """An ID3 tag with a picture, and no sound after it."""
     picture = b"\0image/png\0\x03\0" + b"\x89PNG\r\n\x1a\n" + bytes(3000)
     frame = b"APIC" + struct.pack(">I", len(picture)) + b"\0\0" + picture
     size = len(frame)
@@ -151,7 +151,7 @@ def test_bad_clips_get_a_letter_each_and_strange_ones_are_heard(siege):
 
 
 def test_a_decoder_that_hangs_or_dies_costs_its_clip_and_no_process_is_left_behind(siege):
-    """The eight hours are really too slow to convert; the other defects are put in front of the decoder."""
+    """Eight hours of audio are really too slow to convert. The other defects are simulated before the decoder."""
     slow = r"takes longer than 4 s to convert \(CLIP_TIMEOUT_S\)"
     bad = {
         "eight hours.wav": (wav(1_000, seconds=EIGHT_HOURS_S, bits=8), slow),

@@ -1,4 +1,4 @@
-"""Payloads made to do harm, in both queues of the real workers: a dead letter each, byte for byte, and work goes on."""
+"""Hostile payloads in both queues of the real workers: each becomes a dead letter with its bytes, and work goes on."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Cases = dict[bytes, str]  # payload -> what its dead letter must say
 
 
 def no_json() -> Cases:
-    """What is no job in any queue."""
+    """Payloads that are a job in no queue."""
     noise = random.Random(1).randbytes(3_000)  # noqa: S311 -- any bytes will do, the same each time
     return {
         b"": "is not JSON",

@@ -33,7 +33,7 @@ RUN_S = 600.0  # a bound for a busy machine
 
 @dataclass(frozen=True)
 class Usage:
-    """What a process holds."""
+    """The resources of a process."""
 
     descriptors: int
     threads: int
@@ -63,7 +63,7 @@ def opus_files(settings: Settings, tmp_path: Path) -> list[Path]:
 
 
 def jobs(files: list[Path], first: int, count: int) -> list[bytes]:
-    """Every clip under a name of its own; one in BROKEN_EVERY fails, for failures may leak what successes do not."""
+    """A job for each clip. One in BROKEN_EVERY fails, because failures may leak where successes do not."""
     *good, broken = files
     return [
         json.dumps(
@@ -77,7 +77,7 @@ def jobs(files: list[Path], first: int, count: int) -> list[bytes]:
 
 
 def idle_after(client: redis.Redis, payloads: list[bytes], worker: Program) -> Usage:
-    """Have the jobs done -> what the worker holds then, with nothing in hand."""
+    """Wait until the jobs are done -> the resources of the idle worker."""
     client.rpush(QUEUE, *payloads)
     wait_until(lambda: not client.exists(QUEUE) and not client.keys("inflight:*"), "the jobs to be done", RUN_S)
     assert worker.running, worker.text

@@ -1,4 +1,4 @@
-"""Postgres that goes away in mid-transaction: nothing of it counts, and the work is written when it is back.
+"""Postgres fails during a transaction: the transaction has no effect, and the work is written when Postgres is back.
 
 A lock that the test holds stops both workers in mid-transaction: the GPU worker after its results' first statement, the
 unpack worker between the batch's row and its clips.
@@ -30,14 +30,14 @@ WAITING = """
 
 @pytest.fixture(scope="module")
 def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
-    """Services of our own, whose Postgres may be restarted."""
+    """Separate services, whose Postgres tests may restart."""
     with Services(tmp_path_factory.mktemp("own")) as running:
         yield running
 
 
 @pytest.fixture
 def network(own: Services) -> Iterator[FaultyNetwork]:
-    """Between the workers and Postgres."""
+    """The network between the workers and Postgres."""
     with FaultyNetwork(own.postgres_host, own.postgres_port) as proxy:
         yield proxy
 
@@ -79,7 +79,7 @@ def restart(own: Services, network: FaultyNetwork, _pids: list[int]) -> None:
 
 
 def kill(_own: Services, _network: FaultyNetwork, pids: list[int]) -> None:
-    """The server takes a killed process of its own for a crash: it throws all out, and recovers from its log."""
+    """Kill a process of the server. The server treats it as a crash: it closes all connections and recovers."""
     os.kill(pids[0], signal.SIGKILL)
 
 

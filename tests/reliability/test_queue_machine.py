@@ -1,9 +1,9 @@
 """The queue and the batches as a state machine: any order of events, on a real server, against a plain model.
 
-After every step Redis must hold exactly what the model holds, key for key; a ledger that is kept apart from the model,
-from the answers alone, must agree with the number of jobs; and each batch's counts must add up. At the end of every run
-the fleet is replaced by one worker that does what is left: then nothing is left, and each batch has completed once.
-The runs are drawn from a fixed seed, so that a failure here is a failure everywhere.
+After every step, Redis must hold exactly what the model holds. A separate ledger, made only from the answers, must
+agree with the number of jobs, and the counts of each batch must add up. At the end of every run one worker does all
+remaining work: then nothing is left, and each batch has completed once. The runs come from a fixed seed, so a failure
+can be repeated anywhere.
 """
 
 from __future__ import annotations
@@ -146,7 +146,7 @@ class QueueMachine(QueueWorld, RuleBasedStateMachine):
     @precondition(lambda self: self.last_start)
     @rule()
     def a_batch_is_begun_once_more_by_the_same_run(self) -> None:
-        """The first answer was lost."""
+        """The answer to the first start was lost."""
         assert self.last_start
         self.begin(*self.last_start)
 
@@ -160,7 +160,7 @@ class QueueMachine(QueueWorld, RuleBasedStateMachine):
 
     @rule(number=WORKER, beats=st.booleans())
     def a_heartbeat_expires_or_comes_again(self, number: int, beats: bool) -> None:
-        """The worker may live: it was paused, or cut off. It will act on what it holds."""
+        """The worker may be alive, paused or cut off. Later it acts on the jobs that it holds."""
         if beats:
             self.beat(self.fleet[number].worker)
         else:
@@ -190,7 +190,7 @@ class QueueMachine(QueueWorld, RuleBasedStateMachine):
 
     @rule(batch_id=st.sampled_from(BATCHES))
     def a_batch_is_restarted(self, batch_id: str) -> None:
-        """As after the loss of its host, or by an operator; jobs in flight go, too."""
+        """As after the loss of its host, or by an operator. Jobs in flight are removed, too."""
         about = {payload: batch_of(whose) for payload, whose in self.about.items()} | {BY_HAND[2]: "b1"}
         removed = self.model.restart(batch_id, unpack_job(batch_id).to_json(), about)
         assert self.batches.restart(unpack_job(batch_id), SCRATCH) == removed
@@ -252,7 +252,7 @@ class QueueMachine(QueueWorld, RuleBasedStateMachine):
             assert (batch_id in self.batches.finishing()) == (not pending)
 
     def teardown(self) -> None:
-        """One worker does what is left: then nothing is left, and every batch has completed once."""
+        """One worker does all remaining work: then nothing is left, and every batch has completed once."""
         for queue in self.fleet:
             self.expire(queue.worker)
         last = JobQueue(self.client, WorkerName("host-1", 9, "last"))

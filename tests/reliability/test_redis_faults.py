@@ -1,4 +1,4 @@
-"""Redis that is killed, paused, full or loses answers in mid-batch: nothing is lost, nothing counted twice."""
+"""Redis is killed, paused, full or loses answers during a batch: no job is lost or counted twice."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NOT_OURS = "job no longer belongs to this worker"
 
 @pytest.fixture(scope="module")
 def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
-    """Services of our own, whose Redis may be killed."""
+    """Separate services, whose Redis tests may kill."""
     with Services(tmp_path_factory.mktemp("own")) as running:
         yield running
 
@@ -39,7 +39,7 @@ def s3(own: Services) -> Iterator[FaultyS3]:
 
 @pytest.fixture
 def world(own: Services, tmp_path: Path, s3: FaultyS3, request: pytest.FixtureRequest) -> Iterator[Scene]:
-    """With the heartbeat's TTL that the test asks for, else a short one."""
+    """Services and workers with the heartbeat's lifetime that the test chooses, or a short one."""
     ttl_s = getattr(request, "param", TTL_S)
     with scene(tmp_path, own, ttl_s=ttl_s, S3_ENDPOINT=s3.endpoint) as opened:
         opened.redis.config_set("maxmemory", 0)
@@ -59,7 +59,7 @@ def in_mid_batch(world: Scene, s3: FaultyS3) -> tuple[WorkerProcess, WorkerProce
 
 
 def written(world: Scene) -> None:
-    """Until what Redis has done stands in its append-only file, as far as a kill is concerned."""
+    """Wait until Redis has written its changes to the append-only file, so that a kill does not lose them."""
     wait_until(lambda: world.redis.info("persistence")["aof_buffer_length"] == 0, "the append-only file")
 
 
@@ -90,7 +90,7 @@ def test_work_that_is_finished_while_redis_is_dead_counts_when_it_is_back(world:
 def test_a_job_whose_acknowledgement_redis_forgot_in_a_crash_runs_again(
     world: Scene, s3: FaultyS3, own: Services, tmp_path: Path
 ):
-    """The file is synced once a second, so a power cut takes the last writes: here, by an older copy of the file."""
+    """A power cut loses up to a second of the file. The test puts back an older copy of the file."""
     file, copy = own.root / "valkey" / "appendonlydir", tmp_path / "appendonlydir"
     first = s3.stall("PUT", "/processed/", times=1)
     world.start("unpack")

@@ -1,4 +1,4 @@
-"""S3 that refuses, crawls and breaks off: the workers wait for it, and no job is blamed."""
+"""S3 refuses, is slow or breaks off: the workers wait for it, and no attempt is counted."""
 
 from __future__ import annotations
 

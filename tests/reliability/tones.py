@@ -1,4 +1,4 @@
-"""Archives whose clips are tones: small, quick to convert, and each with a pitch that tells it from the others."""
+"""Archives whose clips are tones: small, quick to convert, and each with its own pitch."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ FIRST_HZ, STEP_HZ, PITCHES = 300, 10, 300  # up to 3290 Hz, which Opus at 16 kHz
 
 
 def pitch(number: int) -> int:
-    """Of the batch's clip `number`; 0 is silence, one clip in fifty."""
+    """The pitch of the batch's clip `number`; 0 for silence, which is one clip in fifty."""
     return 0 if number % 50 == 49 else FIRST_HZ + STEP_HZ * (number % PITCHES)
 
 
 def is_broken(number: int) -> bool:
-    """One clip in forty is no audio at all."""
+    """Whether the clip is not audio: one clip in forty."""
     return number % 40 == 39
 
 
@@ -44,7 +44,7 @@ def clip(number: int) -> bytes:
 
 
 def write_archive(path: Path, clips: int | Sequence[int]) -> None:
-    """A tar of the clips with these numbers, or of the first so many."""
+    """Write a tar of the clips with these numbers, or of this many clips from the first."""
     with tarfile.open(path, "w") as archive:
         for number in range(clips) if isinstance(clips, int) else clips:
             content = clip(number)

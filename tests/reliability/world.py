@@ -1,4 +1,4 @@
-"""A whole pipeline to do harm to: its services, worker processes as systemd runs them, and the accounts at the end."""
+"""A whole pipeline for tests with faults: services, worker processes as systemd runs them, and the check at the end."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ COMPLETIONS = """
 
 
 class WorkerProcess:
-    """One worker, restarted as systemd would by whoever kills it."""
+    """One worker. The test that kills it starts it again, as systemd would."""
 
     def __init__(self, kind: str, env: dict[str, str], log: Path, module: str | None = None) -> None:
         self.kind = kind
@@ -92,7 +92,7 @@ class WorkerProcess:
 
 @dataclass
 class Accounts:
-    """What is true at the end. A run is good when `problems` is empty."""
+    """The result of the check at the end. A run is good when `problems` is empty."""
 
     clips: int = 0
     done: int = 0
@@ -167,21 +167,21 @@ class World:
         return dict(self.query("SELECT batch_id, completed_at IS NOT NULL FROM batches"))
 
     def busy(self) -> list[str]:
-        """What is still to be done, or to be cleared away."""
+        """The work and the cleaning up that remain."""
         patterns = ("queue:unpack", "queue:transcribe*", "queue:delayed", "inflight:*", "batch*")
         keys = [key.decode() for pattern in patterns for key in cast("list[bytes]", self.redis.keys(pattern))]
         return keys + [str(path) for path in (*self.scratch.iterdir(), *self.root.glob("staging-*/*"))]
 
     def close(self) -> None:
-        """Forget the world's data; its logs stay."""
+        """Delete the data; the logs stay."""
         self.redis.close()
         self.services.drop_bucket(self.bucket)
         self.services.drop_database(self.database.name)
 
     def accounts(self, clips_by_batch: Mapping[str, int | Sequence[int]], *, again: Collection[str] = ()) -> Accounts:
-        """Hold the database, S3, Redis and scratch against what was put in.
+        """Compare the database, S3, Redis and scratch with the archives that were put in.
 
-        Batches in `again` were begun anew by an operator: they may have completed more than once, but not in one run.
+        An operator has started the batches in `again` again: they may complete more than once, but once in each run.
         """
         numbers = {batch: range(clips) if isinstance(clips, int) else clips for batch, clips in clips_by_batch.items()}
         found = Accounts(clips=sum(map(len, numbers.values())))
@@ -262,7 +262,7 @@ class World:
     def _completions(
         self, clips_by_batch: Mapping[str, Sequence[int]], again: Collection[str], found: Accounts
     ) -> None:
-        """Each run of unpack that led to an end was completed once, when every clip had its outcome."""
+        """Check that each run of unpack completed at most once, when every clip had its outcome."""
         for batch_id in clips_by_batch:
             noted = self.query("SELECT run, pending FROM completions WHERE batch_id = %s ORDER BY id", batch_id)
             runs = [run for run, _ in noted]

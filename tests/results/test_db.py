@@ -1,4 +1,4 @@
-"""Postgres: writes that can be repeated, and roles that cannot do what is not theirs."""
+"""Postgres: writes that can be repeated, and roles that have no more rights than they need."""
 
 from __future__ import annotations
 
@@ -37,22 +37,11 @@ def clip_job(name: str, *, batch_id: str = "b1", audio_id: int | None = None) ->
 
 
 @pytest.fixture
-def db(settings: Settings, database):
-    with psycopg2.connect(database.admin_dsn) as connection, connection.cursor() as cursor:
-        cursor.execute("TRUNCATE batches CASCADE")
-    connection.close()
+def db(settings: Settings, query):
+    query("TRUNCATE batches CASCADE")
     opened = Database(settings)
     yield opened
     opened.close()
-
-
-def rows(database, query):
-    connection = psycopg2.connect(database.admin_dsn)
-    with connection, connection.cursor() as cursor:
-        cursor.execute(query)
-        found = cursor.fetchall()
-    connection.close()
-    return found
 
 
 def unpack(db: Database, *names: str) -> None:
@@ -70,35 +59,35 @@ def save(db: Database, audio_id: int, transcript: Transcript = HEARD) -> None:
     )  # fmt: skip
 
 
-def test_a_result_written_twice_is_there_once(db, database):
+def test_a_result_written_twice_is_there_once(db, query):
     unpack(db, "a.mp3")
     row = db.ensure_clip(clip_job("a.mp3"))
     for _ in range(2):
         save(db, row.audio_id)
-    assert rows(database, "SELECT count(*) FROM transcripts") == [(1,)]
-    assert rows(database, "SELECT count(*) FROM classifications") == [(1,)]
-    assert rows(database, "SELECT audio_id, policies, transcript FROM ra_queue") == [
+    assert query("SELECT count(*) FROM transcripts") == [(1,)]
+    assert query("SELECT count(*) FROM classifications") == [(1,)]
+    assert query("SELECT audio_id, policies, transcript FROM ra_queue") == [
         (row.audio_id, ["hate-speech"], "we will meet at the market ")
     ]
 
 
-def test_unpacking_again_keeps_what_is_done_and_the_rows_stay_one(db, database):
+def test_unpacking_again_keeps_what_is_done_and_the_rows_stay_one(db, query):
     unpack(db, "a.mp3", "b.mp3")
     save(db, db.ensure_clip(clip_job("a.mp3")).audio_id)
     unpack(db, "a.mp3", "b.mp3")
-    assert rows(database, "SELECT original_filename, status FROM audio_files ORDER BY 1") == [
+    assert query("SELECT original_filename, status FROM audio_files ORDER BY 1") == [
         ("a.mp3", "done"),
         ("b.mp3", "pending"),
     ]
 
 
-def test_a_clip_without_speech_has_no_verdict_and_is_not_in_the_queue(db, database):
+def test_a_clip_without_speech_has_no_verdict_and_is_not_in_the_queue(db, query):
     unpack(db, "quiet.mp3")
     silent = Transcript("", None, None, (), 0.0, True, "no speech found", None, None, None)
     row = db.ensure_clip(clip_job("quiet.mp3"))
     save(db, row.audio_id, silent)
     assert db.ensure_clip(clip_job("quiet.mp3")).status == "no_speech"
-    assert rows(database, "SELECT count(*) FROM ra_queue") == [(0,)]
+    assert query("SELECT count(*) FROM ra_queue") == [(0,)]
 
 
 def test_an_injected_audio_id_is_used_when_free_and_later_ids_do_not_collide(db):
@@ -123,29 +112,29 @@ def test_a_batch_is_finished_once_and_its_counts_come_from_its_clips(db):
     assert db.batch_finished("b1") is True
 
 
-def test_a_failure_never_overwrites_a_result(db, database):
+def test_a_failure_never_overwrites_a_result(db, query):
     unpack(db, "a.mp3")
     save(db, db.ensure_clip(clip_job("a.mp3")).audio_id)
     db.mark_failed("b1", "a.mp3", "late failure of a worker that was taken for dead")
-    assert rows(database, "SELECT status, error FROM audio_files") == [("done", None)]
+    assert query("SELECT status, error FROM audio_files") == [("done", None)]
 
 
-def test_transcripts_can_be_searched_by_word(db, database):
+def test_transcripts_can_be_searched_by_word(db, query):
     unpack(db, "a.mp3")
     save(db, db.ensure_clip(clip_job("a.mp3")).audio_id)
     found = "SELECT count(*) FROM transcripts WHERE search @@ websearch_to_tsquery('english', '{}')"
-    assert rows(database, found.format("meeting markets")) == [(1,)]
-    assert rows(database, found.format("airport")) == [(0,)]
+    assert query(found.format("meeting markets")) == [(1,)]
+    assert query(found.format("airport")) == [(0,)]
 
 
-def test_a_platforms_metadata_survives_what_postgres_cannot_store(db, database):
+def test_a_platforms_metadata_survives_what_postgres_cannot_store(db, query):
     unpack(db, "a.mp3")
-    assert rows(database, "SELECT platform_metadata FROM audio_files") == [({"likes": 3, "note": "ab"},)]
+    assert query("SELECT platform_metadata FROM audio_files") == [({"likes": 3, "note": "ab"},)]
 
 
-def test_the_schema_can_be_applied_twice(services, database):
+def test_the_schema_can_be_applied_twice(services, database, query):
     services.apply_schema(database.name)
-    assert rows(database, "SELECT version FROM schema_version") == [(1,), (2,), (3,), (4,), (5,)]
+    assert query("SELECT version FROM schema_version") == [(1,), (2,), (3,), (4,), (5,)]
 
 
 def test_a_database_without_our_schema_is_named_with_the_command_to_run(settings_env):
@@ -166,7 +155,7 @@ def test_an_unusable_database_is_one_sentence_that_says_where_to_look(settings_e
 
 @pytest.fixture
 def ra_table(database):
-    """A table as the RA app's migrations make it: by its own role."""
+    """A table of the role ra_app, as the RA app's migrations make it."""
     connection = psycopg2.connect(database.ra_app_dsn)
     with connection, connection.cursor() as cursor:
         cursor.execute("CREATE TABLE IF NOT EXISTS ra_probe (note text)")

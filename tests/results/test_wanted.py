@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import psycopg2
 import pytest
 
 from config import Settings, load_settings
 from db import DatabaseOverview, NewClip, Verdict, WantedResults, wanted_results
 from errors import ModelError, PolicyError
 from jobs.payloads import TranscribeJob, UnpackJob
-from local.services import Database as PostgresDatabase
 from transcription import Transcript
+
+Query = Callable[..., list[tuple[Any, ...]]]
 
 JOB = UnpackJob(batch_id="b1", s3_key="archives/b1.tar")
 CLIPS = ("a.mp3", "b.mp3")
@@ -34,10 +34,10 @@ NEWER = WantedResults("base", (("hate-speech", "2.0.0", "m"),))
 
 
 class Batch:
-    """A batch of two clips in Postgres, and what is saved of the first."""
+    """A batch of two clips in Postgres, and methods that save results of the first clip."""
 
-    def __init__(self, db: DatabaseOverview, dsn: str) -> None:
-        self.db, self._dsn = db, dsn
+    def __init__(self, db: DatabaseOverview, query: Query) -> None:
+        self.db, self.query = db, query
         self.unpack()
         job = TranscribeJob(opus_path=Path("/s/x.opus"), batch_id="b1", original_filename=CLIPS[0])
         self.audio_id = db.ensure_clip(job).audio_id
@@ -54,31 +54,20 @@ class Batch:
         )  # fmt: skip
 
     def has(self, wanted: WantedResults) -> bool:
-        """Whether the first clip has them; both workers' questions must have the same answer."""
+        """Whether the first clip has these results. The questions of both workers must have the same answer."""
         answer = self.db.has_results(self.audio_id, wanted)
         assert self.db.done_clips("b1", wanted) == ({CLIPS[0]} if answer else set())
         return answer
-
-    def query(self, sql: str) -> list[tuple[Any, ...]]:
-        connection = psycopg2.connect(self._dsn)
-        with connection, connection.cursor() as cursor:
-            cursor.execute(sql)
-            found = cursor.fetchall()
-        connection.close()
-        return found
 
     def queue(self) -> list[tuple[Any, ...]]:
         return self.query("SELECT policies, transcript FROM ra_queue")
 
 
 @pytest.fixture
-def batch(settings: Settings, database: PostgresDatabase) -> Iterator[Batch]:
-    connection = psycopg2.connect(database.admin_dsn)
-    with connection, connection.cursor() as cursor:
-        cursor.execute("TRUNCATE batches CASCADE")
-    connection.close()
+def batch(settings: Settings, query: Query) -> Iterator[Batch]:
+    query("TRUNCATE batches CASCADE")
     opened = DatabaseOverview(settings)
-    yield Batch(opened, database.admin_dsn)
+    yield Batch(opened, query)
     opened.close()
 
 

@@ -1,4 +1,4 @@
-"""A batch's directory on scratch: gone from its place at once, and never left where nobody sweeps it."""
+"""A batch's directory on scratch: it leaves its place at once, and what remains is always found by the sweep."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ def batch(root: Path, name: str = "b1") -> Path:
 
 
 class KilledError(BaseException):
-    """As SIGKILL would: nothing handles it."""
+    """Ends a removal as SIGKILL would: no code handles it."""
 
 
 def killed_after(files: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The next removal is cut off when so many files are gone, the marker first."""
+    """Interrupt the next removal after this many files; the marker is removed first."""
 
     def cut_off(path: Path, on_progress: object) -> None:  # noqa: ARG001 -- called as the original
         for file in sorted(Path(path).iterdir())[:files]:

@@ -1,4 +1,4 @@
-"""What a taken-over RA app may try: SQL of the role ra_app that waits for an administrator's session to call it."""
+"""Attacks from a compromised RA app: objects of ra_app that run code when an administrator's session calls them."""
 
 from __future__ import annotations
 
@@ -72,5 +72,5 @@ ATTACKS = {
 
 
 def attack(name: str, schema: str, marker: Path) -> str:
-    """The statements of one attack, for a session of ra_app whose new things lie in `schema`."""
+    """The statements of one attack, for a session of ra_app that creates its objects in `schema`."""
     return (EVIL + ATTACKS[name]).format(schema=schema, marker=marker)

@@ -1,4 +1,4 @@
-"""Databases as they are and as they were, an attacker's session in them, and the programs of backups and restores."""
+"""Databases with the current and an older schema, an attacker's session, and the programs of backup and restore."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class Site:
         assert done.returncode == 0, done.stderr
 
     def check(self, dump: Path) -> str:
-        """The rows of each table as the restore check finds them in a PostgreSQL of its own."""
+        """Run the restore check in a separate PostgreSQL -> the row counts of each table."""
         work = self.folder / "check"
         work.mkdir(mode=0o777)
         work.chmod(0o777)
@@ -99,7 +99,7 @@ class Site:
 
 @pytest.fixture
 def site(services: Services) -> Iterator[Site]:
-    """An empty database beside nothing; the test applies the schema that it wants."""
+    """An empty database; the test applies a schema."""
     folder = Path(tempfile.mkdtemp(prefix="site-"))  # not under pytest's: others than its owner come here, too
     folder.chmod(0o777)
     name = f"site_{secrets.token_hex(4)}"

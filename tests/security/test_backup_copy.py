@@ -1,4 +1,4 @@
-"""The copy of a backup in S3: nothing in it can be read without the key, and it comes back whole."""
+"""The copy of a backup in S3: it cannot be read without the key, and it is restored completely."""
 
 from __future__ import annotations
 

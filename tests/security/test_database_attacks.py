@@ -77,7 +77,7 @@ def test_the_restore_check_finds_every_row_and_makes_no_attacker_superuser(site:
 
 
 def test_the_attacks_work_where_an_administrator_restores_everything(new_site: Site) -> None:
-    """What the other tests would see if the programs did as they did before."""
+    """Without the protection, the attacks succeed, so the other tests can fail."""
     new_site.ask("ra_app", attack("check", "ra_app", new_site.marker))
     dump = new_site.dump()
     new_site.ask("postgres", f"CREATE DATABASE {new_site.restored}", "postgres")

@@ -1,4 +1,4 @@
-"""What the operator reads when a device has too little memory; the models' own tests show where it is asked."""
+"""The message when a device has too little memory. The tests of the models show where it is used."""
 
 from __future__ import annotations
 

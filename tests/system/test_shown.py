@@ -1,4 +1,4 @@
-"""Whatever text comes from outside: no control character reaches a terminal or a log line, and a line stays one."""
+"""Any text from outside: no control character reaches a terminal or a log, and one line stays one line."""
 
 from __future__ import annotations
 

@@ -42,13 +42,13 @@ class Authority:
         return self.folder / service / "server.crt"
 
     def run(self, step: str) -> str:
-        """A step of the program -> what it said."""
+        """Run a step of the program -> its output."""
         done = subprocess.run([self.program, step], capture_output=True, text=True, check=True)
         return done.stdout
 
 
 def make_authority(folder: Path, names: Sequence[str] = ("IP:127.0.0.1",)) -> Authority:
-    """The program as Ansible writes it, with folders of its own; nothing is made yet."""
+    """The program as Ansible writes it, with its own folders. It has created nothing yet."""
     variables = {
         "orchestrator_fleet_ca": str(folder / "ca"),
         "orchestrator_redis_tls": str(folder / "redis"),
@@ -82,7 +82,7 @@ def make_authority(folder: Path, names: Sequence[str] = ("IP:127.0.0.1",)) -> Au
 
 @pytest.fixture(scope="module")
 def readable() -> Iterator[Path]:
-    """A folder that the services' users may reach; pytest's own are root's."""
+    """A folder that the services' users may read; pytest's own folders belong to root."""
     with tempfile.TemporaryDirectory(prefix="tls-") as name:
         Path(name).chmod(0o755)
         yield Path(name)
@@ -135,7 +135,7 @@ class redis_server:  # noqa: N801 -- reads as a statement where it is used
 
 @pytest.fixture(scope="module")
 def tls_postgres(authority: Authority, readable: Path) -> Iterator[int]:
-    """Debian's PostgreSQL with TLS, which refuses whoever comes without it -> its port."""
+    """Debian's PostgreSQL with TLS, which refuses connections without TLS -> its port."""
     [binaries, *_] = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
     data = readable / "data"
     data.mkdir()

@@ -1,4 +1,4 @@
-"""The pipeline's own clients against servers with TLS: whom they accept, whom they refuse, and what they say."""
+"""The pipeline's clients and servers with TLS: which servers they accept, which they refuse, and the messages."""
 
 from __future__ import annotations
 

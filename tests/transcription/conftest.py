@@ -1,4 +1,4 @@
-"""A tiny Whisper that always says the same, the demo's real one, and speech to feed them."""
+"""A tiny Whisper with a fixed output, the demo's real Whisper, and speech samples."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _languages() -> list[str]:
 
 
 def _tokenizer() -> Any:
-    """256 byte tokens and fillers at the places of Whisper's vocabulary; specials and times where they belong."""
+    """256 byte tokens, fillers, and the special and time tokens at their positions in Whisper's vocabulary."""
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
@@ -62,7 +62,7 @@ def _tokenizer() -> Any:
 
 
 def load(model: Path, **settings: Any) -> WhisperxTranscriber:
-    """The engine on this model. Imported here, which takes seconds, and not by whoever collects the tests."""
+    """The engine with this model. It is imported here, because the import takes seconds: collecting stays fast."""
     from transcription.whisperx_engine import load_transcriber
 
     return load_transcriber(model, **{"name": "tiny", "device": CPU, "batch_size": 2, **settings})
@@ -71,7 +71,7 @@ def load(model: Path, **settings: Any) -> WhisperxTranscriber:
 def build_tiny_whisper(folder: Path, said: str, language: str) -> Path:
     """A CTranslate2 Whisper whose k-th token is always the k-th of `said`, in `language`.
 
-    Attention and feed-forward parts add nothing, and each position's embedding points at the token to be said next.
+    Attention and feed-forward layers add nothing, and the embedding of each position selects the next token.
     """
     import transcription.whisperx_engine  # noqa: F401, I001 -- first: it silences what its libraries say when imported
     import torch
@@ -160,6 +160,6 @@ def samples() -> dict[str, Sample]:
 
 @pytest.fixture(scope="session")
 def speech(samples: dict[str, Sample]) -> npt.NDArray[np.float32]:
-    """Somebody speaking English for ten seconds or so."""
+    """About ten seconds of English speech."""
     spoken = [clip.samples for clip in samples.values() if clip.end == "done" and clip.language == "en"]
     return min(spoken, key=len)

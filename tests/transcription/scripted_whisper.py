@@ -1,4 +1,4 @@
-"""A Whisper whose words and scores a test chooses, under the real engine: its windows, its gate and its retry."""
+"""A Whisper whose words and scores a test chooses. The engine with its windows, gate and retry is real."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The engine around Whisper, on a tiny one whose words are known."""
+"""The engine around Whisper, with a tiny model whose output is known."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What counts as speech, and why not."""
+"""Which text counts as speech, and the reasons for refusals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Text becomes sentences whose times a reader can follow."""
+"""Text is cut into sentences with useful times."""
 
 from __future__ import annotations
 

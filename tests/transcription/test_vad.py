@@ -1,4 +1,4 @@
-"""Where somebody speaks, and where nobody does."""
+"""The parts of a clip in which somebody speaks."""
 
 from __future__ import annotations
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import psycopg2
 import pytest
 import redis
 
@@ -76,25 +75,9 @@ def put_archive(store: ObjectStore, redis_db: redis.Redis) -> Callable[..., str]
     return put
 
 
-@pytest.fixture
-def query(database: Any) -> Callable[..., list[tuple[Any, ...]]]:
-    def run(sql: str, *arguments: object) -> list[tuple[Any, ...]]:
-        connection = psycopg2.connect(database.admin_dsn)
-        with connection, connection.cursor() as cursor:
-            cursor.execute(sql, arguments)
-            found = cursor.fetchall()
-        connection.close()
-        return found
-
-    return run
-
-
 @pytest.fixture(autouse=True)
-def empty_tables(database: Any) -> None:
-    connection = psycopg2.connect(database.admin_dsn)
-    with connection, connection.cursor() as cursor:
-        cursor.execute("TRUNCATE batches, operator_actions CASCADE")
-    connection.close()
+def empty_tables(query: Callable[..., Any]) -> None:
+    query("TRUNCATE batches, operator_actions CASCADE")
 
 
 def dead_letters(client: redis.Redis) -> list[dict[str, Any]]:

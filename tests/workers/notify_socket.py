@@ -1,4 +1,4 @@
-"""The service manager's end of the notification socket (sd_notify(3)): what a worker says to systemd, in order."""
+"""The service manager's end of the notification socket (sd_notify(3)): a worker's messages to systemd, in order."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.workers.processes import wait_until
 
 
 class NotifySocket:
-    """Reads at once, as systemd does: a sender whose datagrams nobody reads would block."""
+    """Reads messages at once, as systemd does, because a sender blocks when nobody reads."""
 
     def __init__(self) -> None:
         self._messages: list[str] = []
@@ -36,15 +36,15 @@ class NotifySocket:
 
     @property
     def messages(self) -> list[str]:
-        """All so far, the oldest first."""
+        """All messages until now, the oldest first."""
         return list(self._messages)
 
     def kinds(self) -> set[str]:
-        """`READY`, `STATUS` and so on: what was said so far, without the values."""
+        """The names of the messages until now, such as `READY` and `STATUS`, without values."""
         return {message.partition("=")[0] for message in self.messages}
 
     def since(self, beginning: str) -> list[str]:
-        """What came after the last message that begins so; all of it when there is none."""
+        """The messages after the last one that begins with this text; all messages when there is none."""
         messages = self.messages
         marks = [number for number, message in enumerate(messages) if message.startswith(beginning)]
         return messages[marks[-1] + 1 :] if marks else messages

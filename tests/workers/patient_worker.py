@@ -1,7 +1,7 @@
-"""A worker whose jobs take as long as a test wants; everything around the job is the real thing.
+"""A worker whose jobs take as long as a test wants. Only the job is not real.
 
-    {"lock_s": 5}     holds Python's lock in native code for so many seconds, as a model that loads would
-    {"until": "key"}  waits until Redis has that key, whatever signals come
+    {"lock_s": 5}     holds Python's lock in native code for 5 seconds, as loading a model may
+    {"until": "key"}  waits until Redis has that key, and ignores signals meanwhile
 
 It counts its looks for a job in `test:looks`, so that a test can tell "looked, and took nothing" from "did not look".
 """
@@ -49,7 +49,7 @@ class PatientWorker(JobWorker):
 
 
 def _hold_pythons_lock(seconds: int) -> None:
-    """Log how often another thread got a turn meanwhile: proof that the lock was held."""
+    """Log how often another thread ran meanwhile, to show that the lock was held."""
     turns, over = [0], threading.Event()
 
     def count() -> None:

@@ -17,7 +17,7 @@ WAIT_S = 40.0  # far above what anything takes: a bound, not a measure
 
 
 def wait_until(condition: Callable[[], object], what: str, within_s: float = WAIT_S) -> None:
-    """Poll until `condition()` is true; fails with `what` was waited for."""
+    """Poll until `condition()` is true; the failure message names `what`."""
     deadline = time.monotonic() + within_s
     while not condition():
         if time.monotonic() > deadline:
@@ -71,6 +71,6 @@ class WorkerProcess:
         return self._process.wait(within_s)
 
     def wait_for(self, words: str, within_s: float = WAIT_S) -> None:
-        """Until the log has `words`; fails at once when the worker ends without saying them."""
+        """Wait until the log has `words`; fails at once when the worker ends without them."""
         wait_until(lambda: words in self.text or not self.running, f"{words!r} in the log of {self.kind}", within_s)
         assert words in self.text, f"{self.kind} ended without {words!r}:\n{self.text}"

@@ -1,4 +1,4 @@
-"""Workers that are started in another way than by systemd's command: a module of the tests, or behind a prefix.
+"""Workers that are not started by the command of their unit: a module of the tests, or with a prefix.
 
 Used as `with Program("tests.workers.patient_worker", env, log) as worker:`; killed at the end if it still runs.
 """
@@ -21,7 +21,7 @@ UNPACK = "workers.unpack_worker"
 
 
 class Program(WorkerProcess):
-    """`{prefix} python -m {module}` with only `env` in its environment, in a session of its own."""
+    """`{prefix} python -m {module}` with only `env` in its environment, in its own session."""
 
     def __init__(self, module: str, env: Mapping[str, str], log: Path, prefix: Sequence[str] = ()) -> None:
         super().__init__(module, env, log, module, prefix)

@@ -1,5 +1,5 @@
-"""unpack takes only what scratch can hold and the backlog justifies. Scratch is a real volume of 8 MiB, mounted in a
-namespace of the worker's own and looked at through `/proc/{pid}/root`.
+"""unpack takes an archive only if scratch has room and the backlog is short. Scratch is a real volume of 8 MiB, mounted
+in the worker's own namespace; the test reads it through `/proc/{pid}/root`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ StartUnpack = Callable[..., Program]
 def start(settings_env: dict[str, str], tmp_path: Path) -> Iterator[StartUnpack]:
     """Start unpack: `start(BACKLOG_CLIPS="3")`; with `small=True` its scratch is a volume of 8 MiB.
 
-    Of these, `in_work` bytes lie on scratch from the start, and `models` bytes beside it.
+    From the start, `in_work` bytes of the volume are used on scratch, and `models` bytes beside it.
     """
     with ExitStack() as stack:
 
@@ -51,12 +51,12 @@ def start(settings_env: dict[str, str], tmp_path: Path) -> Iterator[StartUnpack]
 
 
 def volume_of(worker: Program, settings_env: dict[str, str]) -> Path:
-    """The worker's scratch as it sees it itself."""
+    """The worker's scratch, as the worker sees it."""
     return Path(f"/proc/{worker.pid}/root{settings_env['SCRATCH_ROOT']}")
 
 
 def padded(size: int) -> bytes:
-    """An archive of one clip and so many bytes that are none."""
+    """An archive of one clip and this many other bytes."""
     return tar({"a.wav": tone(), "notes.txt": os.urandom(size)})
 
 

@@ -1,4 +1,4 @@
-"""What a requeue of a batch does again after policies or models changed, and what it leaves alone."""
+"""Which clips a requeue processes again after policies or models changed, and which it skips."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ base = "gemma-3-270m"
 
 
 class Host:
-    """A GPU host whose policies and models change. Its unpack worker runs on; its GPU worker starts when asked."""
+    """A GPU host whose policies and models change. Its unpack worker always runs; a test starts its GPU worker."""
 
     def __init__(self, start: StartWorker, client: redis.Redis, env: dict[str, str], folder: Path) -> None:
         self.policies, self._models, self._log = folder / "policies", folder / "models", folder / "gpu.log"
@@ -52,7 +52,7 @@ class Host:
         return next(line for line in reversed(self.unpack.text.splitlines()) if "batch unpacked" in line)
 
     def judges(self) -> str:
-        """Start a GPU worker with the policies and models of now, let it finish the batch, stop it -> its log."""
+        """Start a GPU worker with the current policies and models, let it finish the batch, and stop it -> its log."""
         self._log.unlink(missing_ok=True)
         with Program(STUB_GPU, self.env, self._log) as gpu:
             gpu.wait_for("batch complete")
@@ -99,7 +99,7 @@ Query = Callable[..., list[tuple[Any, ...]]]
 
 
 def verdicts(query: Query) -> dict[str, list[str]]:
-    """Clip -> the policy versions that it was judged by."""
+    """The policy versions that each clip was judged by."""
     return dict(
         query(
             "SELECT original_filename, array_agg(policy_version ORDER BY policy_version) "

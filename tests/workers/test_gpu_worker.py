@@ -1,4 +1,4 @@
-"""gpu, as a process with the demo models on real speech: results, counting, completion, and what a kill costs."""
+"""gpu, as a process with the demo models on real speech: results, counts, completion, and the effect of a kill."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hard clips through the real workers: what is heard of them, what is noted, and a quiet log."""
+"""Difficult clips in the real workers: their transcripts, their notes, and no other lines in the log."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.workers.test_gpu_worker import CLIPS, START_S, THREAT, is_over
 
 
 def opposite_phase() -> bytes:
-    """A spoken threat whose right channel is the left one turned over."""
+    """A spoken threat whose right channel is the left channel inverted."""
     left = np.rint(decode(CLIPS / THREAT) * 32767)
     file = io.BytesIO()
     with wave.open(file, "wb") as out:

@@ -1,4 +1,4 @@
-"""A worker's sign of life: it lasts as long as the worker can run, and ends with it."""
+"""The heartbeat of a worker: it lasts as long as the worker, and ends with it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ StartPatient = Callable[[int], Program]
 
 @pytest.fixture
 def patient(settings_env: dict[str, str], tmp_path: Path) -> Iterator[StartPatient]:
-    """Start a patient worker with a heartbeat of so many seconds; it is ready when this returns."""
+    """Start a patient worker whose heartbeat lives this many seconds, and wait until it is ready."""
     with ExitStack() as stack:
 
         def start(ttl_s: int) -> Program:
@@ -63,7 +63,7 @@ def inflight(client: redis.Redis, worker: Program) -> list[bytes]:
 
 
 def renewing_process(worker: Program) -> int:
-    """Its only child is the one that renews the heartbeat."""
+    """The worker's only child process, which renews the heartbeat."""
     [child] = session_members(worker.pid).keys() - {worker.pid}
     return child
 

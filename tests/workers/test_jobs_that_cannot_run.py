@@ -1,4 +1,4 @@
-"""Jobs whose file is no clip: each is a dead letter that says what stands there, and leaves no row behind."""
+"""Jobs whose file is not a clip: each becomes a dead letter that says what the path is, and no row is written."""
 
 from __future__ import annotations
 

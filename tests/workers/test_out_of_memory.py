@@ -21,7 +21,7 @@ START_S = 60.0
 
 @pytest.fixture
 def too_big(tmp_path: Path) -> Path:
-    """The pitches over which the device runs out of memory."""
+    """The file with the pitches for which the device runs out of memory."""
     return tmp_path / "too-big"
 
 

@@ -1,4 +1,4 @@
-"""Clips that were given up and brought back: mended where they are parked, done, and counted once."""
+"""Clips that were given up and retried: repaired in S3, processed, and counted once."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def the_letter(letters: DeadLetters) -> DeadLetter:
 
 
 def mend(store: ObjectStore, letter: DeadLetter, content: bytes) -> None:
-    """What an operator does: put a good file in the place of the parked one."""
+    """Replace the parked file by a good one, as an operator would."""
     assert letter.parked_s3_key
     store.client.put_object(Bucket=store.bucket, Key=letter.parked_s3_key, Body=content)
 

@@ -1,4 +1,4 @@
-"""What a worker tells systemd, and what it does when systemd tells it to stop. The test is the service manager."""
+"""The messages of a worker to systemd, and its behaviour when systemd stops it. The test acts as systemd."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def start(settings_env: dict[str, str], manager: NotifySocket, tmp_path: Path) -
 
 @pytest.fixture
 def private_valkey(tmp_path: Path) -> Iterator[Valkey]:
-    """A server of this test's own that is not started yet; its port and password are known."""
+    """A separate server that is not started yet; its port and password are known."""
     server = Valkey(tmp_path / "private", State(tmp_path / "private"), durable=False)
     yield server
     server.stop()

@@ -31,7 +31,7 @@ def staged(settings) -> list[str]:
 
 
 def place(directory: Path, name: str = "2025-06-22_14-30.tar.xz", content: bytes = ARCHIVE) -> Path:
-    """As an upload ends: the whole file appears under its name."""
+    """Put a complete file in place by a rename, as at the end of an upload."""
     path = directory / name
     path.with_suffix(".part").write_bytes(content)
     path.with_suffix(".part").rename(path)
@@ -248,7 +248,7 @@ def test_an_archive_whose_name_is_no_text_is_taken(worker, remote, redis_db):
 
 @pytest.fixture
 def troubled(settings_env, tmp_path) -> Iterator[SftpHost]:
-    """An SFTP host that reports errors as a test wants, as the settings' ssh host."""
+    """An SFTP host, used by the settings, that reports the errors that a test wants."""
     with SftpHost(tmp_path / "host") as host:
         settings_env |= {
             "TRANSFER_SSH_HOST": "127.0.0.1",

@@ -1,4 +1,4 @@
-"""unpack, as a process against real services: what a batch becomes, and what a kill, a stop or bad input costs."""
+"""unpack, as a process with real services: what a batch becomes, and the effect of a kill, a stop or bad input."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Long work tells the watchdog that it moves on, and looks for SIGTERM there. The worker runs in the test's process,
-with real services, so that the test can look at the disk and at S3 at the very moment the watchdog is fed.
+"""Long work feeds the watchdog and checks for SIGTERM at the same points. The worker runs in the test's process with
+real services, so that the test can look at the disk and at S3 at the moment when the watchdog is fed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ LARGE = 12 * MIB  # taken out in pieces of 1 MiB
 
 
 class ToldWatchdog(Watchdog):
-    """Tells the test of every feed, however soon it comes after the last."""
+    """Tells the test of every feed, also of feeds that follow each other quickly."""
 
     def __init__(self) -> None:
         super().__init__()

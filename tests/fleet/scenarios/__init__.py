@@ -48,6 +48,6 @@ SCENARIOS: dict[str, Scenario] = {
     "secrecy": secrecy.secrecy,
     "uninstall": leaving.uninstall,
 }
-# Beside the order: named by --only, after `rollback`. They would take a run beyond its forty minutes.
+# They run only when --only names them, after `rollback`: with them a run would take more than 40 minutes.
 ON_REQUEST: dict[str, Scenario] = {"rehearse": rehearsals.rehearse, "troubles": troubles.troubles}
 ALL = SCENARIOS | ON_REQUEST

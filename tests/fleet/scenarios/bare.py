@@ -16,7 +16,7 @@ SITE = "ansible-playbook playbooks/site.yml"
 
 
 def site(world: World) -> None:
-    """`site.yml` makes a fleet of bare hosts."""
+    """`site.yml` sets up a fleet on new hosts."""
     outcome = world.run(SITE)
     world.require(set(outcome.ok) >= set(UNITS), f"site.yml worked on {sorted(outcome.ok)} only")
     demand_active(world, "site.yml")
@@ -29,7 +29,7 @@ def again(world: World) -> None:
 
 
 def demand_active(world: World, after: str) -> None:
-    """Every unit of the first fleet runs, now."""
+    """Require that every unit of the first fleet is active."""
     for name, units in UNITS.items():
         for unit in units:
             state = machine.inside(HOSTS[name], "systemctl", "is-active", unit, check=False).stdout.strip()

@@ -1,4 +1,4 @@
-"""A certificate that the operator brings."""
+"""A certificate that the operator gives."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.fleet.world import World
 
 
 def certificate(world: World) -> None:
-    """A given certificate is served, its key came encrypted; with a wrong key the playbook stops before nginx."""
+    """The RA app serves a given certificate with an encrypted key; with a wrong key the playbook stops before nginx."""
     name = str(settings()["ra_app_server_name"])
     ours, key = make(ANSIBLE, "given", [name])
     _, other_key = make(ANSIBLE, "other", [name])

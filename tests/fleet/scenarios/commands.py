@@ -13,9 +13,9 @@ from tests.fleet.world import World
 @dataclass(frozen=True)
 class Command:
     line: str
-    says: str = ""  # must stand in the output
+    says: str = ""  # the output must contain it
     codes: tuple[int, ...] = (0,)
-    shows_secrets: bool = False  # by its purpose: what it printed is not kept
+    shows_secrets: bool = False  # it prints secrets, so its output is not kept
 
 
 ORCHESTRATOR = HOSTS["orch"].address
@@ -78,7 +78,7 @@ ON_HOSTS = (
 def commands(world: World) -> None:
     """Every command of the guide runs as written."""
     troubles = []
-    postgres = next((HOSTS["orch"].root / "etc/postgresql").iterdir()).name  # what the distribution has
+    postgres = next((HOSTS["orch"].root / "etc/postgresql").iterdir()).name  # the version of the distribution
     for command in COMMANDS:
         running = world.begin(command.line.replace("VERSION", postgres))
         outcome = running.wait()

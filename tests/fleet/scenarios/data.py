@@ -1,4 +1,4 @@
-"""What must survive an accident: the database."""
+"""The loss of the database."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from tests.security.attacks import attack
 TABLES = ("batches", "audio_files", "transcripts", "classifications", "ra_users", "ra_labels", "operator_actions")
 
 
-# What an attacker with the RA app's password would leave for the administrator who makes and restores backups.
+# Objects that an attacker with the RA app's password could make, to run code when an administrator makes or restores
+# backups.
 MARKER = Path("/var/lib/postgresql/superuser-was-here")
 TRAPS = ("check", "format")
 

@@ -1,4 +1,4 @@
-"""New versions, while the fleet works."""
+"""Deploys and rollbacks while the fleet works."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ UNITS = {"transfer-01": ("transfer-worker",), "gpu": ("unpack-worker", "gpu-work
 
 
 def deploy(world: World) -> None:
-    """A new version is deployed during work: nothing lost, nothing doubled."""
+    """A new version is deployed during work: no clip is lost or counted twice."""
     version = _new_version("# A later version.\n")
     world.run_at_work(DEPLOY)
     _demand_version(world, version)
@@ -35,7 +35,7 @@ def broken(world: World) -> None:
 
 
 def rollback(world: World) -> None:
-    """One command brings the previous release back; after half a deploy, it undoes the half."""
+    """One command restores the previous release; after a deploy that stopped half-way, it undoes this half."""
     after = versions(world)
     world.run_at_work(ROLLBACK)
     back = versions(world)
@@ -45,18 +45,18 @@ def rollback(world: World) -> None:
     world.require(versions(world) == back | {"gpu-01": after["gpu-01"]}, f"--limit gpu-01 left {versions(world)}")
     world.run(ROLLBACK)
     world.require(versions(world) == back, f"after half a deploy rollback.yml left {versions(world)}, not {back}")
-    checkout.drop_last_commit()  # what is committed is what runs, again
+    checkout.drop_last_commit()  # now the commit is again the one that runs
     world.settle_accounts()
 
 
 def versions(world: World) -> dict[str, str]:
-    """The full commit that each host runs; the orchestrator's is that of its command line."""
+    """The full commit that each host runs; on the orchestrator, that of its command line."""
     names = ["orch", "transfer-01", *world.gpu_hosts()]
     return {name: machine.inside(HOSTS[name], "cat", CURRENT).stdout.strip() for name in names}
 
 
 def demand_units(world: World) -> None:
-    """The workers run, on every host, within a minute."""
+    """Require that the workers run on every host within a minute."""
     for name in ("transfer-01", *world.gpu_hosts()):
         for unit in UNITS["gpu" if name.startswith("gpu") else name]:
             world.until(lambda name=name, unit=unit: active(name, unit), f"{unit} runs on {name}")  # type: ignore[misc]
@@ -67,7 +67,7 @@ def active(name: str, unit: str) -> bool:
 
 
 def _new_version(line: str) -> str:
-    """Put a line near the top of the GPU worker, and commit."""
+    """Insert a line near the top of the GPU worker, and commit it."""
     path = checkout.CHECKOUT / WORKER
     head, first, rest = path.read_text().partition("from __future__ import annotations\n")
     path.write_text(head + first + line + rest)

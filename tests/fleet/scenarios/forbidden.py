@@ -1,4 +1,4 @@
-"""What must be refused."""
+"""Accesses that must be refused."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TRIED_PORTS = (22, 80, 443, 5432, 6379, 8000)
 
 
 def forbidden(world: World) -> None:
-    """Redis without password, workers' rights beyond their work, roles beyond their tables, ports from outside."""
+    """Refused: Redis without password, commands and tables that a worker or role does not need, ports from outside."""
     refused: dict[str, Callable[[], str]] = {
         "Redis without a password": _redis_error,
         "Redis with a wrong password": lambda: _redis_error(user="default", password="wrong"),
@@ -31,7 +31,7 @@ def forbidden(world: World) -> None:
     for role, statement in STATEMENTS:
         refused[f"{role}: {statement}"] = lambda role=role, statement=statement: _postgres_error(role, statement)  # type: ignore[misc]
     allowed = [what for what, attempt in refused.items() if not attempt()]
-    world.require(not allowed, f"these were not refused: {'; '.join(allowed)}")
+    world.require(not allowed, f"these accesses were not refused: {'; '.join(allowed)}")
     for name, wanted in OPEN_PORTS.items():
         found = {port for port in TRIED_PORTS if _answers(HOSTS[name].address, port)}
         world.require(found <= wanted, f"{name} answers from outside on ports {sorted(found - wanted)}")
@@ -56,7 +56,7 @@ STATEMENTS = (
     ("pipeline", "CREATE TABLE forbidden (a int)"),
     ("pipeline", "CREATE ROLE forbidden"),
 )
-# What a host does that does not verify, or does not know the fleet's authority; and what it is told.
+# Commands of a host that uses no TLS, or does not know the fleet's authority, and the error that it must get.
 IN_THE_CLEAR = {
     "Redis without TLS": f"/usr/bin/redis-cli -h {ORCH} PING",
     "Redis, by a host without the authority": f"/usr/bin/redis-cli --tls -h {ORCH} PING",
@@ -76,8 +76,8 @@ REFUSALS = ("NOAUTH", "WRONGPASS", "NOPERM")
 
 
 def _redis_error(*command: str, user: str = "", password: str = "") -> str:
-    """The refusal of a Redis command; empty if it was not refused."""
-    # From the orchestrator itself by its private address: the firewall does not help there.
+    """Run a Redis command -> the error, or empty text if it was not refused."""
+    # From the orchestrator itself, to its private address: here the firewall refuses nothing.
     asked = command or ("LLEN", "queue:unpack")
     if user:
         said = observe.redis_as(user, password, *asked)
@@ -87,7 +87,7 @@ def _redis_error(*command: str, user: str = "", password: str = "") -> str:
 
 
 def _tls_error(command: str) -> str:
-    """How a connection ended that must not come about; empty if it did."""
+    """Try a connection that must fail -> its error, or empty text if it succeeded."""
     password = secrets()["vault_postgres_password"]
     done = machine.inside(HOSTS["orch"], "env", f"PGPASSWORD={password}", "sh", "-c", command, check=False)
     said = (done.stdout + done.stderr).lower()
@@ -95,7 +95,7 @@ def _tls_error(command: str) -> str:
 
 
 def _postgres_error(role: str, statement: str) -> str:
-    """What Postgres says against a statement of a role; empty if it was done. Nothing is kept in either case."""
+    """Run a role's statement -> Postgres' error, or empty text if it succeeded. It is always rolled back."""
     password = secrets()["vault_postgres_password" if role == "pipeline" else "vault_ra_app_postgres_password"]
     host = ORCH if role == "pipeline" else "localhost"  # ra_app comes from the orchestrator only
     words = ["psql", "-XAtq", "-h", host, "-U", role, "-d", observe.DATABASE, "-v", "ON_ERROR_STOP=1"]
@@ -105,7 +105,7 @@ def _postgres_error(role: str, statement: str) -> str:
 
 
 def _answers(address: str, port: int) -> bool:
-    """From this machine, which is no member of the fleet."""
+    """Whether a port answers this machine, which is not in the fleet."""
     try:
         socket.create_connection((address, port), timeout=1.5, source_address=(CONTROLLER, 0)).close()
     except OSError:

@@ -1,4 +1,4 @@
-"""The health check: content with a sound fleet, and not with a broken one."""
+"""The health check: it passes on a healthy fleet, and fails on a broken one."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ CHECK = "ansible-playbook playbooks/health-check.yml"
 
 
 def health(world: World) -> None:
-    """`health-check.yml` passes on a sound fleet, and fails when a worker is stopped or the RA app is down."""
-    # The samples hold clips that cannot be read: a person has looked at their dead letters, and dropped them.
+    """`health-check.yml` passes on a healthy fleet, and fails when a worker is stopped or the RA app is down."""
+    # Some sample clips cannot be read. An operator would look at their dead letters and drop them.
     code, said = observe.on(HOSTS["orch"], "audio-pipeline failed drop --all --yes")
     world.require(code == 0 or not observe.queue_length("queue:failed"), f"the dead letters cannot be dropped: {said}")
     world.run(CHECK)

@@ -1,4 +1,4 @@
-"""Hosts that leave, come back, and join."""
+"""Hosts that reboot, die and join."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ NEW = "gpu-03"
 
 
 def reboot(world: World) -> None:
-    """A GPU host reboots during work: volume and workers come back, nothing is lost."""
+    """A GPU host reboots during work: its volume is mounted and its workers start again, and no clip is lost."""
     world.ledger.place("small", 4)
     _wait_until_in_hand(world, "gpu-01")
     before = machine.leader(HOSTS["gpu-01"])
     machine.inside(HOSTS["gpu-01"], "systemctl", "reboot", "--no-block")
-    # Another PID 1, and not none: between the two there can be less than the pause of this loop.
+    # Compare the pids of PID 1: the time without a PID 1 may be shorter than the pause of this loop.
     world.until(lambda: machine.leader(HOSTS["gpu-01"]) not in {None, before}, "gpu-01 boots again", 180)
     machine.wait_until_up(HOSTS["gpu-01"], 90)
     mounted = machine.inside(HOSTS["gpu-01"], "findmnt", "-no", "SOURCE", "/data", check=False).stdout.strip()
@@ -30,7 +30,7 @@ def reboot(world: World) -> None:
 
 
 def power_off(world: World) -> None:
-    """A GPU host dies for good during work: its batches finish elsewhere, and it is retired."""
+    """A GPU host dies for good during work: other hosts finish its batches, and it is retired."""
     world.ledger.place("small", 6)
     _wait_until_in_hand(world, LOST)
     machine.cut_power(HOSTS[LOST])
@@ -41,7 +41,7 @@ def power_off(world: World) -> None:
 
 
 def join(world: World) -> None:
-    """`setup-new-worker.yml` makes a bare host a worker, and it takes work."""
+    """`setup-new-worker.yml` sets up a new host as a GPU worker, and it takes work."""
     boot(hosts([NEW]))
     checkout.write_inventory(_standing())
     line = f"ansible-playbook playbooks/setup-new-worker.yml --limit {NEW}"
@@ -58,7 +58,7 @@ def _standing() -> list[Host]:
 
 
 def _wait_until_in_hand(world: World, name: str) -> None:
-    """Until the host has a batch of its own whose clips are partly done."""
+    """Wait until the host has a batch of which some clips are done."""
 
     def in_hand() -> bool:
         of_host = f"NOT b.complete AND b.unpack_host = '{name}' AND a.status <> 'pending'"

@@ -7,8 +7,8 @@ from tests.fleet.layout import HOSTS
 from tests.fleet.world import World
 
 UNINSTALL = "ansible-playbook playbooks/uninstall.yml -e uninstall_confirmed=true"
-# Archives, models and packages that were downloaded are not ours to delete; journals are for the time after.
-# Not looked into; backups and the database's cluster are data, which stay unless uninstall_data says otherwise.
+# Archives, models and downloaded packages must not be deleted; the journals are still needed after the removal.
+# Not searched. Backups and the database's cluster are data, which stay unless uninstall_data is true.
 SPARED = (
     "/proc", "/sys", "/run", "/srv", "/var/cache", "/var/log", "/data", "/var/backups", "/etc/postgresql",
 )  # fmt: skip
@@ -17,7 +17,7 @@ USERS = ("audio-pipeline", "ra-app")
 
 
 def uninstall(world: World) -> None:
-    """Uninstalling leaves clean hosts; the data volume keeps its data."""
+    """Uninstalling leaves clean hosts; the data on the volume stays."""
     world.run(UNINSTALL)
     troubles = []
     for name in ("orch", "transfer-01", *world.gpu_hosts()):

@@ -1,4 +1,4 @@
-"""`--check --diff`: what it tells, and that it does nothing."""
+"""`--check --diff`: it shows what would change, and changes nothing."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from tests.fleet.layout import HOSTS, Host
 from tests.fleet.scenarios.bare import SITE, UNITS, demand_active
 from tests.fleet.world import World
 
-# What a role could change; without what programs write while they run.
+# The files that a role could change, without those that programs write while they run.
 WATCHED = ("/etc", "/opt", "/usr/local", "/var/lib/systemd", "/home")
 MOVING = (
     "*.pyc",
@@ -17,7 +17,7 @@ MOVING = (
     "*.ansible*",
     "/var/lib/systemd/random-seed",
 )
-# On a fleet that has all that was deployed: the playbook, and whether it has something to tell.
+# On a fleet that is up to date: the playbook, and whether it must show a change.
 REHEARSED = (
     ("deploy-pipeline.yml", False),
     ("deploy-ra-app.yml", False),
@@ -36,7 +36,7 @@ REHEARSED = (
 
 
 def check(world: World) -> None:
-    """`site.yml --check --diff` tells of no change, and makes none."""
+    """`site.yml --check --diff` shows no change, and makes none."""
     before = _fingerprints()
     outcome = world.run(f"{SITE} --check --diff")
     world.require(not outcome.touched, f"--check tells of changes: {', '.join(outcome.changed_tasks())}")
@@ -44,7 +44,7 @@ def check(world: World) -> None:
 
 
 def rehearse(world: World) -> None:
-    """Every playbook with `--check --diff` tells what it would do, and leaves the fleet at its work."""
+    """Every playbook with `--check --diff` shows what it would do, and the fleet goes on working."""
     before = _fingerprints()
     troubles = []
     for playbook, tells in REHEARSED:

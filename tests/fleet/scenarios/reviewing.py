@@ -13,7 +13,7 @@ LABELS = "SELECT count(*) FROM ra_app.ra_labels"
 
 
 def review(world: World) -> None:
-    """An RA logs in through nginx over TLS, hears a clip and labels it; the label stands in Postgres."""
+    """An RA logs in through nginx over TLS, hears a clip and labels it; the label is in Postgres."""
     before = observe.value(LABELS)
     browser = log_in(world)
     status, headers, _ = browser.get("/next")
@@ -24,7 +24,7 @@ def review(world: World) -> None:
     world.require(status == 200 and sound.startswith(b"OggS"), f"the clip's audio cannot be heard: {heard}")
     status, headers, page = browser.post(clip, {"label": "no_violation", "note": "heard by the fleet's tests"})
     world.require(status == 302, f"the label was not taken: {status} {page[:300]!r}")
-    world.require(observe.value(LABELS) == before + 1, "the label does not stand in Postgres")
+    world.require(observe.value(LABELS) == before + 1, "the label is not in Postgres")
 
 
 def log_in(world: World) -> Browser:

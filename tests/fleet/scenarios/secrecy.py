@@ -20,13 +20,13 @@ PATTERNS = "/root/.fleet-secrets"
 
 
 def rotate(world: World) -> None:
-    """Secrets are changed during work: the old ones are refused, nothing is lost."""
+    """Secrets are changed during work: the old ones are refused, and no clip is lost."""
     old = checkout.secrets()
     checkout.rotate()
     world.run_at_work("ansible-playbook playbooks/rotate-secrets.yml")
     new = checkout.secrets()
     same = [name for name in ROTATED if old[name] == new[name]]
-    world.require(not same, f"{same} are what they were: the test tests nothing")
+    world.require(not same, f"{same} have not changed, so this scenario would test nothing")
     refused = observe.redis_as("default", old["vault_redis_password"], "PING")
     world.require("WRONGPASS" in refused, f"the old Redis password still works: {refused}")
     demand_units(world)
@@ -34,7 +34,7 @@ def rotate(world: World) -> None:
 
 
 def rotate_ca(world: World) -> None:
-    """The authority of the certificates is changed during work: no worker is restarted, nothing is lost."""
+    """The authority of the certificates is changed during work: no worker is restarted, and no clip is lost."""
     before, started = observe.authority(), _worker_starts(world)
     world.run_at_work("ansible-playbook playbooks/rotate-ca.yml")
     world.require(observe.authority() != before, "Redis still shows a certificate of the old authority")
@@ -59,11 +59,11 @@ def _worker_starts(world: World) -> list[str]:
 
 
 def secrecy(world: World) -> None:
-    """No secret in units, `systemctl show`, argv, journal, world-readable files, or what Ansible printed."""
+    """No secret is in units, `systemctl show`, arguments, journals, world-readable files or Ansible's output."""
     wanted = _texts()
     found = []
     for name in ("orch", "transfer-01", *world.gpu_hosts()):
-        list_ = HOSTS[name].root / PATTERNS.lstrip("/")  # a file: in an argument they would find themselves
+        list_ = HOSTS[name].root / PATTERNS.lstrip("/")  # in a file: as arguments the search would find itself
         write_private(list_, "\n".join(wanted) + "\n")
         try:
             for what, command in PLACES.items():
@@ -75,11 +75,11 @@ def secrecy(world: World) -> None:
     for log in sorted(LOGS.iterdir()):
         text = log.read_text(errors="replace")
         found += [f"{log.name}: {secret}" for hit, secret in wanted.items() if hit in text]
-    world.require(not found, "secrets stand where they must not: " + "; ".join(sorted(set(found))))
+    world.require(not found, "secrets were found in places where they must not be: " + "; ".join(sorted(set(found))))
 
 
 def _texts() -> dict[str, str]:
-    """What to look for, with the name of each; access keys are names themselves, and not looked for."""
+    """The secrets to search for -> their names. Access keys are not secret, so they are left out."""
     found = {
         value: name for name, value in checkout.secrets().items() if not name.endswith(("_access_key", "_private_key"))
     }

@@ -24,7 +24,7 @@ EXIT_CONFIG = "78"
 
 
 def troubles(world: World) -> None:
-    """Every trouble of the runbook that this fleet can have: symptom, command, what you should see."""
+    """Every trouble of the runbook that this fleet can have: check the symptom, run the command, check the result."""
     for heading, trouble in TROUBLES.items():
         world.say(f"-- {heading}")
         trouble(world)
@@ -46,7 +46,7 @@ def model_missing(world: World) -> None:
 
 
 def s3_refuses(world: World) -> None:
-    """Wrong settings first, as `config check` tells them apart; then a firewall in the middle of work."""
+    """First wrong settings, which `config check` tells apart; then a firewall while the fleet works."""
     code, said = observe.on(GPU, "audio-pipeline config check")
     world.require(code == 0, f"config check ends with {code} on a sound host:\n{said}")
     for setting, words in (
@@ -65,7 +65,7 @@ def s3_refuses(world: World) -> None:
 
 
 def import_error(world: World) -> None:
-    """With the settings that the runbook changes for a GPU that is out of memory: they come by the same playbook."""
+    """Also changes BATCH_SIZE, as the runbook says for a GPU that is out of memory: the same playbook brings it."""
     _set_batch_size(4)
     machine.inside(GPU, "sh", "-c", f"mv /opt/audio-pipeline/venv/lib/python3*/site-packages/redis {AWAY}")
     machine.inside(GPU, "systemctl", "restart", "--no-block", "unpack-worker")
@@ -101,7 +101,7 @@ def scratch_full(world: World) -> None:
 
 
 def batch_stuck(world: World) -> None:
-    """A clip's job is taken out of Redis, as by a slip of the hand."""
+    """A clip's job is removed from Redis, as by a mistake of an operator."""
     _gpu_workers(world, "stop")
     [archive] = world.ledger.place("small")
     of_archive = f"FROM batches WHERE original_filename = '{archive}' AND unpacked_at IS NOT NULL"
@@ -141,7 +141,7 @@ def ra_app_down(world: World) -> None:
 
 
 def redis_memory_lost(world: World) -> None:
-    """Also transfer's memory: what still lies on the EC2 host is found once more, and completes once more."""
+    """`transfer:taken` is lost, too: archives that are still on the EC2 host are found and completed a second time."""
     world.ledger.place("small", 2)
     world.ledger.wait(lambda: any(map(observe.queue_length, waiting_lists())), "clips wait")
     observe.redis("FLUSHALL")
@@ -154,7 +154,7 @@ def redis_memory_lost(world: World) -> None:
     world.settle_accounts()
 
 
-# By the runbook's headings. The rest is tried by scenarios of its own, or needs what this fleet has not.
+# By the headings of the runbook. Other scenarios test some of the rest; some need what this fleet does not have.
 TROUBLES: dict[str, Callable[[World], None]] = {
     "A model is missing under /data/models": model_missing,
     "S3 connection failed": s3_refuses,
@@ -173,7 +173,7 @@ ELSEWHERE = {
     "A certificate is refused": "forbidden",
     "The backup fails": "restore",
 }
-# Shown without hosts.
+# Tested without hosts.
 BY_TESTS = {
     "An archive is not taken from the EC2 host": "tests/workers/test_transfer_worker.py",
     "Clips without metadata": "tests/workers/test_unpack_worker.py",
@@ -189,7 +189,7 @@ UNTRIED = {"CUDA out of memory"}  # needs a GPU; its command is the same as for 
 
 @contextmanager
 def _firewalled(world: World, rule: str) -> Iterator[None]:
-    """What matches is refused on its way out of the GPU hosts; in a table beside the role's own."""
+    """Refuse outgoing packets of the GPU hosts that match the rule, in an nftables table of the test."""
     table = "inet fleet_trouble"
     chain = f"add chain {table} out {{ type filter hook output priority 0; }}"
     hosts = [HOSTS[name] for name in world.gpu_hosts()]
@@ -214,7 +214,7 @@ def _set_batch_size(size: int) -> None:
 
 
 def _operator(world: World, line: str) -> None:
-    """A command on the orchestrator that must end well."""
+    """Run a command on the orchestrator; it must succeed."""
     world.say(f"orch$ {line}")
     code, said = observe.on(ORCH, f"bash -lc {shlex.quote(line)}")
     world.require(code == 0, f"{line} ends with {code}:\n{said}")

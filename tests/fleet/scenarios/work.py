@@ -12,7 +12,7 @@ SELECT b.original_filename AS archive, q.original_filename AS clip FROM ra_queue
 
 
 def work(world: World) -> None:
-    """Archives on the EC2 host come out as rows in `ra_queue`; both GPU hosts worked."""
+    """Archives on the EC2 host become rows of `ra_queue`; both GPU hosts did a part of the work."""
     names = world.ledger.place("whole") + world.ledger.place("small", 5)
     world.settle_accounts()
     demand_flags(world, names)
@@ -21,7 +21,7 @@ def work(world: World) -> None:
 
 
 def demand_flags(world: World, names: list[str]) -> None:
-    """Every clip that the samples' manifest calls flagged stands in `ra_queue`."""
+    """Require that `ra_queue` has every clip that the samples' manifest calls flagged."""
     shown = {(row["archive"], row["clip"]) for row in observe.rows(FLAGGED)}
     wanted = {(name, clip) for name in names for clip in world.ledger.placed[name].flagged}
     missing = [f"{name}: {clip}" for name, clip in sorted(wanted - shown)]
@@ -29,5 +29,5 @@ def demand_flags(world: World, names: list[str]) -> None:
 
 
 def hosts_of(names: list[str]) -> list[str]:
-    """The hosts that unpacked these archives, and so did their clips."""
+    """The hosts that unpacked these archives; the same hosts processed their clips."""
     return sorted({row["unpack_host"] for row in observe.rows(BATCHES) if row["archive"] in names})
