@@ -36,7 +36,7 @@ test: env models browser ## all tests, against real services; ARGS="-k name" for
 
 reliability: env models ## process 1,000 clips while workers and services are killed, paused and cut off (about 25 minutes); SEED=n
 	@$(PY) -m pytest -q -m thorough
-	@$(PY) -m pytest -q tests/reliability tests/cli/test_while_workers_work.py
+	@$(PY) -m pytest -q tests/reliability
 	@PYTHONPATH=src:. $(PY) -m tests.reliability.chaos --seed $(or $(SEED),1) --clips 1000
 	@PYTHONPATH=src:. $(PY) -m tests.reliability.fault_points
 	@PYTHONPATH=src:. $(PY) -m tests.reliability.recovery_times
