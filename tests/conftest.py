@@ -21,6 +21,7 @@ from local.demo_browser import HOW, find_chromium
 from local.services import Database, Services
 from local.services.state import OWN_PORTS, PORT_RANGE
 from tests import distribution
+from tests.databases import fresh_database
 
 ROOT = Path(__file__).resolve().parent.parent
 # A busy machine must not fail a property: no deadline per example, and slow generation is no fault of ours.
@@ -76,9 +77,9 @@ def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
 @pytest.fixture(scope="module")
 def database(services: Services) -> Iterator[Database]:
     """A fresh database with `schema.sql` applied; one per test module."""
-    name = f"test_{secrets.token_hex(6)}"
-    yield services.make_database(name)
-    services.drop_database(name)
+    made = fresh_database(services, "test")
+    yield made
+    services.drop_database(made.name)
 
 
 @pytest.fixture
