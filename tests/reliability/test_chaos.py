@@ -1,16 +1,22 @@
-"""The short form of the reliability programme; `make reliability` runs the long one (see docs/reliability.md)."""
+"""The short form of the reliability programme; `make reliability` runs the long one (see docs/reliability.md).
+
+`make test` also kills workers while clips go through in tests/ansible/test_redis_acl.py, with the users of a fleet's Redis.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from local.services import Services
 from tests.reliability import chaos
 from tests.reliability.fault_points import FAULTS, Range
 
-CLIPS = 60  # enough for some kills, stops and pauses while they go through
+CLIPS = 100  # enough for some kills, stops and pauses while they go through
 
 
+@pytest.mark.thorough
 def test_no_clip_is_lost_or_doubled_while_workers_are_killed_stopped_and_paused(services, tmp_path):
     report = chaos.run(tmp_path, services, seed=11, clips=CLIPS, within_s=300)
     assert report.kills + report.terms + report.zombies > 0
