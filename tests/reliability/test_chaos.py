@@ -1,6 +1,6 @@
 """The short form of the reliability programme; `make reliability` runs the long one (see docs/reliability.md).
 
-`make test` also kills workers while clips go through, with the users of a fleet's Redis: tests/ansible/test_redis_acl.py.
+In `make test`, tests/ansible/test_redis_acl.py kills workers while clips go through, too.
 """
 
 from __future__ import annotations
