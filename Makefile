@@ -3,6 +3,8 @@ PYTHON ?= python3
 PY := .venv/bin/python
 MODELS_ROOT ?= $(CURDIR)/models
 export MODELS_ROOT
+# Where it is set, each of the many programs that the tests start compiles the code again.
+unexport PYTHONDONTWRITEBYTECODE
 # Of `make test`. More than processors, for tests mostly wait; each process starts services of its own.
 PROCESSES ?= 4
 CHECKED := src ra_app local tests $(if $(wildcard bench/*.py),bench)
