@@ -92,12 +92,11 @@ def redis_db(services: Services) -> Iterator[redis.Redis]:
 
 
 @pytest.fixture
-def bucket(services: Services) -> Iterator[str]:
-    """The name of a fresh S3 bucket; it goes with the test."""
+def bucket(services: Services) -> str:
+    """The name of a fresh S3 bucket. It goes with the services: to empty and delete it takes longer than many tests."""
     name = f"test-{secrets.token_hex(6)}"
     services.make_bucket(name)
-    yield name
-    services.drop_bucket(name)
+    return name
 
 
 @dataclass(frozen=True)

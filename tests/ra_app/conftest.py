@@ -44,10 +44,9 @@ def run(command: str, environ: dict[str, str]) -> subprocess.CompletedProcess[st
 
 
 @pytest.fixture(scope="session")
-def ra_bucket(services: Services) -> Iterator[str]:
+def ra_bucket(services: Services) -> str:
     services.make_bucket(BUCKET)
-    yield BUCKET
-    services.drop_bucket(BUCKET)
+    return BUCKET
 
 
 @pytest.fixture(scope="module")

@@ -232,5 +232,4 @@ def besieged(root: Path, services: Services) -> Iterator[Siege]:
     finally:
         siege.kill()
         client.close()
-        services.drop_bucket(name)
         services.drop_database(database.name)
