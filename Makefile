@@ -3,6 +3,8 @@ PYTHON ?= python3
 PY := .venv/bin/python
 MODELS_ROOT ?= $(CURDIR)/models
 export MODELS_ROOT
+# Where it is set, each of the many programs that the tests start compiles the code again.
+unexport PYTHONDONTWRITEBYTECODE
 # Processes of `make test`: more than there are processors, because tests mostly wait. Each process starts its own services.
 PROCESSES ?= 4
 CHECKED := src ra_app local tests $(if $(wildcard bench/*.py),bench)
@@ -36,7 +38,7 @@ test: env models browser ## all tests, against real services; ARGS="-k name" for
 
 reliability: env models ## process 1,000 clips while workers and services are killed, paused and cut off (about 25 minutes); SEED=n
 	@$(PY) -m pytest -q -m thorough
-	@$(PY) -m pytest -q tests/reliability tests/cli/test_while_workers_work.py
+	@$(PY) -m pytest -q tests/reliability
 	@PYTHONPATH=src:. $(PY) -m tests.reliability.chaos --seed $(or $(SEED),1) --clips 1000
 	@PYTHONPATH=src:. $(PY) -m tests.reliability.fault_points
 	@PYTHONPATH=src:. $(PY) -m tests.reliability.recovery_times

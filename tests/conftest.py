@@ -22,6 +22,7 @@ from local.demo_browser import HOW, find_chromium
 from local.services import Database, Services
 from local.services.state import OWN_PORTS, PORT_RANGE
 from tests import distribution
+from tests.databases import fresh_database
 from tests.local.helpers import execute
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -78,9 +79,9 @@ def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
 @pytest.fixture(scope="module")
 def database(services: Services) -> Iterator[Database]:
     """A fresh database with `schema.sql` applied; one per test module."""
-    name = f"test_{secrets.token_hex(6)}"
-    yield services.make_database(name)
-    services.drop_database(name)
+    made = fresh_database(services, "test")
+    yield made
+    services.drop_database(made.name)
 
 
 @pytest.fixture
@@ -99,12 +100,11 @@ def redis_db(services: Services) -> Iterator[redis.Redis]:
 
 
 @pytest.fixture
-def bucket(services: Services) -> Iterator[str]:
-    """The name of a new S3 bucket, which is deleted after the test."""
+def bucket(services: Services) -> str:
+    """The name of a fresh S3 bucket. It goes with the services: to empty and delete it takes longer than many tests."""
     name = f"test-{secrets.token_hex(6)}"
     services.make_bucket(name)
-    yield name
-    services.drop_bucket(name)
+    return name
 
 
 @dataclass(frozen=True)

@@ -206,6 +206,25 @@ class Services:
         finally:
             connection.close()
         self.apply_schema(name)
+        return self.database(name)
+
+    def copy_database(self, template: str, name: str) -> Database:
+        """Create a database as a copy of another one, to which nobody may be connected. Quicker than `make_database`.
+
+        The database `name` is replaced if it exists.
+        """
+        self.drop_database(name)
+        connection = self.postgres.admin()
+        try:
+            with connection.cursor() as cursor:
+                copy = sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy")
+                cursor.execute(copy.format(sql.Identifier(name), sql.Identifier(template)))
+        finally:
+            connection.close()
+        return self.database(name)
+
+    def database(self, name: str = DATABASE) -> Database:
+        """Return the connection strings of a database, which may not exist yet."""
         postgres = self.postgres
         return Database(
             name,

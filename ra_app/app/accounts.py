@@ -16,7 +16,7 @@ PASSWORD_MIN = 12  # characters; a long password is hard to guess
 PASSWORD_MAX = 200  # characters; hashing very long passwords could overload the server
 
 _USERNAME = re.compile(r"[a-z0-9][a-z0-9._-]{1,31}")
-_hasher = PasswordHasher()
+hasher = PasswordHasher()
 
 
 class AccountError(Exception):
@@ -58,7 +58,7 @@ def create_user(username: str, password: str, role: str) -> User:
     check_password_rules(password)
     if find_user(name) is not None:
         raise AccountError(f"There is already a user named {name}.")
-    user = User(username=name, password_hash=_hasher.hash(password), role=role)
+    user = User(username=name, password_hash=hasher.hash(password), role=role)
     db.session.add(user)
     db.session.commit()
     return user
@@ -67,7 +67,7 @@ def create_user(username: str, password: str, role: str) -> User:
 def set_password(user: User, password: str) -> None:
     """Set a new password. All sessions of this user end."""
     check_password_rules(password)
-    user.password_hash = _hasher.hash(password)
+    user.password_hash = hasher.hash(password)
     end_sessions(user)
 
 
@@ -93,7 +93,7 @@ def authenticate(username: str, password: str) -> User | None:
 def verify_password(user: User | None, password: str) -> bool:
     stored = user.password_hash if user is not None else _placeholder_hash()
     try:
-        _hasher.verify(stored, password[: PASSWORD_MAX + 1])
+        hasher.verify(stored, password[: PASSWORD_MAX + 1])
     except (VerificationError, InvalidHashError):
         return False
     return user is not None
@@ -118,4 +118,4 @@ def load_session_user(session_id: str) -> User | None:
 @lru_cache(maxsize=1)
 def _placeholder_hash() -> str:
     """A hash to verify against if the name is unknown: the answer then takes as long as for a name that exists."""
-    return _hasher.hash(secrets.token_urlsafe(16))
+    return hasher.hash(secrets.token_urlsafe(16))

@@ -73,14 +73,14 @@ class GpuWorker(JobWorker):
 
     def load_engines(self) -> None:
         """Load the speech model, the moderation model and the policies, once."""
+        policies = load_policies(self.settings.policies_dir)
+        models = resolve(self.settings.model_set, self.settings.models_root)
         # Imported here, not at the top: torch and related libraries take seconds and a gigabyte, which the heartbeat's
-        # process, forked earlier, does not need.
+        # process, forked earlier, does not need, nor does a worker whose policies or models are not in order.
         from moderation.cope_a import load_cope_a
         from system.device import choose_device
         from transcription.whisperx_engine import load_transcriber
 
-        policies = load_policies(self.settings.policies_dir)
-        models = resolve(self.settings.model_set, self.settings.models_root)
         device = choose_device(self.settings.device)
         event(log, logging.INFO, "device chosen", device=device.name, hardware=device.description)
         began = time.monotonic()

@@ -54,6 +54,7 @@ def task_files() -> list[Path]:
     return [path for path in ANSIBLE.glob("roles/*/*/*.yml") if path.parent.name in {"tasks", "handlers"}]
 
 
+@pytest.mark.thorough  # half a minute of processor time
 def test_ansible_lint_is_content_at_its_strictest_profile():
     done = run(BIN / "ansible-lint", "--offline", "--profile", "production")
     assert done.returncode == 0, done.stdout + done.stderr

@@ -31,6 +31,7 @@ from tests.reliability.tones import is_broken
 from tests.reliability.world import ROOT, WorkerProcess, World
 from tests.workers.processes import wait_until
 
+pytestmark = pytest.mark.thorough  # long races; tests/recovery and test_worker.py hold the same rules one by one
 SEED = int(os.environ.get("SEED", "1"))
 TTL_S = 4.0  # also the pause between looks for scratch that nobody needs any more
 FEW = (*range(20), 39, 49, 79, 119)  # 24 clips, of which 3 are broken and one is silent
@@ -209,7 +210,6 @@ def assert_requeued(batch_id: str, answer: tuple[int, str]) -> None:
     assert (code, f"{batch_id} stands in queue:unpack again" in said) == (0, True), said
 
 
-@pytest.mark.thorough
 def test_batches_requeued_at_any_moment_complete_once_per_run(services, tmp_path):
     with at_work(tmp_path, services, 3) as scene:
 
@@ -300,7 +300,6 @@ def test_batches_cancelled_at_any_moment_leave_nothing_and_complete_once_requeue
     assert struck
 
 
-@pytest.mark.thorough
 def test_failed_jobs_brought_back_in_a_loop_are_neither_lost_nor_doubled(services, tmp_path):
     brought_back: list[int] = []
     with at_work(tmp_path, services, 2) as scene:
@@ -396,7 +395,6 @@ class Operators:
             pause(rng.uniform(0, 3))
 
 
-@pytest.mark.thorough
 def test_all_commands_at_random_while_workers_work(services, tmp_path):
     with at_work(tmp_path, services, 10, MANY) as scene:
         Operators(scene).work()

@@ -87,7 +87,7 @@ def demo(root: Path, command: str) -> Iterator[RunningDemo]:
     [
         ("Services: Valkey, PostgreSQL, Swift, SFTP host ...", signal.SIGTERM),
         pytest.param("RA app ...", signal.SIGINT, marks=pytest.mark.thorough),
-        ("Clips (", signal.SIGTERM),
+        pytest.param("Clips (", signal.SIGTERM, marks=pytest.mark.thorough),
     ],
     ids=["services starting", "RA app starting", "clips under way"],
 )
@@ -125,6 +125,7 @@ def test_a_signal_ends_a_demo_that_a_shell_put_into_the_background(tmp_path: Pat
     assert running.left_behind() == []
 
 
+@pytest.mark.thorough
 def test_the_settings_file_serves_flask_and_the_logs_command(tmp_path: Path) -> None:
     root = tmp_path / "demo"
     with demo(root, "run") as running:
@@ -148,6 +149,7 @@ def test_the_settings_file_serves_flask_and_the_logs_command(tmp_path: Path) -> 
     assert "clip done batch=b-1" in done.stdout
 
 
+@pytest.mark.thorough
 def test_a_worker_that_dies_ends_the_demo_with_the_tail_of_its_log(tmp_path: Path) -> None:
     log = tmp_path / "demo/logs/transfer-worker.log"
     with demo(tmp_path / "demo", "check") as running:

@@ -9,12 +9,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from argon2 import PasswordHasher
 from flask import Flask
 
-from app import create_app
+from app import accounts, create_app
 from app.config import load_settings
 from app.models import db
 from local.services import Database, Services
+from tests.databases import fresh_database
 from tests.ra_app.world import Visitor, World
 
 RA_APP = Path(__file__).resolve().parents[2] / "ra_app"
@@ -42,10 +44,9 @@ def run(command: str, environ: dict[str, str]) -> subprocess.CompletedProcess[st
 
 
 @pytest.fixture(scope="session")
-def ra_bucket(services: Services) -> Iterator[str]:
+def ra_bucket(services: Services) -> str:
     services.make_bucket(BUCKET)
-    yield BUCKET
-    services.drop_bucket(BUCKET)
+    return BUCKET
 
 
 @pytest.fixture(scope="module")
@@ -58,10 +59,28 @@ def ra_env(services: Services, database: Database, ra_bucket: str) -> dict[str, 
     }
 
 
-@pytest.fixture(scope="module")
-def app(ra_env: dict[str, str]) -> Iterator[Flask]:
-    upgraded = run("flask db upgrade", ra_env)
+@pytest.fixture(scope="session", autouse=True)
+def cheap_hashes() -> Iterator[None]:
+    """Passwords are hashed by argon2 as always, but with little work; at full cost one takes 0.2 s of CPU."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(accounts, "hasher", PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
+        yield
+
+
+@pytest.fixture(scope="session")
+def migrated(services: Services, ra_bucket: str) -> str:
+    """The name of a database with all migrations, to be copied."""
+    template = fresh_database(services, "template_ra")
+    environ = services.ra_app_environ(database=template.name, bucket=ra_bucket)
+    upgraded = run("flask db upgrade", {**environ, "FLASK_ENV": "development", "FLASK_APP": "app"})
     assert upgraded.returncode == 0, upgraded.stderr
+    return template.name
+
+
+@pytest.fixture(scope="module")
+def app(services: Services, database: Database, migrated: str, ra_env: dict[str, str]) -> Iterator[Flask]:
+    """The app; its module's database is replaced by one that `flask db upgrade` has been applied to."""
+    services.copy_database(migrated, database.name)
     made = create_app(load_settings(ra_env))
     yield made
     with made.app_context():

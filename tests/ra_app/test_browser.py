@@ -281,6 +281,7 @@ def test_a_typical_clip_fits_on_the_screen(page: Page, world: World, labelled: b
         page.keyboard.press("0")
         page.keyboard.press("Enter")
         page.get_by_role("link", name="Change it").click()
+        page.locator(".panel").wait_for()
     for area in ("document.documentElement", "document.querySelector('.panel')", "document.querySelector('.listen')"):
         assert page.evaluate(f"{area}.scrollHeight - {area}.clientHeight") <= 0, area
     expect(page.get_by_role("button", name=re.compile("Submit|Store"))).to_be_in_viewport()

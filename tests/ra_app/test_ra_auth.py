@@ -5,6 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from argon2.low_level import Type
 from flask import Flask
 
 from app import accounts, create_app, throttle
@@ -12,6 +13,8 @@ from app.config import load_settings
 from app.models import db
 from app.origins import Origin
 from tests.ra_app.world import PASSWORD, Visitor, World, field
+
+OF_THE_APP = accounts.hasher  # before the fixture `cheap_hashes` replaces it
 
 
 def test_the_right_password_opens_the_queue(world: World, visitor: Visitor) -> None:
@@ -49,6 +52,13 @@ def test_an_unknown_name_is_checked_against_a_hash_as_a_known_one_is(world: Worl
             accounts._placeholder_hash().split("$")[:4]
             == world.sql("SELECT password_hash FROM ra_users")[0][0].split("$")[:4]
         ), "the work done for nobody must cost what it costs for somebody"
+
+
+def test_a_guess_at_a_password_costs_an_attacker_much_memory_and_time() -> None:
+    """At least what RFC 9106 recommends where memory is scarce. The tests use less, so this looks at the app's own."""
+    assert OF_THE_APP.type is Type.ID
+    assert OF_THE_APP.memory_cost >= 64 << 10  # KiB
+    assert OF_THE_APP.time_cost >= 3
 
 
 def test_passwords_are_stored_as_argon2_hashes(world: World) -> None:

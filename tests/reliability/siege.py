@@ -28,6 +28,7 @@ from jobs.dead_letters import DeadLetter, DeadLetters
 from jobs.job_queue import FAILED, UNPACK
 from local.services import Services
 from s3_utils import ObjectStore
+from tests.databases import fresh_database
 from tests.reliability.hostile_tar import Tar
 from tests.reliability.tones import clip, pitch
 from tests.workers.processes import SRC, WorkerProcess, wait_until
@@ -219,8 +220,8 @@ class Siege:
 @contextmanager
 def besieged(root: Path, services: Services) -> Iterator[Siege]:
     """A siege with its own database, bucket and empty Redis. Workers that still run are killed at the end."""
+    database = fresh_database(services, "siege")
     name = f"siege-{secrets.token_hex(4)}"
-    database = services.make_database(name.replace("-", "_"))
     services.make_bucket(name)
     client = redis.Redis(services.redis_host, services.redis_port, REDIS_DB, services.redis_password)
     client.flushdb()
@@ -231,5 +232,4 @@ def besieged(root: Path, services: Services) -> Iterator[Siege]:
     finally:
         siege.kill()
         client.close()
-        services.drop_bucket(name)
         services.drop_database(database.name)

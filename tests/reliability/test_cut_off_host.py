@@ -74,7 +74,7 @@ def one_clip_in_hand(world: Scene, host: Host) -> tuple[WorkerProcess, Any]:
     return worker, kept
 
 
-@pytest.mark.parametrize("fault", ["drop", "close"])
+@pytest.mark.parametrize("fault", [pytest.param("drop", marks=pytest.mark.thorough), "close"])
 def test_a_clip_of_a_cut_off_worker_is_done_by_another_and_its_late_end_is_refused(
     world: Scene, hosts: tuple[Host, Host], fault: Any
 ):
@@ -122,6 +122,7 @@ def test_a_settle_that_arrives_after_the_heartbeat_has_expired_counts_nothing(wo
     world.ends_well({"b1": CLIPS})
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("complete", [False, True], ids=["while the batch is under way", "after the batch is complete"])
 def test_an_overtaken_run_of_unpack_records_nothing(
     world: Scene, hosts: tuple[Host, Host], tmp_path: Path, *, complete: bool

@@ -123,10 +123,20 @@ def inject_compressed(world: Scene, batch_id: str) -> tuple[int, int]:
     ("of_archive", "of_clips", "sentence"),
     [
         pytest.param(
-            0.5, 0.0, "the disk is full, so archives/b1.tar cannot be downloaded; make room", id="while it is fetched"
+            0.5,
+            0.0,
+            "the disk is full, so archives/b1.tar cannot be downloaded; make room",
+            id="while it is fetched",
+            marks=pytest.mark.thorough,
         ),
         pytest.param(1.0, 0.5, "no space is left to unpack into", id="while it is unpacked"),
-        pytest.param(1.0, 1.0, "cannot be written: No space left on device; check space", id="while it is converted"),
+        pytest.param(
+            1.0,
+            1.0,
+            "cannot be written: No space left on device; check space",
+            id="while it is converted",
+            marks=pytest.mark.thorough,
+        ),
     ],
 )
 def test_an_archive_that_fills_the_disk_waits_for_room(
@@ -170,6 +180,7 @@ def test_a_volume_that_takes_no_more_files_is_waited_for(world: Scene, volume: V
     world.ends_well({"b1": CLIPS})
 
 
+@pytest.mark.thorough
 def test_a_full_disk_before_the_claim_leaves_the_job_in_its_queue(world: Scene, volume: Volume):
     worker = world.start("unpack")
     world.wait_for(worker, " ready")

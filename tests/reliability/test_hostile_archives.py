@@ -86,6 +86,7 @@ def test_members_that_reach_out_of_their_directory_are_skipped_and_clips_are_don
     assert siege.letters() == []
 
 
+@pytest.mark.thorough
 def test_members_that_pose_as_others_or_are_no_files_cost_only_themselves(siege):
     inner = Tar().add("a.wav", tone(1)).close()
     sparse = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.realsize": str(TEN_TB)}
@@ -117,6 +118,7 @@ def test_members_that_pose_as_others_or_are_no_files_cost_only_themselves(siege)
     assert "none of the accepted audio formats" in letter.error
 
 
+@pytest.mark.thorough
 def test_no_name_forges_a_log_line_stalls_a_batch_or_is_too_long_for_the_database(siege):
     noise = random.Random(1)  # noqa: S311 -- names that do not compress
     wide = "".join(chr(noise.randrange(0x4E00, 0x9F00)) for _ in range(330))
@@ -209,7 +211,9 @@ def damaged() -> Iterator[Case]:
         yield f"corrupt-{how}", packed[:middle] + spoilt + packed[middle + 64 :], "is damaged at"
 
 
-@pytest.mark.parametrize("make", [bombs, claims, no_archives, damaged])
+@pytest.mark.parametrize(
+    "make", [bombs, *(pytest.param(make, marks=pytest.mark.thorough) for make in (claims, no_archives, damaged))]
+)
 def test_archives_that_cannot_be_trusted_are_given_up_and_the_next_one_is_done(siege, make):
     cases = {batch: (archive, sentence) for batch, archive, sentence in make()}
     for batch, (archive, _) in cases.items():

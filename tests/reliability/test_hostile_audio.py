@@ -150,6 +150,7 @@ def test_bad_clips_get_a_letter_each_and_strange_ones_are_heard(siege):
     assert "longer than" in siege.letters()[-1].error
 
 
+@pytest.mark.thorough
 def test_a_decoder_that_hangs_or_dies_costs_its_clip_and_no_process_is_left_behind(siege):
     """Eight hours of audio are really too slow to convert. The other defects are simulated before the decoder."""
     slow = r"takes longer than 4 s to convert \(CLIP_TIMEOUT_S\)"

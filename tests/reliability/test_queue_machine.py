@@ -41,7 +41,7 @@ from tests.reliability.queue_world import (
 )
 
 RUNS, STEPS = 150, 50  # of `make reliability`
-FEW_RUNS, FEW_STEPS = 40, 30  # of `make test`
+FEW_RUNS, FEW_STEPS = 25, 30  # of `make test`
 BATCHES = ("b1", "b2")
 WORKER = st.sampled_from(WORKERS)
 NUMBER = st.integers(0, 30)  # picks from whatever there is, modulo its length

@@ -24,24 +24,17 @@ MANY = range(20)
 NOT_OURS = "job no longer belongs to this worker"
 
 
-@pytest.fixture(scope="module")
-def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
-    """Separate services, whose Redis tests may kill."""
-    with Services(tmp_path_factory.mktemp("own")) as running:
-        yield running
-
-
 @pytest.fixture
-def s3(own: Services) -> Iterator[FaultyS3]:
-    with FaultyS3(own.s3_endpoint) as proxy:
+def s3(services: Services) -> Iterator[FaultyS3]:
+    with FaultyS3(services.s3_endpoint) as proxy:
         yield proxy
 
 
 @pytest.fixture
-def world(own: Services, tmp_path: Path, s3: FaultyS3, request: pytest.FixtureRequest) -> Iterator[Scene]:
+def world(services: Services, tmp_path: Path, s3: FaultyS3, request: pytest.FixtureRequest) -> Iterator[Scene]:
     """Services and workers with the heartbeat's lifetime that the test chooses, or a short one."""
     ttl_s = getattr(request, "param", TTL_S)
-    with scene(tmp_path, own, ttl_s=ttl_s, S3_ENDPOINT=s3.endpoint) as opened:
+    with scene(tmp_path, services, ttl_s=ttl_s, S3_ENDPOINT=s3.endpoint) as opened:
         opened.redis.config_set("maxmemory", 0)
         yield opened
         opened.redis.config_set("maxmemory", 0)
@@ -63,35 +56,38 @@ def written(world: Scene) -> None:
     wait_until(lambda: world.redis.info("persistence")["aof_buffer_length"] == 0, "the append-only file")
 
 
-def kill_redis(own: Services) -> None:
-    [server] = own.valkey.processes
+def kill_redis(services: Services) -> None:
+    [server] = services.valkey.processes
     assert server.popen is not None
     server.popen.kill()
     server.popen.wait()
 
 
 @pytest.mark.parametrize("world", [LONG_TTL_S], indirect=True)
-def test_work_that_is_finished_while_redis_is_dead_counts_when_it_is_back(world: Scene, s3: FaultyS3, own: Services):
+def test_work_that_is_finished_while_redis_is_dead_counts_when_it_is_back(
+    world: Scene, s3: FaultyS3, services: Services
+):
     unpack, gpu, stalled = in_mid_batch(world, s3)
     written(world)
-    kill_redis(own)
+    kill_redis(services)
     for fault in stalled:
         fault.lift()
     for worker in (unpack, gpu):
         world.wait_for(worker, "waiting for Redis to acknowledge")
-    own.valkey.start()
+    services.valkey.start()
     world.ends_well({"b1": CLIPS, "b2": CLIPS})
     text = "\n".join(world.lines())
     assert NOT_OURS not in text
     assert text.count("clip done") == 2 * len(CLIPS), "nothing was done a second time"
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("world", [LONG_TTL_S], indirect=True)
 def test_a_job_whose_acknowledgement_redis_forgot_in_a_crash_runs_again(
-    world: Scene, s3: FaultyS3, own: Services, tmp_path: Path
+    world: Scene, s3: FaultyS3, services: Services, tmp_path: Path
 ):
     """A power cut loses up to a second of the file. The test puts back an older copy of the file."""
-    file, copy = own.root / "valkey" / "appendonlydir", tmp_path / "appendonlydir"
+    file, copy = services.root / "valkey" / "appendonlydir", tmp_path / "appendonlydir"
     first = s3.stall("PUT", "/processed/", times=1)
     world.start("unpack")
     gpu = world.start("gpu")
@@ -103,10 +99,10 @@ def test_a_job_whose_acknowledgement_redis_forgot_in_a_crash_runs_again(
     first.lift()
     wait_until(lambda: second.hits, "the second clip to be in hand")
     assert world.processed("b1") == 1
-    kill_redis(own)
+    kill_redis(services)
     shutil.rmtree(file)
     shutil.copytree(copy, file)
-    own.valkey.start()
+    services.valkey.start()
     # Busy with the second clip, the worker has seen nothing of the crash, and the first stands in its list again.
     assert world.processed("b1") == 0
     second.lift()
@@ -114,6 +110,7 @@ def test_a_job_whose_acknowledgement_redis_forgot_in_a_crash_runs_again(
     assert gpu.log.read_text().count("clip has its results already") == 2
 
 
+@pytest.mark.thorough
 def test_clients_that_redis_throws_out_come_back(world: Scene, s3: FaultyS3):
     unpack, gpu, stalled = in_mid_batch(world, s3)
     world.redis.client_kill_filter(_type="normal")
@@ -140,10 +137,10 @@ def test_clients_that_redis_throws_out_come_back(world: Scene, s3: FaultyS3):
     ],
 )
 def test_a_step_that_redis_took_and_whose_answer_was_lost_is_taken_once(
-    world: Scene, own: Services, kind: str, name: str, request_part: str, answer_part: str
+    world: Scene, services: Services, kind: str, name: str, request_part: str, answer_part: str
 ):
     sha = script(world.redis, name).sha.encode()
-    with FaultyNetwork(own.redis_host, own.redis_port) as network:
+    with FaultyNetwork(services.redis_host, services.redis_port) as network:
         # The script's name stands before its arguments, so the request is told by both; one worker, one clip at a time.
         world.start("unpack" if kind == "gpu" else "gpu")
         network.lose_answer((sha, request_part.encode()), answer_part.encode())
@@ -163,6 +160,7 @@ def test_a_redis_that_is_silent_for_longer_than_the_time_out_is_waited_for(world
     world.ends_well({"b1": CLIPS, "b2": CLIPS})
 
 
+@pytest.mark.thorough
 def test_a_full_redis_is_emptied_by_those_who_finish_and_gets_nothing_new(world: Scene, s3: FaultyS3):
     unpack, gpu, stalled = in_mid_batch(world, s3)
     world.inject("b3", CLIPS)
@@ -184,6 +182,7 @@ def test_a_full_redis_is_emptied_by_those_who_finish_and_gets_nothing_new(world:
     world.ends_well({"b1": CLIPS, "b2": CLIPS, "b3": CLIPS})
 
 
+@pytest.mark.thorough
 def test_scripts_that_redis_forgot_are_loaded_again(world: Scene, s3: FaultyS3):
     _, gpu, stalled = in_mid_batch(world, s3)
     world.redis.script_flush()

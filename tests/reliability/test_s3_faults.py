@@ -53,7 +53,7 @@ def test_an_s3_that_answers_503_is_waited_for(
     ("method", "path", "kind", "after"),
     [
         pytest.param("GET", "/archives/", UNPACK, 20_000, id="the archive on its way down"),
-        pytest.param("PUT", "/processed/", GPU, 500, id="a finished clip on its way up"),
+        pytest.param("PUT", "/processed/", GPU, 500, id="a finished clip on its way up", marks=pytest.mark.thorough),
     ],
 )
 def test_a_body_that_keeps_breaking_off_is_waited_for(
@@ -69,6 +69,7 @@ def test_a_body_that_keeps_breaking_off_is_waited_for(
     world.ends_well({"b1": CLIPS})
 
 
+@pytest.mark.thorough
 def test_bodies_that_break_off_once_are_fetched_and_sent_again_without_a_pause(world: Scene, s3: FaultyS3):
     down, up = s3.cut("GET", "/archives/", 20_000, times=1), s3.cut("PUT", "/processed/", 500, times=1)
     world.start(UNPACK)

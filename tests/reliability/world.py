@@ -21,6 +21,7 @@ from botocore.config import Config
 
 from jobs.job_queue import ATTEMPTS, FAILED, INTERRUPTIONS
 from local.services import Services
+from tests.databases import fresh_database
 from tests.reliability.stub_gpu_worker import is_flagged, spoken
 from tests.reliability.tones import clip_name, is_broken, pitch, write_archive
 
@@ -106,7 +107,7 @@ class World:
     def __init__(self, root: Path, services: Services, *, ttl_s: float, **more: str) -> None:
         self.root = root
         self.services = services
-        self.database = services.make_database(f"reliability_{secrets.token_hex(4)}")
+        self.database = fresh_database(services, "reliability")
         self.query(COMPLETIONS)
         self.bucket = f"reliability-{secrets.token_hex(4)}"
         services.make_bucket(self.bucket)
