@@ -1,5 +1,5 @@
 """Speech to text: the words with their times, the language, and whether a clip holds speech."""
 
-from transcription.transcript import Samples, Segment, Transcriber, Transcript
+from transcription.transcript import DecodedWindow, Finding, Samples, Segment, Transcriber, Transcript, Word
 
-__all__ = ["Samples", "Segment", "Transcriber", "Transcript"]
+__all__ = ["DecodedWindow", "Finding", "Samples", "Segment", "Transcriber", "Transcript", "Word"]

@@ -293,8 +293,8 @@ def _transcript(speech_s: float, results: Sequence[_WindowResult], language: tup
         language_probability=language[1] if kept and language else None,
         segments=tuple(segment for item in kept for segment in _segments(item)),
         speech_s=round(speech_s, 2),
-        no_speech=not kept,
-        no_speech_reason=reason,
+        finding="speech" if kept else "no_speech",
+        reasons=(reason,) if reason else (),
         avg_logprob=sum(item.quality.avg_logprob * item.window.speech_s for item in measured) / weight
         if weight
         else None,
@@ -311,6 +311,13 @@ def _main_reason(results: Sequence[_WindowResult]) -> str | None:
 def _segments(result: _WindowResult) -> list[Segment]:
     quality = result.quality
     return [
-        Segment(start, end, text, quality.avg_logprob, quality.no_speech_prob, quality.compression_ratio)
+        Segment(
+            start=start,
+            end=end,
+            text=text,
+            avg_logprob=quality.avg_logprob,
+            no_speech_prob=quality.no_speech_prob,
+            compression_ratio=quality.compression_ratio,
+        )
         for start, end, text in timed_sentences(result.text, result.window.spans)
     ]

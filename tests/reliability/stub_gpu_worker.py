@@ -65,15 +65,15 @@ class StubTranscriber:
         seconds, text = len(samples) / RATE, spoken(hertz(samples))
         if not text:
             return Transcript(
-                text="", language=None, language_probability=None, segments=(), speech_s=0.0, no_speech=True,
-                no_speech_reason="silence", avg_logprob=None, no_speech_prob=None, compression_ratio=None,
+                text="", language=None, language_probability=None, segments=(), speech_s=0.0,
+                finding="no_speech", reasons=("no-speech-found",), avg_logprob=None, no_speech_prob=None, compression_ratio=None,
             )  # fmt: skip
         segment = Segment(
             start=0.0, end=seconds, text=text, avg_logprob=-0.1, no_speech_prob=0.0, compression_ratio=1.0
         )
         return Transcript(
-            text=text, language="en", language_probability=1.0, segments=(segment,), speech_s=seconds, no_speech=False,
-            no_speech_reason=None, avg_logprob=-0.1, no_speech_prob=0.0, compression_ratio=1.0,
+            text=text, language="en", language_probability=1.0, segments=(segment,), speech_s=seconds,
+            finding="speech", reasons=(), avg_logprob=-0.1, no_speech_prob=0.0, compression_ratio=1.0,
         )  # fmt: skip
 
 
