@@ -16,6 +16,29 @@ Samples = npt.NDArray[np.float32]  # mono, 16 kHz, in [-1, 1), shape (samples,)
 Finding = Literal["speech", "doubtful", "no_speech"]
 
 
+@dataclass(frozen=True)
+class Window:
+    """A stretch of one clip that Whisper decodes at once; times are in seconds from the start of the clip."""
+
+    start: float
+    end: float
+    spans: tuple[tuple[float, float], ...]  # the spans of speech in the window, without padding
+
+    @property
+    def speech_s(self) -> float:
+        """Seconds of speech in the window."""
+        return sum(end - start for start, end in self.spans)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreparedClip:
+    """A clip after the work that needs no model on the device: where speech is, and the features of these windows."""
+
+    samples: Samples
+    windows: tuple[Window, ...] = ()
+    features: tuple[npt.NDArray[np.float32], ...] = ()  # one of each window, shape (mels, frames)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Segment:
     """A short stretch of speech, about one sentence. Times are in seconds from the start of the clip."""
@@ -97,12 +120,20 @@ class Transcriber(Protocol):
         """The name recorded with every transcript, for example large-v3."""
         ...
 
-    def transcribe(self, clips: Sequence[Samples]) -> list[Transcript]:
-        """Transcribe each clip. The result of a clip does not depend on the other clips of the call.
+    def prepare(self, samples: Samples) -> PreparedClip:
+        """Find the speech of one clip and compute its features, on the CPU. Several threads may call this."""
+        ...
+
+    def decode(self, clips: Sequence[PreparedClip]) -> list[Transcript]:
+        """Transcribe prepared clips. The result of a clip does not depend on the other clips of the call.
 
         Raises
         ------
         DeviceMemoryError
-            The device ran out of memory.
+            The device ran out of memory, even for one window.
         """
+        ...
+
+    def transcribe(self, clips: Sequence[Samples]) -> list[Transcript]:
+        """Prepare and decode each clip; raises what `decode` raises."""
         ...

@@ -6,7 +6,6 @@ audio), and its first calls give varying results. WhisperX's own "silero" method
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from faster_whisper.vad import VadOptions, get_speech_timestamps
@@ -14,27 +13,13 @@ from whisperx.audio import SAMPLE_RATE
 from whisperx.diarize import Segment as WhisperxSegment
 from whisperx.vads import Vad
 
-from transcription.transcript import Samples
+from transcription.transcript import Samples, Window
 
 ONSET = 0.5  # probability from which a frame of 32 ms is speech
 MIN_SPEECH_MS = 250  # shorter bursts are clicks and breaths
 MIN_SILENCE_MS = 300  # a pause as long as one between sentences ends a span
 PAD_S = 0.2  # added around a span: Whisper misreads words that begin at the first sample
 MAX_WINDOW_S = 30.0  # the input length of Whisper's encoder
-
-
-@dataclass(frozen=True)
-class Window:
-    """A stretch of one clip that Whisper decodes at once; times are in seconds from the start of the clip."""
-
-    start: float
-    end: float
-    spans: tuple[tuple[float, float], ...]  # the spans of speech in the window, without padding
-
-    @property
-    def speech_s(self) -> float:
-        """Seconds of speech in the window."""
-        return sum(end - start for start, end in self.spans)
 
 
 class SileroVad(Vad):  # type: ignore[misc]  # whisperx has no types

@@ -42,13 +42,13 @@ with warnings.catch_warnings():
     from whisperx import asr
     from whisperx.audio import N_SAMPLES, SAMPLE_RATE, log_mel_spectrogram
 
-    from transcription.vad import SileroVad, Window, speech_windows
+    from transcription.vad import SileroVad, speech_windows
 
 from errors import ModelError
 from system.device import Device, is_out_of_memory, out_of_memory_explained
 from transcription import gate
 from transcription.sentences import timed_sentences
-from transcription.transcript import Samples, Segment, Transcript
+from transcription.transcript import PreparedClip, Samples, Segment, Transcript, Window
 
 BEAM_SIZE = 5
 NO_LOOP_NGRAM = 5  # tokens: in a second decoding, no phrase of this length may occur twice
@@ -131,9 +131,18 @@ class WhisperxTranscriber:
         self._tokenizers: dict[str, Tokenizer] = {}
         self.name = name
 
+    def prepare(self, samples: Samples) -> PreparedClip:
+        """Find the speech of one clip as `Transcriber` describes."""
+        return PreparedClip(samples=samples, windows=tuple(speech_windows(samples)))
+
     def transcribe(self, clips: Sequence[Samples]) -> list[Transcript]:
         """Transcribe each clip as `Transcriber` describes."""
-        windows = [speech_windows(clip) for clip in clips]
+        return self.decode([self.prepare(clip) for clip in clips])
+
+    def decode(self, prepared: Sequence[PreparedClip]) -> list[Transcript]:
+        """Transcribe prepared clips as `Transcriber` describes."""
+        clips = [clip.samples for clip in prepared]
+        windows = [clip.windows for clip in prepared]
         speech = [sum(window.speech_s for window in found) for found in windows]
         tasks = [
             task

@@ -20,7 +20,7 @@ from errors import DeviceMemoryError
 from models.manifest import load_manifest
 from moderation.policies import Policy, load_policies
 from moderation.scorer import Score
-from transcription import Samples, Segment, Transcript
+from transcription import PreparedClip, Samples, Segment, Transcript
 from workers.base import main
 from workers.gpu_worker import GpuWorker
 
@@ -49,8 +49,14 @@ class StubTranscriber:
     def __init__(self, name: str) -> None:
         self.name = name
 
+    def prepare(self, samples: Samples) -> PreparedClip:
+        return PreparedClip(samples=samples)
+
+    def decode(self, clips: Sequence[PreparedClip]) -> list[Transcript]:
+        return [self._one(clip.samples) for clip in clips]
+
     def transcribe(self, clips: Sequence[Samples]) -> list[Transcript]:
-        return [self._one(clip) for clip in clips]
+        return self.decode([self.prepare(clip) for clip in clips])
 
     def _one(self, samples: Samples) -> Transcript:
         if "STUB_FAILS" in os.environ:
@@ -66,7 +72,8 @@ class StubTranscriber:
         if not text:
             return Transcript(
                 text="", language=None, language_probability=None, segments=(), speech_s=0.0,
-                finding="no_speech", reasons=("no-speech-found",), avg_logprob=None, no_speech_prob=None, compression_ratio=None,
+                finding="no_speech", reasons=("no-speech-found",), avg_logprob=None, no_speech_prob=None,
+                compression_ratio=None,
             )  # fmt: skip
         segment = Segment(
             start=0.0, end=seconds, text=text, avg_logprob=-0.1, no_speech_prob=0.0, compression_ratio=1.0
