@@ -1,7 +1,7 @@
 """Whisper on the device: encode windows, guess their language, decode their text with time stamps.
 
-Windows are decoded with time stamps. Without them, Whisper ends early on fast and on repeated speech, and no value of the
-result shows it: of 331 words played 1.5 times as fast, Whisper base keeps 253 without time stamps and 329 with them.
+Windows are decoded with time stamps. Without them, Whisper ends early on fast and on repeated speech, and no value of
+the result shows it: of 331 words at 1.5 times the speed, Whisper base keeps 253 without time stamps and 329 with them.
 """
 
 from __future__ import annotations
@@ -10,16 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
-import numpy.typing as npt
-from faster_whisper.tokenizer import Tokenizer
-from whisperx import asr
-
 from transcription.gate import compression_ratio
+from transcription.libraries import Tokenizer, asr
 
 BEAM_SIZE = 5
 NO_LOOP_NGRAM = 5  # tokens: with "no_repeats", no phrase of this length occurs twice
 FRAMES_PER_S = 100  # of the features
+WINDOW_S = 30.0  # the input of the encoder
 STEP_S = 0.02  # of a time stamp
 
 # How a window is decoded: plain; or so that no phrase occurs twice, which ends a decoder's loop.
@@ -55,7 +52,7 @@ class Decoded:
 
 
 class WhisperDecoder(asr.WhisperModel):  # type: ignore[misc]  # whisperx has no types
-    """WhisperX's model. Unlike its `generate_segment_batched`, it keeps scores and times, with a language per window."""
+    """WhisperX's model. Its own `generate_segment_batched` keeps no scores and no times, and takes one language."""
 
     def languages(self, encoded: Any) -> list[dict[str, float]]:
         """The probability of each language (ISO 639-1), of each window of `encoded` (batch, frames, width)."""
@@ -116,5 +113,5 @@ def pieces(tokens: Sequence[int], tokenizer: Tokenizer) -> tuple[Piece, ...]:
             at = (token - tokenizer.timestamp_begin) * STEP_S
             close(at)
             start = at
-    close(asr.CHUNK_LENGTH if hasattr(asr, "CHUNK_LENGTH") else 30.0)
+    close(WINDOW_S)
     return tuple(found)

@@ -3,16 +3,17 @@
 Chants, hooks and looped sounds are speech, and their text must stay. A decoder's loop is an error: Whisper writes the
 same phrase again and again while the speaker says something else, or nobody speaks. Three signs tell them apart:
 
+- A loop often has more words than anybody can say in that time.
+- When a recording is looped, the sound repeats itself, too.
 - The window is decoded a second time with repeated phrases forbidden. Over a loop, this finds words that the loop has
   displaced. Of a speaker who repeats, it finds the same words again.
-- A loop often has more words than anybody can say in that time.
-- The sound repeats itself, too, when a recording is looped.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +21,8 @@ import numpy.typing as npt
 from transcription.decoder import FRAMES_PER_S, Decoded, Way
 
 MAX_TOKENS_PER_S = 12.0  # of speech; speech at 1.8 times its speed has 7
-NEW_WORDS = (4, 0.25)  # the second decoding found something else: so many new words, and such a part of its words
+NEW_WORDS = (4, 0.3)  # the second decoding found something else: so many new words, and such a part of its words
+SIMILAR = 0.6  # two words are perhaps the same one, heard differently
 LOGPROB_LOSS = 0.3  # a second decoding that is less certain by more than this is forced, not better
 SHORTEST_PERIOD_S = 0.4
 SAME_SOUND = 0.5  # correlation of the features with themselves one period later; of speech that does not repeat: 0.2
@@ -41,10 +43,13 @@ def settle(plain: Decoded, forbidden: Decoded, speech_s: float, features: npt.ND
 
     `speech_s` are the seconds of speech in the window, `features` its log-mel features, shape (mels, frames).
     """
+    possible = _can_be_said(plain, speech_s)
+    if possible and sound_repeats(features):
+        return Settled(plain, "plain")
     if _heard_more(plain, forbidden):
         return Settled(forbidden, "no_repeats")
-    if _can_be_said(plain, speech_s):
-        return Settled(plain, "plain", repeats=not sound_repeats(features))
+    if possible:
+        return Settled(plain, "plain", repeats=True)
     return Settled(forbidden, "no_repeats", looped=not _can_be_said(forbidden, speech_s), repeats=True)
 
 
@@ -66,7 +71,7 @@ def sound_repeats(features: npt.NDArray[np.float32]) -> bool:
 
 def _heard_more(plain: Decoded, forbidden: Decoded) -> bool:
     before, after = _words(plain.text), _words(forbidden.text)
-    new = after - before
+    new = {word for word in after if not get_close_matches(word, before, n=1, cutoff=SIMILAR)}
     certain = forbidden.avg_logprob >= plain.avg_logprob - LOGPROB_LOSS
     return certain and len(new) >= max(NEW_WORDS[0], NEW_WORDS[1] * len(after))
 

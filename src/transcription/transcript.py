@@ -15,6 +15,8 @@ Samples = npt.NDArray[np.float32]  # mono, 16 kHz, in [-1, 1), shape (samples,)
 # wrong or has gaps; no speech.
 Finding = Literal["speech", "doubtful", "no_speech"]
 
+Span = tuple[float, float]  # start and end in seconds
+
 
 @dataclass(frozen=True)
 class Window:
@@ -22,7 +24,7 @@ class Window:
 
     start: float
     end: float
-    spans: tuple[tuple[float, float], ...]  # the spans of speech in the window, without padding
+    spans: tuple[Span, ...]  # the spans of speech in the window, without padding
 
     @property
     def speech_s(self) -> float:
