@@ -32,7 +32,7 @@ from system.device import out_of_memory_explained
 from transcription import repeats
 from transcription.assembly import WindowResult, assemble
 from transcription.coverage import halves, split_off
-from transcription.decoder import Decoded, WhisperDecoder
+from transcription.decoder import FRAMES_PER_S, Decoded, WhisperDecoder
 from transcription.gate import MIN_SPEECH_S, Limits
 from transcription.languages import Guess, language_of
 from transcription.libraries import N_SAMPLES, SAMPLE_RATE, log_mel_spectrogram
@@ -41,7 +41,11 @@ from transcription.transcript import DecodedWindow, PreparedClip, Samples, Trans
 from transcription.vad import speech_windows
 
 MAX_DEPTH = 3  # times that speech without text, or with too few words, is decoded again in shorter windows
-FEW_TOKENS_PER_S = 2.0  # of speech; slow speech has 2 to 3. Whisper often writes a repeated sentence only once
+# Tokens per second of speech; slow speech has 2 to 3, usual speech 3 to 5. With fewer, a window is decoded again in two
+# halves: below the first limit always, below the second one if the sound repeats itself and the text does not, because
+# Whisper often writes a sentence only once that is said several times.
+FEW_TOKENS_PER_S = (2.0, 3.5)
+ONCE = 1.8  # compression ratio below which a text does not repeat itself
 MEMORY_ADVICE = (
     "one window of 30 s does not fit beside what else uses the device: see with nvidia-smi which other process does, "
     "set SPEECH_COMPUTE_TYPE=int8_float16, or use a smaller set of models"
@@ -140,7 +144,7 @@ class WhisperxTranscriber:
                     continue
                 samples = clips[item.clip].samples
                 follow_ups += [self._again(item, part, samples) for part in parts]
-                if result.tokens_per_s < FEW_TOKENS_PER_S:
+                if _has_few_words(result, item):
                     follow_ups += [self._again(item, half, samples, result) for half in halves(rest)]
         return follow_ups
 
@@ -162,18 +166,12 @@ class WhisperxTranscriber:
             return Settled(plain, "plain")
         encoded = self._decoder.encode(item.features[np.newaxis])
         [forbidden] = self._decoder.decode(encoded, [guess.language], way="no_repeats")
-        frames = int((item.window.end - item.window.start) * SAMPLE_RATE) // 160
-        return repeats.settle(plain, forbidden, item.window.speech_s, item.features[:, :frames])
+        return repeats.settle(plain, forbidden, item.window.speech_s, _without_padding(item))
 
     def _again(self, item: _Work, window: Window, samples: Samples, half_of: WindowResult | None = None) -> _Work:
         """The work for a part of a window that was decoded."""
-        return _Work(
-            item.clip,
-            window,
-            self._features(samples, window),
-            item.depth + 1,
-            item.half_of if half_of is None else half_of,
-        )
+        parent = item.half_of if half_of is None else half_of
+        return _Work(item.clip, window, self._features(samples, window), item.depth + 1, parent)
 
     def _with_translations(self, clips: Sequence[PreparedClip], transcripts: Sequence[Transcript]) -> list[Transcript]:
         """Add the translation of each clip with speech in a language that is to be translated."""
@@ -208,6 +206,18 @@ class WhisperxTranscriber:
         mels = self._decoder.feat_kwargs.get("feature_size") or 80
         features: npt.NDArray[np.float32] = log_mel_spectrogram(cut, n_mels=mels, padding=N_SAMPLES - len(cut)).numpy()
         return features
+
+
+def _has_few_words(result: WindowResult, item: _Work) -> bool:
+    always, if_repeated = FEW_TOKENS_PER_S
+    if result.tokens_per_s >= if_repeated:
+        return False
+    once = result.settled.decoded.compression_ratio < ONCE
+    return result.tokens_per_s < always or (once and repeats.sound_repeats(_without_padding(item)))
+
+
+def _without_padding(item: _Work) -> npt.NDArray[np.float32]:
+    return item.features[:, : int((item.window.end - item.window.start) * FRAMES_PER_S)]
 
 
 def _in_order(clips: Sequence[PreparedClip]) -> tuple[list[_Work], list[_Work]]:
