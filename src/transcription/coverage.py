@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
-from transcription.decoder import Piece
+from transcription.decoded import Piece
 from transcription.transcript import Span, Window
 
 MIN_UNCOVERED_S = 1.0  # of speech; time stamps are off by some tenths of a second

@@ -7,48 +7,15 @@ the result shows it: of 331 words at 1.5 times the speed, Whisper base keeps 253
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
-from transcription.gate import compression_ratio
+from transcription.decoded import Decoded, Piece, Task, Way
 from transcription.libraries import Tokenizer, asr
 
 BEAM_SIZE = 5
 NO_LOOP_NGRAM = 5  # tokens: with "no_repeats", no phrase of this length occurs twice
-FRAMES_PER_S = 100  # of the features
 WINDOW_S = 30.0  # the input of the encoder
 STEP_S = 0.02  # of a time stamp
-
-# How a window is decoded: plain; or so that no phrase occurs twice, which ends a decoder's loop.
-Way = Literal["plain", "no_repeats"]
-Task = Literal["transcribe", "translate"]
-
-
-@dataclass(frozen=True)
-class Piece:
-    """A stretch of text between two time stamps, in seconds from the start of the window."""
-
-    start: float
-    end: float
-    text: str
-
-
-@dataclass(frozen=True)
-class Decoded:
-    """What Whisper makes of one window."""
-
-    pieces: tuple[Piece, ...]
-    tokens: int  # of text, without time stamps
-    avg_logprob: float  # mean natural log-probability per token, time stamps included
-    no_speech_prob: float  # 0..1
-
-    @property
-    def text(self) -> str:
-        return " ".join(piece.text for piece in self.pieces)
-
-    @property
-    def compression_ratio(self) -> float:
-        return compression_ratio(self.text)
 
 
 class WhisperDecoder(asr.WhisperModel):  # type: ignore[misc]  # whisperx has no types

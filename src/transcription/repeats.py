@@ -18,7 +18,7 @@ from difflib import get_close_matches
 import numpy as np
 import numpy.typing as npt
 
-from transcription.decoder import FRAMES_PER_S, Decoded, Way
+from transcription.decoded import FRAMES_PER_S, Decoded, Way
 
 MAX_TOKENS_PER_S = 12.0  # of speech; speech at 1.8 times its speed has 7
 NEW_WORDS = (4, 0.3)  # the second decoding found something else: so many new words, and such a part of its words

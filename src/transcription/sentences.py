@@ -22,6 +22,8 @@ def timed_sentences(pieces: Sequence[Timed]) -> list[Timed]:
 
     `pieces` are (start, end, text) in seconds, in order. Their texts are joined by spaces.
     """
+    if not pieces:
+        return []
     text = " ".join(piece for _, _, piece in pieces)
     places, times = _known_times(pieces)
     timed, place = [], 0

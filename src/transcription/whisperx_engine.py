@@ -32,7 +32,8 @@ from system.device import out_of_memory_explained
 from transcription import repeats
 from transcription.assembly import WindowResult, assemble
 from transcription.coverage import halves, split_off
-from transcription.decoder import FRAMES_PER_S, Decoded, WhisperDecoder
+from transcription.decoded import FRAMES_PER_S, Decoded
+from transcription.decoder import WhisperDecoder
 from transcription.gate import MIN_SPEECH_S, Limits
 from transcription.languages import Guess, language_of
 from transcription.libraries import N_SAMPLES, SAMPLE_RATE, log_mel_spectrogram
@@ -85,6 +86,11 @@ class WhisperxTranscriber:
         self._limits = limits or Limits()
         self._untranslated = translated_except
         self.name = name
+
+    @property
+    def batch_size(self) -> int:
+        """The number of windows that are decoded at once; halved when the device runs out of memory."""
+        return self._batch.size
 
     def prepare(self, samples: Samples) -> PreparedClip:
         """Find the speech and compute the features of one clip, as `Transcriber` describes."""
