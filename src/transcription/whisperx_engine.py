@@ -143,15 +143,9 @@ class WhisperxTranscriber:
                 continue
             begin += len(batch)
             for item, (guess, settled) in zip(batch, found, strict=True):
-                rest, parts = split_off(item.window, settled.decoded.pieces)
-                result = WindowResult(rest, guess, settled)
+                result, again = self._result(item, guess, settled, clips[item.clip].samples)
                 (item.half_of.halves if item.half_of else results[item.clip]).append(result)
-                if item.depth == MAX_DEPTH:
-                    continue
-                samples = clips[item.clip].samples
-                follow_ups += [self._again(item, part, samples) for part in parts]
-                if _has_few_words(result, item):
-                    follow_ups += [self._again(item, half, samples, result) for half in halves(rest)]
+                follow_ups += again
         return follow_ups
 
     def _decode_batch(self, batch: Sequence[_Work], languages: dict[int, Guess]) -> list[tuple[Guess, Settled]]:
@@ -173,6 +167,19 @@ class WhisperxTranscriber:
         encoded = self._decoder.encode(item.features[np.newaxis])
         [forbidden] = self._decoder.decode(encoded, [guess.language], way="no_repeats")
         return repeats.settle(plain, forbidden, item.window.speech_s, _without_padding(item))
+
+    def _result(
+        self, item: _Work, guess: Guess, settled: Settled, samples: Samples
+    ) -> tuple[WindowResult, list[_Work]]:
+        """The result of a window, and the parts of it that are to be decoded again."""
+        if item.depth == MAX_DEPTH or not settled.decoded.pieces:
+            return WindowResult(item.window, guess, settled), []
+        rest, parts = split_off(item.window, settled.decoded.pieces)
+        result = WindowResult(rest, guess, settled)
+        again = [self._again(item, part, samples) for part in parts]
+        if _has_few_words(result, item):
+            again += [self._again(item, half, samples, result) for half in halves(rest)]
+        return result, again
 
     def _again(self, item: _Work, window: Window, samples: Samples, half_of: WindowResult | None = None) -> _Work:
         """The work for a part of a window that was decoded."""

@@ -77,7 +77,7 @@ class GpuWorker(JobWorker):
         # process, forked earlier, does not need.
         from moderation.cope_a import load_cope_a
         from system.device import choose_device
-        from transcription.whisperx_engine import load_transcriber
+        from transcription.loading import load_transcriber
 
         policies = load_policies(self.settings.policies_dir)
         models = resolve(self.settings.model_set, self.settings.models_root)

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pytest
 
 if TYPE_CHECKING:
-    from transcription.vad import Window
+    from transcription.transcript import Window
 
 RATE = 16_000
 MAX_WINDOW_S = 30.0  # what Whisper's encoder takes at once
