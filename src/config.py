@@ -137,7 +137,7 @@ class Settings(BaseSettings):
         "Speech windows that are decoded at once; halved by itself when the device runs out of memory", 16
     )
     speech_compute_type: Literal["auto", "float16", "int8_float16", "int8", "float32"] = setting(
-        "Arithmetic of the speech model: auto takes float16 on CUDA and int8 on a CPU; int8_float16 needs half the memory",
+        "Arithmetic of the speech model: auto takes float16 on CUDA, int8 on a CPU; int8_float16 needs less memory",
         "auto",
     )
 

@@ -14,10 +14,8 @@ def test_one_sentence_takes_all_of_the_time() -> None:
 
 
 def test_sentences_within_one_piece_share_its_time_by_their_length() -> None:
-    assert timed_sentences([(0.0, 10.0, "aaaa bbb. cccc ddd.")]) == [
-        (0.0, 4.74, "aaaa bbb."),
-        (5.26, 10.0, "cccc ddd."),
-    ]
+    timed = timed_sentences([(0.0, 10.0, "aaaa bbb. cccc ddd.")])
+    assert timed == [(0.0, 4.74, "aaaa bbb."), (5.26, 10.0, "cccc ddd.")]
 
 
 def test_a_sentence_over_two_pieces_is_one() -> None:
