@@ -143,7 +143,7 @@ class Settings(BaseSettings):
 
     # Each default's reason stands beside `Limits` in transcription/gate.py.
     gate_no_speech_prob: Probability = setting("Gate: a window with a higher no-speech probability is doubtful", 0.6)
-    gate_unsure_logprob: Logprob = setting("Gate: a text with a lower mean log-probability is doubtful", -0.7)
+    gate_unsure_logprob: Logprob = setting("Gate: a text with a lower mean log-probability is doubtful", -0.5)
     gate_very_unsure_logprob: Logprob = setting("Gate: a lower mean log-probability counts twice", -1.0)
     gate_compression: Ratio = setting("Gate: a text that zlib makes smaller by more repeats itself and is checked", 2.4)
     gate_language_probability: Probability = setting("Gate: a window whose language is less probable is doubtful", 0.5)

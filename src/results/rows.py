@@ -51,6 +51,8 @@ def save_transcript(
         "finding": transcript.finding,
         "reasons": list(transcript.reasons),
         "windows": json_text([vars(window) for window in transcript.windows]),
+        "words": None if transcript.words is None else json_text([vars(word) for word in transcript.words]),
+        "words_from": transcript.words_from,
         "translation": transcript.translation and storable(transcript.translation),
         "no_speech": transcript.no_speech,
         "no_speech_reason": transcript.no_speech_reason,

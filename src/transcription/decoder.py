@@ -34,7 +34,7 @@ class WhisperDecoder(asr.WhisperModel):  # type: ignore[misc]  # whisperx has no
         self, encoded: Any, languages: Sequence[str], *, way: Way = "plain", task: Task = "transcribe"
     ) -> list[Decoded]:
         """Decode the windows of `encoded` (batch, frames, width), each in its language."""
-        tokenizers = [self._tokenizer_of(language, task) for language in languages]
+        tokenizers = [self.tokenizer(language, task) for language in languages]
         results = self.model.generate(
             encoded,
             [list(tokenizer.sot_sequence) for tokenizer in tokenizers],
@@ -46,7 +46,8 @@ class WhisperDecoder(asr.WhisperModel):  # type: ignore[misc]  # whisperx has no
         )
         return [_decoded(result, tokenizer) for result, tokenizer in zip(results, tokenizers, strict=True)]
 
-    def _tokenizer_of(self, language: str, task: Task) -> Tokenizer:
+    def tokenizer(self, language: str, task: Task = "transcribe") -> Tokenizer:
+        """A tokenizer for this language and task."""
         return Tokenizer(self.hf_tokenizer, self.model.is_multilingual, task=task, language=language)
 
 

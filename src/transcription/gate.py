@@ -8,7 +8,7 @@ or 2 points is doubtful, one with 3 or more is no speech.
 | the text is a phrase that Whisper invents, and any other     | phantom-phrase     | 3 |
 |   sign or a low certainty                                    |                    |   |
 | the mean log-probability is below -1.0                       | unsure-text        | 2 |
-| the mean log-probability is below -0.7                       | unsure-text        | 1 |
+| the mean log-probability is below -0.5                       | unsure-text        | 1 |
 | the decoder ran in a loop, and no other decoding helped      | repetition         | 2 |
 | the no-speech probability is above 0.6                       | not-speech         | 1 |
 | the probability of the language is below 0.5                 | unclear-language   | 1 |
@@ -70,7 +70,7 @@ class Limits:
     """The gate's limits; each is a setting. The table above says what they do."""
 
     no_speech_prob: float = 0.6
-    unsure_logprob: float = -0.7  # clear speech has about -0.15, sped-up or telephone speech -0.3
+    unsure_logprob: float = -0.5  # clear speech has about -0.15, sped-up speech -0.2; at -0.6 every third word is wrong
     very_unsure_logprob: float = -1.0
     compression: float = 2.4  # a text with a higher ratio repeats itself
     language_probability: float = 0.5

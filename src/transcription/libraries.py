@@ -13,11 +13,26 @@ with warnings.catch_warnings():
     # WhisperX imports pyannote, which is not used here and warns that it cannot decode files.
     warnings.simplefilter("ignore")
     from faster_whisper.tokenizer import Tokenizer
+    from faster_whisper.transcribe import merge_punctuations
     from faster_whisper.vad import VadOptions, get_speech_timestamps
-    from whisperx import asr
+    from whisperx import alignment, asr
+    from whisperx.alignment import align as whisperx_align
+    from whisperx.alignment import load_align_model as whisperx_load_align_model
     from whisperx.audio import N_SAMPLES, SAMPLE_RATE, log_mel_spectrogram
     from whisperx.diarize import Segment as WhisperxSegment
     from whisperx.vads import Vad
+
+
+class _OneSentence:
+    """A splitter that takes every text for one sentence."""
+
+    @staticmethod
+    def span_tokenize(text: str) -> list[tuple[int, int]]:
+        return [(0, len(text))]
+
+
+# WhisperX would download a splitter of sentences here. It is given single sentences, so it needs none.
+alignment.nltk_load = lambda _: _OneSentence()
 
 __all__ = [
     "N_SAMPLES",
@@ -29,4 +44,7 @@ __all__ = [
     "asr",
     "get_speech_timestamps",
     "log_mel_spectrogram",
+    "merge_punctuations",
+    "whisperx_align",
+    "whisperx_load_align_model",
 ]

@@ -12,6 +12,7 @@ from system.device import Device, is_out_of_memory
 from transcription.decoder import WhisperDecoder
 from transcription.gate import Limits
 from transcription.whisperx_engine import WhisperxTranscriber
+from transcription.word_times import AlignmentModels
 
 MAX_CPU_THREADS = 8  # for one batch at a time, CTranslate2 is not faster with more
 # On a CPU a larger batch saves no time and needs more memory. With Whisper base, 16 clips take 45 s of CPU time in
@@ -30,12 +31,13 @@ def load_transcriber(
     batch_size: int,
     limits: Limits | None = None,
     translated_except: Collection[str] | None = None,
+    alignment_dir: Path | None = None,
 ) -> WhisperxTranscriber:
     """Load a Whisper model in CTranslate2's format.
 
     `name` is recorded with every transcript. `batch_size` is the number of windows that are decoded at once; on a CPU
     it is at most MAX_CPU_BATCH. `limits` are the gate's. `translated_except` are the languages that are not translated
-    into English; with None, nothing is.
+    into English; with None, nothing is. `alignment_dir` may hold a folder with an alignment model for each language.
 
     Raises
     ------
@@ -64,6 +66,7 @@ def load_transcriber(
         batch_size=batch_size if device.name == "cuda" else min(batch_size, MAX_CPU_BATCH),
         limits=limits,
         translated_except=translated_except,
+        alignment=AlignmentModels(alignment_dir, device.name),
     )
 
 

@@ -15,6 +15,9 @@ Samples = npt.NDArray[np.float32]  # mono, 16 kHz, in [-1, 1), shape (samples,)
 # wrong or has gaps; no speech.
 Finding = Literal["speech", "doubtful", "no_speech"]
 
+# Where the times of words come from: an alignment model of the language, or the attention of the speech model.
+WordsFrom = Literal["alignment", "decoder"]
+
 Span = tuple[float, float]  # start and end in seconds
 
 
@@ -102,6 +105,8 @@ class Transcript:
     compression_ratio: float | None  # highest of the windows
     windows: tuple[DecodedWindow, ...] = ()
     translation: str | None = None  # into English by the speech model; only if it was asked for
+    words: tuple[Word, ...] | None = None  # only after `with_words`
+    words_from: WordsFrom | None = None
 
     @property
     def no_speech(self) -> bool:
@@ -134,6 +139,10 @@ class Transcriber(Protocol):
         DeviceMemoryError
             The device ran out of memory, even for one window.
         """
+        ...
+
+    def with_words(self, clip: PreparedClip, transcript: Transcript) -> Transcript:
+        """Add the times of the words to the transcript of this clip; raises what `decode` raises."""
         ...
 
     def transcribe(self, clips: Sequence[Samples]) -> list[Transcript]:

@@ -40,6 +40,7 @@ from transcription.libraries import N_SAMPLES, SAMPLE_RATE, log_mel_spectrogram
 from transcription.repeats import Settled
 from transcription.transcript import DecodedWindow, PreparedClip, Samples, Transcript, Window
 from transcription.vad import speech_windows
+from transcription.word_times import AlignmentModels, words_of
 
 MAX_DEPTH = 3  # times that speech without text, or with too few words, is decoded again in shorter windows
 # Tokens per second of speech; slow speech has 2 to 3, usual speech 3 to 5. With fewer, a window is decoded again in two
@@ -79,12 +80,14 @@ class WhisperxTranscriber:
         batch_size: int,
         limits: Limits | None = None,
         translated_except: Collection[str] | None = None,
+        alignment: AlignmentModels | None = None,
     ) -> None:
         self._turn = threading.Lock()
         self._decoder = decoder
         self._batch = BatchLimit(batch_size)
         self._limits = limits or Limits()
         self._untranslated = translated_except
+        self._alignment = alignment or AlignmentModels(None, "cpu")
         self.name = name
 
     @property
@@ -117,6 +120,16 @@ class WhisperxTranscriber:
             for index, (clip, found) in enumerate(zip(clips, results, strict=True))
         ]
         return self._with_translations(clips, transcripts)
+
+    def with_words(self, clip: PreparedClip, transcript: Transcript) -> Transcript:
+        """Add the times of the words as `Transcriber` describes."""
+        kept = [window for window in transcript.windows if window.finding != "no_speech"]
+        with self._turn, out_of_memory_explained("finding the times of words", MEMORY_ADVICE):
+            encoded = [
+                (window, self._decoder.encode(self._features(clip.samples, window)[np.newaxis])) for window in kept
+            ]
+            words, source = words_of(self._decoder, self._alignment, clip.samples, transcript.segments, encoded)
+        return replace(transcript, words=tuple(words), words_from=source)
 
     def close(self) -> None:
         """Free the model's memory."""

@@ -55,6 +55,9 @@ class StubTranscriber:
     def decode(self, clips: Sequence[PreparedClip]) -> list[Transcript]:
         return [self._one(clip.samples) for clip in clips]
 
+    def with_words(self, clip: PreparedClip, transcript: Transcript) -> Transcript:  # noqa: ARG002
+        return transcript
+
     def transcribe(self, clips: Sequence[Samples]) -> list[Transcript]:
         return self.decode([self.prepare(clip) for clip in clips])
 

@@ -18,7 +18,7 @@ SURE: dict[str, Any] = {
     ("text", "values", "finding", "reasons"),
     [
         ("We meet at noon.", {}, "speech", ()),
-        ("We meet at noon.", {"avg_logprob": -0.8}, "doubtful", ("unsure-text",)),
+        ("We meet at noon.", {"avg_logprob": -0.6}, "doubtful", ("unsure-text",)),
         ("We meet at noon.", {"avg_logprob": -1.4}, "doubtful", ("unsure-text",)),  # mumbled, but taken for speech
         ("We meet at noon.", {"no_speech_prob": 0.9}, "doubtful", ("not-speech",)),
         ("We meet at noon.", {"avg_logprob": -1.4, "no_speech_prob": 0.8}, "no_speech", ("unsure-text", "not-speech")),
@@ -37,11 +37,11 @@ SURE: dict[str, Any] = {
         ("No!", {"speech_s": 0.7}, "doubtful", ("little-speech",)),
         ("", {}, "no_speech", ("no-words",)),
         (" ... ♪ ", {}, "no_speech", ("no-words",)),
-        ("Thanks for watching!", {"avg_logprob": -0.6}, "no_speech", ("phantom-phrase",)),
+        ("Thanks for watching!", {"avg_logprob": -0.45}, "no_speech", ("phantom-phrase",)),
         ("Thanks for watching!", {}, "speech", ()),  # people do say so
         ("Thank you.", {"no_speech_prob": 0.5}, "no_speech", ("phantom-phrase",)),
         ("Thank you.", {"tokens_per_s": 0.3}, "no_speech", ("phantom-phrase", "few-words")),
-        ("Thank you for the soup.", {"avg_logprob": -0.6}, "speech", ()),
+        ("Thank you for the soup.", {"avg_logprob": -0.45}, "speech", ()),
     ],
 )
 def test_a_window_is_judged_by_all_its_values(
