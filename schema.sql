@@ -148,6 +148,20 @@ CREATE TABLE IF NOT EXISTS public.transcripts (
 );
 CREATE INDEX IF NOT EXISTS transcripts_search_idx ON public.transcripts USING gin (search);
 
+-- Since version 6: what the clip holds, by the gate's rule; why it is doubtful or without speech; what the speech model made
+-- of each window, also of those that are not part of the text; the translation into English, if it was asked for; the
+-- words with times, and where these come from; and why no verdict follows although there is speech.
+ALTER TABLE public.transcripts ADD COLUMN IF NOT EXISTS finding text NOT NULL DEFAULT 'speech'
+    CHECK (finding IN ('speech', 'doubtful', 'no_speech'));
+ALTER TABLE public.transcripts ADD COLUMN IF NOT EXISTS reasons text[] NOT NULL DEFAULT '{}';
+ALTER TABLE public.transcripts ADD COLUMN IF NOT EXISTS windows jsonb NOT NULL DEFAULT '[]';
+ALTER TABLE public.transcripts ADD COLUMN IF NOT EXISTS translation text;
+ALTER TABLE public.transcripts ADD COLUMN IF NOT EXISTS words jsonb;  -- [{"start", "end", "word", "probability"}]
+ALTER TABLE public.transcripts ADD COLUMN IF NOT EXISTS words_from text CHECK (words_from IN ('alignment', 'decoder'));
+ALTER TABLE public.transcripts ADD COLUMN IF NOT EXISTS not_judged text CHECK (not_judged IN ('language'));
+-- Rows of earlier releases, which do not write the finding.
+UPDATE public.transcripts SET finding = 'no_speech' WHERE no_speech AND finding <> 'no_speech';
+
 -- One verdict per clip, policy, policy version and model; everything needed to trace it stands in the row.
 CREATE TABLE IF NOT EXISTS public.classifications (
     classification_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -217,5 +231,5 @@ GRANT USAGE, SELECT, UPDATE ON SEQUENCE public.audio_files_audio_id_seq TO pipel
 GRANT SELECT ON public.batches, public.audio_files, public.transcripts, public.classifications, public.schema_version,
     public.verdicts_in_force, public.ra_queue TO ra_app;
 
-INSERT INTO public.schema_version (version) VALUES (1), (2), (3), (4), (5) ON CONFLICT DO NOTHING;
+INSERT INTO public.schema_version (version) VALUES (1), (2), (3), (4), (5), (6) ON CONFLICT DO NOTHING;
 COMMIT;

@@ -35,6 +35,10 @@ def show_figures(screen: Screen, results: Results, gpu_peak_bytes: int | None, r
     screen.say(
         f"word error rate      {shown_rate(results.wer())} overall, {shown_rate(results.wer('librivox'))} on LibriVox"
     )
+    kept, said = results.words_kept()
+    doubtful, windows = results.windows
+    screen.say(f"words kept           {kept} of {said}")
+    screen.say(f"doubtful windows     {doubtful} of {windows}")
     for policy in policy_names():
         flagged = sum(1 for outcome in results.outcomes if outcome.got and policy in outcome.got.flagged)
         wanted = sum(1 for outcome in results.outcomes if policy in outcome.wanted.flagged)

@@ -12,7 +12,7 @@ import psycopg2
 
 from local.demo_paths import ROOT, SCRATCH
 from local.demo_progress import connect_redis
-from local.demo_wer import word_error_rate
+from local.demo_wer import word_error_rate, words_kept
 from local.samples.archive import SampleClip
 from local.services import Services
 from local.services.stack import DATABASE
@@ -21,7 +21,9 @@ MAX_WER = 0.15
 
 CLIPS = """
 SELECT a.original_filename, a.status, coalesce(a.duration_s, 0), t.language, coalesce(t.text, ''),
-       coalesce(q.policies, '{}'), (SELECT count(DISTINCT policy) FROM classifications c USING_CLIP)
+       coalesce(q.policies, '{}'), (SELECT count(DISTINCT policy) FROM classifications c USING_CLIP),
+       (SELECT count(*) FROM jsonb_array_elements(t.windows)),
+       (SELECT count(*) FROM jsonb_array_elements(t.windows) w WHERE w ->> 'finding' = 'doubtful')
 FROM audio_files a
 LEFT JOIN LATERAL (SELECT * FROM transcripts t USING_CLIP ORDER BY created_at DESC LIMIT 1) t ON true
 LEFT JOIN ra_queue q ON q.audio_id = a.audio_id
@@ -38,6 +40,8 @@ class ClipResult:
     text: str
     flagged: frozenset[str]
     verdicts: int  # number of policies with a verdict
+    windows: int = 0  # stretches of speech that were decoded
+    doubtful: int = 0  # windows whose text is perhaps wrong or has gaps
 
 
 @dataclass(frozen=True)
@@ -82,12 +86,24 @@ class Results:
 
     def wer(self, source: str | None = None) -> float | None:
         """Return the word error rate over all clips with speech, or over those of one source."""
-        pairs = [
+        return word_error_rate(self._texts(source))
+
+    def words_kept(self) -> tuple[int, int]:
+        """Words of the clips that are in their transcripts, and all words of the clips."""
+        return words_kept(self._texts())
+
+    @property
+    def windows(self) -> tuple[int, int]:
+        """Doubtful windows, and all windows."""
+        found = [outcome.got for outcome in self.outcomes if outcome.got]
+        return sum(clip.doubtful for clip in found), sum(clip.windows for clip in found)
+
+    def _texts(self, source: str | None = None) -> list[tuple[str, str]]:
+        return [
             (outcome.wanted.text, outcome.got.text if outcome.got else "")
             for outcome in self.outcomes
             if outcome.wanted.text and source in {None, outcome.wanted.source}
         ]
-        return word_error_rate(pairs)
 
     @property
     def audio_s(self) -> float:
@@ -138,7 +154,7 @@ def read_results(services: Services, batch_id: str, manifest: Sequence[SampleCli
 
 
 def _clip_result(row: tuple[Any, ...]) -> ClipResult:
-    return ClipResult(row[1], row[2], row[3], row[4], frozenset(row[5]), row[6])
+    return ClipResult(row[1], row[2], row[3], row[4], frozenset(row[5]), row[6], row[7] or 0, row[8] or 0)
 
 
 def _read_redis(services: Services, batch_id: str) -> tuple[list[DeadLetter], list[str]]:

@@ -34,3 +34,13 @@ def word_error_rate(pairs: Sequence[tuple[str, str]]) -> float | None:
     if not any(said):
         return None
     return float(jiwer.wer(said, [normalise(hypothesis) for _, hypothesis in pairs]))
+
+
+def words_kept(pairs: Sequence[tuple[str, str]]) -> tuple[int, int]:
+    """Count the words of the references that are in their transcripts, and all words of the references."""
+    said = [normalise(reference) for reference, _ in pairs if normalise(reference)]
+    heard = [normalise(hypothesis) for reference, hypothesis in pairs if normalise(reference)]
+    if not said:
+        return 0, 0
+    found = jiwer.process_words(said, heard)
+    return found.hits, sum(len(reference.split()) for reference in said)

@@ -57,6 +57,10 @@ Seconds = Annotated[float, must(lambda number: 0 < number < 1e9, "it must be a n
 Switch = Annotated[
     bool, must(lambda value: str(value).lower() in {"true", "false"}, "it must be true or false", BeforeValidator)
 ]
+Probability = Annotated[float, must(lambda part: 0 <= part <= 1, "it must be a number from 0 to 1")]
+Logprob = Annotated[float, must(lambda value: -20 <= value <= 0, "it must be a number from -20 to 0")]
+Ratio = Annotated[float, must(lambda ratio: 1 <= ratio < 1000, "it must be a number of 1 or more")]
+Rate = Annotated[float, must(lambda rate: 0 <= rate < 1000, "it must be a number of 0 or more")]
 Directory = Annotated[Path, must(Path.is_absolute, "it must be an absolute path")]
 OptionalDirectory = Annotated[Directory | None, BeforeValidator(lambda value: value or None)]
 Certificates = Annotated[
@@ -136,7 +140,25 @@ class Settings(BaseSettings):
         "/opt/audio-pipeline/current/policies",
     )
     device: Literal["auto", "cuda", "cpu"] = setting("auto takes CUDA if there is a GPU; cuda or cpu force it", "auto")
-    batch_size: Positive = setting("Speech windows per batch; reduce it when CUDA runs out of memory", 16)
+    batch_size: Positive = setting(
+        "Speech windows that are decoded at once; halved by itself when the device runs out of memory", 16
+    )
+    speech_compute_type: Literal["auto", "float16", "int8_float16", "int8", "float32"] = setting(
+        "Arithmetic of the speech model: auto takes float16 on CUDA, int8 on a CPU; int8_float16 needs less memory",
+        "auto",
+    )
+
+    # Each default's reason stands beside `Limits` in transcription/gate.py.
+    gate_no_speech_prob: Probability = setting("Gate: a window with a higher no-speech probability is doubtful", 0.6)
+    gate_unsure_logprob: Logprob = setting("Gate: a text with a lower mean log-probability is doubtful", -0.5)
+    gate_very_unsure_logprob: Logprob = setting("Gate: a lower mean log-probability counts twice", -1.0)
+    gate_compression: Ratio = setting("Gate: a text that zlib makes smaller by more repeats itself and is checked", 2.4)
+    gate_language_probability: Probability = setting("Gate: a window whose language is less probable is doubtful", 0.5)
+    gate_coverage: Probability = setting(
+        "Gate: a window is doubtful if less of its speech has text (part, 0 to 1)", 0.6
+    )
+    gate_tokens_per_s: Rate = setting("Gate: a window with fewer tokens of text per second of speech is doubtful", 1.0)
+    gate_little_speech_s: Seconds = setting("Gate: a window with no more speech is doubtful (seconds)", 1.0)
 
     transcribe_queue: Queue = setting(
         f"Where unpack pushes clips: {TRANSCRIBE} on one machine, this host's own list in a fleet",

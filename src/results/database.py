@@ -27,7 +27,7 @@ from system import tls_errors
 if TYPE_CHECKING:  # with numpy, which the command line can do without
     from transcription import Transcript
 
-SCHEMA_VERSION = 5  # of schema.sql; workers wait for it
+SCHEMA_VERSION = 6  # of schema.sql; workers wait for it
 MIN_SERVER_VERSION = 140000
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from errors import DeviceMemoryError, OperatorError
 
@@ -23,6 +23,10 @@ class Device:
     description: str  # for the log, for example "NVIDIA L40S, 44 GiB"
     compute_type: str  # CTranslate2's name for the arithmetic of the speech model
     dtype: str  # torch's name for the weights of the moderation model
+
+    def computing(self, compute_type: str) -> Device:
+        """The same device with another arithmetic of the speech model; "auto" changes nothing."""
+        return self if compute_type == "auto" else replace(self, compute_type=compute_type)
 
     def too_small(self, model: str, error: BaseException) -> OperatorError:
         """The error for a model that cannot be loaded here."""

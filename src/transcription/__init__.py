@@ -1,5 +1,25 @@
 """Speech to text: the words with their times, the language, and whether a clip holds speech."""
 
-from transcription.transcript import Samples, Segment, Transcriber, Transcript
+from transcription.transcript import (
+    DecodedWindow,
+    Finding,
+    PreparedClip,
+    Samples,
+    Segment,
+    Transcriber,
+    Transcript,
+    Window,
+    Word,
+)
 
-__all__ = ["Samples", "Segment", "Transcriber", "Transcript"]
+__all__ = [
+    "DecodedWindow",
+    "Finding",
+    "PreparedClip",
+    "Samples",
+    "Segment",
+    "Transcriber",
+    "Transcript",
+    "Window",
+    "Word",
+]

@@ -1,48 +1,50 @@
-"""Cut the text of one window into sentences with times, so that a reader can follow the audio.
+"""Cut the text of a window into sentences with times, so that a reader can follow the audio.
 
-Whisper decodes windows of up to 30 s, which are too long to follow. Time stamps or shorter windows give finer times,
-but more errors: on the 23 spoken sample clips (Whisper base, beam 5) the word error rate was 0.40 % with 30 s windows
-and no time stamps, 0.80 % with time stamps, and 0.57 % with 12 s windows, which are 2.3 times as many. So Whisper runs
-in the first mode, which is the best and the cheapest, and the times come from the voice activity detector. The spoken
-time is divided among the sentences by their length, and a boundary near a pause is moved into the pause. The starts
-were within 0.2 s of Whisper's own time stamps (median of 100; at most 0.8 s). This module gives no times of words.
+Whisper puts time stamps between stretches of text, which may end in the middle of a sentence or hold several. Here a
+sentence begins and ends where its first and last letter lie between these time stamps, if letters took equal time.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from itertools import pairwise
+from collections.abc import Iterator, Sequence
 
-Span = tuple[float, float]
+import numpy as np
+
+Timed = tuple[float, float, str]
 
 MAX_CHARACTERS = 160  # about 10 s of speech; a longer sentence is cut at a comma or a space
-SNAP_S = 1.2  # the end of a sentence is moved into a pause within this distance, in spoken time
 _SENTENCE_END = re.compile(r"(?<=[.!?…])[\"'”’)]*\s+|(?<=[。！？])")
 
 
-def timed_sentences(text: str, spans: Sequence[Span]) -> list[tuple[float, float, str]]:
-    """Cut `text` into sentences and give each (start, end, text) in seconds, in order and without overlap.
+def timed_sentences(pieces: Sequence[Timed]) -> list[Timed]:
+    """Cut timed text at its sentences -> (start, end, text) each, in seconds, in order and without overlap.
 
-    `spans` are the stretches of speech in the window, in seconds of the clip, in order; there is at least one.
+    `pieces` are (start, end, text) in seconds, in order. Their texts are joined by spaces.
     """
-    sentences = split_sentences(text)
-    total = sum(end - start for start, end in spans)
-    characters = sum(map(len, sentences))
-    pauses = _pauses(spans)
-    timed = []
-    start, start_spoken, spoken_characters = spans[0][0], 0.0, 0
-    for index, sentence in enumerate(sentences):
-        spoken_characters += len(sentence)
-        spoken = total * spoken_characters / characters
-        end = following = _clip_time(spoken, spans)
-        if index == len(sentences) - 1:
-            end = following = spans[-1][1]
-        elif near := [pause for pause in pauses if abs(pause[0] - spoken) <= SNAP_S and pause[0] > start_spoken]:
-            spoken, end, following = min(near, key=lambda pause: abs(pause[0] - spoken))
-        timed.append((round(start, 2), round(max(start, end), 2), sentence))
-        start, start_spoken = max(start, following), max(start_spoken, spoken)
+    if not pieces:
+        return []
+    text = " ".join(piece for _, _, piece in pieces)
+    places, times = _known_times(pieces)
+    timed, place = [], 0
+    for sentence in split_sentences(text):
+        begin = text.index(sentence, place)
+        place = begin + len(sentence)
+        start, end = np.interp((begin, place), places, times)
+        timed.append((round(float(start), 2), round(float(end), 2), sentence))
     return timed
+
+
+def _known_times(pieces: Sequence[Timed]) -> tuple[list[int], list[float]]:
+    """Places in the joined text, and the time of each; later times are never smaller."""
+    places, times, place, latest = [], [], 0, 0.0
+    for start, end, text in pieces:
+        for at, time in ((place, start), (place + len(text), end)):
+            latest = max(latest, time)
+            places.append(at)
+            times.append(latest)
+        place += len(text) + 1
+    return places, times
 
 
 def split_sentences(text: str) -> list[str]:
@@ -61,28 +63,10 @@ def split_sentences(text: str) -> list[str]:
     return found
 
 
-def _split(text: str) -> list[str]:
+def _split(text: str) -> Iterator[str]:
     """Cut after each end of a sentence; a closing quotation mark stays with its sentence."""
-    parts, position = [], 0
+    position = 0
     for match in _SENTENCE_END.finditer(text):
-        parts.append(text[position : match.end()])
+        yield text[position : match.end()]
         position = match.end()
-    return [*parts, text[position:]]
-
-
-def _pauses(spans: Sequence[Span]) -> list[tuple[float, float, float]]:
-    """The pauses, each as (spoken time before it, clip time of its start, clip time of its end)."""
-    pauses, spoken = [], 0.0
-    for (start, end), (following, _) in pairwise(spans):
-        spoken += end - start
-        pauses.append((spoken, end, following))
-    return pauses
-
-
-def _clip_time(spoken: float, spans: Sequence[Span]) -> float:
-    """The clip time after `spoken` seconds of speech."""
-    for start, end in spans:
-        if spoken <= end - start:
-            return start + spoken
-        spoken -= end - start
-    return spans[-1][1]
+    yield text[position:]

@@ -6,35 +6,22 @@ audio), and its first calls give varying results. WhisperX's own "silero" method
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
-from faster_whisper.vad import VadOptions, get_speech_timestamps
-from whisperx.audio import SAMPLE_RATE
-from whisperx.diarize import Segment as WhisperxSegment
-from whisperx.vads import Vad
+import numpy as np
 
-from transcription.transcript import Samples
+from transcription.libraries import SAMPLE_RATE, Vad, VadOptions, WhisperxSegment, get_speech_timestamps
+from transcription.transcript import Samples, Window
 
 ONSET = 0.5  # probability from which a frame of 32 ms is speech
 MIN_SPEECH_MS = 250  # shorter bursts are clicks and breaths
 MIN_SILENCE_MS = 300  # a pause as long as one between sentences ends a span
 PAD_S = 0.2  # added around a span: Whisper misreads words that begin at the first sample
 MAX_WINDOW_S = 30.0  # the input length of Whisper's encoder
-
-
-@dataclass(frozen=True)
-class Window:
-    """A stretch of one clip that Whisper decodes at once; times are in seconds from the start of the clip."""
-
-    start: float
-    end: float
-    spans: tuple[tuple[float, float], ...]  # the spans of speech in the window, without padding
-
-    @property
-    def speech_s(self) -> float:
-        """Seconds of speech in the window."""
-        return sum(end - start for start, end in self.spans)
+# A quiet clip is made louder for the detector, which finds no voice at -60 dB. Whisper itself does not depend on level.
+QUIET_PEAK = 0.1  # a clip is quiet if all but its loudest samples are below
+LOUD_PEAK = 0.5
+MAX_GAIN = 1000.0  # 60 dB: below, there are only the steps of 16 bits
 
 
 class SileroVad(Vad):  # type: ignore[misc]  # whisperx has no types
@@ -78,8 +65,17 @@ def _spans(waveform: Samples) -> list[tuple[float, float]]:
         max_speech_duration_s=MAX_WINDOW_S - 2 * PAD_S,
         speech_pad_ms=0,
     )
-    found = get_speech_timestamps(waveform, options)
+    found = get_speech_timestamps(_audible(waveform), options)
     return [(item["start"] / SAMPLE_RATE, item["end"] / SAMPLE_RATE) for item in found]
+
+
+def _audible(waveform: Samples) -> Samples:
+    """A quiet clip made louder."""
+    peak = float(np.quantile(np.abs(waveform), 0.999))
+    if peak >= QUIET_PEAK or peak == 0:
+        return waveform
+    louder: Samples = np.clip(waveform * min(LOUD_PEAK / peak, MAX_GAIN), -1, 1).astype(np.float32)
+    return louder
 
 
 def _as_segments(spans: list[tuple[float, float]], duration_s: float) -> list[Any]:

@@ -1,16 +1,17 @@
-"""Whisper through WhisperX 3.8: decodes windows of many clips in batches, with one language per clip.
+"""Speech to text for many short clips at once, with Whisper through WhisperX 3.8.
 
-WhisperX's own `transcribe` takes one file at a time. It detects the language on the first 30 s of raw audio, including
-music, with an extra encoder pass, and it drops the values that reveal invented text. This module uses WhisperX's model,
-features, options and merging of speech into windows, and replaces the loop around them:
+WhisperX's own `transcribe` takes one file at a time, so a batch is never full with short clips. It detects the language
+on the first 30 s of raw audio, including music, and it drops the values that reveal invented text. This module uses
+WhisperX's model, features and merging of speech into windows, and replaces the loop around them:
 
 1. Each clip is cut into windows that hold its speech (`vad`). A clip with almost no speech ends here.
 2. The windows of all clips go through the encoder in batches. The window with the most speech of its clip comes first,
-   and the encoder's output for it gives the language of the clip.
-3. Whisper decodes each window with beam 5, without time stamps, in the language of its clip. A window whose text
-   repeats itself is decoded a second time with repetitions forbidden.
-4. The gate drops windows that are not speech (`gate`). The text of the others becomes sentences with times
-   (`sentences`).
+   and gives the language of the clip; another window has its own language only if it is clearly another (`languages`).
+3. Whisper decodes each window with time stamps (`decoder`). A window whose text repeats itself is decoded a second time
+   with repetitions forbidden (`repeats`). Speech that the text of a window does not cover becomes a window of its own,
+   and a window with few words for its speech is decoded again in two halves (`coverage`).
+4. The gate says of each window whether it is speech, doubtful or no speech (`gate`). The text of the first two becomes
+   sentences with times (`sentences`). Every window is recorded.
 
 No step uses data of another clip, so a result does not depend on the other clips of the call.
 Nothing is downloaded. A worker loads one engine; threads that share it take turns, because tokenizers keep state.
@@ -18,299 +19,241 @@ Nothing is downloaded. A worker loads one engine; threads that share it take tur
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
-import os
 import threading
-import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-# The libraries read these variables on import: no model hub, no telemetry of pyannote, no thread pool in tokenizers.
-os.environ["HF_HUB_OFFLINE"] = "1"
-os.environ["PYANNOTE_METRICS_ENABLED"] = "false"
-os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-with warnings.catch_warnings():
-    # WhisperX imports pyannote, which is not used here and warns that it cannot decode files.
-    warnings.simplefilter("ignore")
-    from faster_whisper.tokenizer import Tokenizer
-    from whisperx import asr
-    from whisperx.audio import N_SAMPLES, SAMPLE_RATE, log_mel_spectrogram
+from errors import DeviceMemoryError
+from system.batch_limit import BatchLimit
+from system.device import out_of_memory_explained
+from transcription import repeats
+from transcription.assembly import WindowResult, assemble
+from transcription.coverage import halves, split_off
+from transcription.decoded import FRAMES_PER_S, Decoded
+from transcription.decoder import WhisperDecoder
+from transcription.gate import MIN_SPEECH_S, Limits
+from transcription.languages import Guess, language_of
+from transcription.libraries import N_SAMPLES, SAMPLE_RATE, log_mel_spectrogram
+from transcription.repeats import Settled
+from transcription.transcript import DecodedWindow, PreparedClip, Samples, Transcript, Window
+from transcription.vad import speech_windows
+from transcription.word_times import AlignmentModels, words_of
 
-    from transcription.vad import SileroVad, Window, speech_windows
-
-from errors import ModelError
-from system.device import Device, is_out_of_memory, out_of_memory_explained
-from transcription import gate
-from transcription.sentences import timed_sentences
-from transcription.transcript import Samples, Segment, Transcript
-
-BEAM_SIZE = 5
-NO_LOOP_NGRAM = 5  # tokens: in a second decoding, no phrase of this length may occur twice
-MAX_CPU_THREADS = 8  # for one batch at a time, CTranslate2 is not faster with more
-# On a CPU a larger batch saves no time and needs more memory. With Whisper base, 16 clips take 45 s of CPU time in
-# batches of 1, 36 s in batches of 4 and 39 s in batches of 16, with a peak of 1.0, 1.3 and 2.3 GB.
-MAX_CPU_BATCH = 4
-_FILES = ("model.bin", "config.json", "tokenizer.json")
-
-log = logging.getLogger(__name__)
+MAX_DEPTH = 3  # times that speech without text, or with too few words, is decoded again in shorter windows
+# Tokens per second of speech; slow speech has 2 to 3, usual speech 3 to 5. With fewer, a window is decoded again in two
+# halves: below the first limit always, below the second one if the sound repeats itself and the text does not, because
+# Whisper often writes a sentence only once that is said several times.
+FEW_TOKENS_PER_S = (2.0, 3.5)
+ONCE = 1.8  # compression ratio below which a text does not repeat itself
+MEMORY_ADVICE = (
+    "one window of 30 s does not fit beside what else uses the device: see with nvidia-smi which other process does, "
+    "set SPEECH_COMPUTE_TYPE=int8_float16, or use a smaller set of models"
+)
 
 
 @dataclass(frozen=True)
-class _Task:
+class _Work:
     """One window that Whisper is to decode."""
 
     clip: int
     window: Window
-    samples: Samples
-    leads: bool  # this window gives the language of the clip
-
-
-@dataclass(frozen=True)
-class _WindowResult:
-    """The text of one window, and the reason if the gate drops it."""
-
-    window: Window
-    text: str
-    quality: gate.Quality
-    rejected: str | None
-
-
-@dataclass(frozen=True)
-class _Decoded:
-    text: str
-    avg_logprob: float
-    no_speech_prob: float
-
-
-class _Model(asr.WhisperModel):  # type: ignore[misc]  # whisperx has no types
-    """WhisperX's model. Unlike `generate_segment_batched`, it keeps the scores and takes one prompt per window."""
-
-    def generate_scored(self, encoded: Any, tokenizers: Sequence[Tokenizer], options: Any) -> list[_Decoded]:
-        """Decode the windows of `encoded` (batch, 1500, width). Each has its own tokenizer, which sets its language."""
-        prompts = [
-            self.get_prompt(tokenizer, [], without_timestamps=options.without_timestamps) for tokenizer in tokenizers
-        ]
-        results = self.model.generate(
-            encoded,
-            prompts,
-            beam_size=options.beam_size,
-            patience=options.patience,
-            length_penalty=options.length_penalty,
-            max_length=self.max_length,
-            suppress_blank=options.suppress_blank,
-            suppress_tokens=options.suppress_tokens,
-            no_repeat_ngram_size=options.no_repeat_ngram_size,
-            repetition_penalty=options.repetition_penalty,
-            return_scores=True,
-            return_no_speech_prob=True,
-        )
-        decoded = []
-        for result, tokenizer in zip(results, tokenizers, strict=True):
-            tokens = result.sequences_ids[0]
-            text = tokenizer.decode([token for token in tokens if token < tokenizer.eot])
-            # CTranslate2 divides the score by the length. Whisper's average also counts the end token.
-            total = result.scores[0] * len(tokens) ** options.length_penalty
-            decoded.append(_Decoded(text.strip(), total / (len(tokens) + 1), result.no_speech_prob))
-        return decoded
+    features: npt.NDArray[np.float32]  # shape (mels, 3000)
+    depth: int = 0  # how often its speech was decoded before
+    half_of: WindowResult | None = None  # it is decoded to find more words than were found in this window
 
 
 class WhisperxTranscriber:
-    """The `Transcriber` for one Whisper model; made by `load_transcriber`."""
+    """The `Transcriber` for one Whisper model; made by `loading.load_transcriber`.
 
-    def __init__(self, pipeline: Any, *, name: str, batch_size: int) -> None:
+    `batch_size` is the number of windows that are decoded at once. `translate_from` says which languages to translate
+    into English as well: all but these; None translates nothing.
+    """
+
+    def __init__(
+        self,
+        decoder: WhisperDecoder,
+        *,
+        name: str,
+        batch_size: int,
+        limits: Limits | None = None,
+        translated_except: Collection[str] | None = None,
+        alignment: AlignmentModels | None = None,
+    ) -> None:
         self._turn = threading.Lock()
-        self._pipeline = pipeline
-        self._model: _Model = pipeline.model
-        self._batch_size = batch_size
-        self._tokenizers: dict[str, Tokenizer] = {}
+        self._decoder = decoder
+        self._batch = BatchLimit(batch_size)
+        self._limits = limits or Limits()
+        self._untranslated = translated_except
+        self._alignment = alignment or AlignmentModels(None, "cpu")
         self.name = name
+
+    @property
+    def batch_size(self) -> int:
+        """The number of windows that are decoded at once; halved when the device runs out of memory."""
+        return self._batch.size
+
+    def prepare(self, samples: Samples) -> PreparedClip:
+        """Find the speech and compute the features of one clip, as `Transcriber` describes."""
+        windows = tuple(speech_windows(samples))
+        if sum(window.speech_s for window in windows) < MIN_SPEECH_S:
+            return PreparedClip(samples=samples, windows=windows)
+        features = tuple(self._features(samples, window) for window in windows)
+        return PreparedClip(samples=samples, windows=windows, features=features)
 
     def transcribe(self, clips: Sequence[Samples]) -> list[Transcript]:
         """Transcribe each clip as `Transcriber` describes."""
-        windows = [speech_windows(clip) for clip in clips]
-        speech = [sum(window.speech_s for window in found) for found in windows]
-        tasks = [
-            task
-            for index, clip in enumerate(clips)
-            if speech[index] >= gate.MIN_SPEECH_S
-            for task in _tasks(index, clip, windows[index])
+        return self.decode([self.prepare(clip) for clip in clips])
+
+    def decode(self, clips: Sequence[PreparedClip]) -> list[Transcript]:
+        """Transcribe prepared clips as `Transcriber` describes."""
+        results: list[list[WindowResult]] = [[] for _ in clips]
+        languages: dict[int, Guess] = {}
+        for work in _in_order(clips):
+            left = work
+            while left:
+                left = self._decode_all(left, clips, languages, results)
+        transcripts = [
+            assemble(clip.windows, found, languages.get(index), self._limits)
+            for index, (clip, found) in enumerate(zip(clips, results, strict=True))
         ]
-        languages: dict[int, tuple[str, float]] = {}
-        by_clip: dict[int, list[_WindowResult]] = {index: [] for index in range(len(clips))}
-        for begin in range(0, len(tasks), self._batch_size):
-            batch = tasks[begin : begin + self._batch_size]
-            with self._turn, out_of_memory_explained(f"transcribing {self._batch_size} windows at once"):
-                results = self._decode_batch(batch, languages)
-            for task, result in zip(batch, results, strict=True):
-                by_clip[task.clip].append(result)
-        return [_transcript(speech[index], by_clip[index], languages.get(index)) for index in range(len(clips))]
+        return self._with_translations(clips, transcripts)
+
+    def with_words(self, clip: PreparedClip, transcript: Transcript) -> Transcript:
+        """Add the times of the words as `Transcriber` describes."""
+        kept = [window for window in transcript.windows if window.finding != "no_speech"]
+        with self._turn, out_of_memory_explained("finding the times of words", MEMORY_ADVICE):
+            encoded = [
+                (window, self._decoder.encode(self._features(clip.samples, window)[np.newaxis])) for window in kept
+            ]
+            words, source = words_of(self._decoder, self._alignment, clip.samples, transcript.segments, encoded)
+        return replace(transcript, words=tuple(words), words_from=source)
 
     def close(self) -> None:
         """Free the model's memory."""
-        self._model.model.unload_model()
+        self._decoder.model.unload_model()
 
-    def _decode_batch(self, batch: Sequence[_Task], languages: dict[int, tuple[str, float]]) -> list[_WindowResult]:
-        """Decode one batch of windows, and add the languages of the clips whose leading window is in the batch."""
-        encoded = self._model.encode(self._features(batch))
-        if not self._model.model.is_multilingual:
-            languages.update({task.clip: ("en", 1.0) for task in batch})
-        elif any(task.leads for task in batch):
-            for task, guesses in zip(batch, self._model.model.detect_language(encoded), strict=True):
-                if task.leads:
-                    token, probability = guesses[0]
-                    languages[task.clip] = (token.strip("<|>"), probability)
-        options = self._pipeline.options
-        tokenizers = [self._tokenizer(languages[task.clip][0]) for task in batch]
-        decoded = self._model.generate_scored(encoded, tokenizers, options)
-        results = [_checked(task.window, item) for task, item in zip(batch, decoded, strict=True)]
-        # Whisper can get into a loop in the middle of real speech, which must not be lost. So such a window is decoded
-        # a second time with loops forbidden. (Whisper's own solution, sampling, gives different results in each run.)
-        for index, item in enumerate(results):
-            if item.rejected == "repetition":
-                encoded = self._model.encode(self._features(batch[index : index + 1]))
-                again = self._model.generate_scored(
-                    encoded, tokenizers[index : index + 1], replace(options, no_repeat_ngram_size=NO_LOOP_NGRAM)
-                )
-                retried = _checked(item.window, again[0])
-                results[index] = item if retried.rejected else retried
-        return results
+    def _decode_all(
+        self,
+        work: Sequence[_Work],
+        clips: Sequence[PreparedClip],
+        languages: dict[int, Guess],
+        results: list[list[WindowResult]],
+    ) -> list[_Work]:
+        """Decode windows in batches, and add their results and the clips' languages -> what is left to decode."""
+        follow_ups = []
+        begin = 0
+        while begin < len(work):
+            batch = work[begin : begin + self._batch.size]
+            try:
+                with self._turn, out_of_memory_explained(f"transcribing {len(batch)} windows at once", MEMORY_ADVICE):
+                    found = self._decode_batch(batch, languages)
+            except DeviceMemoryError:
+                if not self._batch.halved():
+                    raise
+                continue
+            begin += len(batch)
+            for item, (guess, settled) in zip(batch, found, strict=True):
+                result, again = self._result(item, guess, settled, clips[item.clip].samples)
+                (item.half_of.halves if item.half_of else results[item.clip]).append(result)
+                follow_ups += again
+        return follow_ups
 
-    def _features(self, batch: Sequence[_Task]) -> Any:
-        """Log-mel features, shape (batch, mels, 3000), each window padded to 30 s with silence."""
-        mels = self._model.feat_kwargs.get("feature_size") or 80
-        return np.stack(
-            [
-                log_mel_spectrogram(task.samples, n_mels=mels, padding=N_SAMPLES - len(task.samples)).numpy()
-                for task in batch
-            ]
-        )
+    def _decode_batch(self, batch: Sequence[_Work], languages: dict[int, Guess]) -> list[tuple[Guess, Settled]]:
+        encoded = self._decoder.encode(np.stack([item.features for item in batch]))
+        guesses = []
+        for item, probabilities in zip(batch, self._decoder.languages(encoded), strict=True):
+            guesses.append(language_of(probabilities, languages.get(item.clip), item.window.speech_s))
+            languages.setdefault(item.clip, guesses[-1])
+        decoded = self._decoder.decode(encoded, [guess.language for guess in guesses])
+        settled = [
+            self._settled(item, guess, plain) for item, guess, plain in zip(batch, guesses, decoded, strict=True)
+        ]
+        return list(zip(guesses, settled, strict=True))
 
-    def _tokenizer(self, language: str) -> Tokenizer:
-        if language not in self._tokenizers:
-            multilingual = self._model.model.is_multilingual
-            self._tokenizers[language] = Tokenizer(
-                self._model.hf_tokenizer, multilingual, task="transcribe", language=language
-            )
-        return self._tokenizers[language]
+    def _settled(self, item: _Work, guess: Guess, plain: Decoded) -> Settled:
+        """The decoding to keep; a text that repeats itself is compared with one that may not."""
+        if plain.compression_ratio <= self._limits.compression:
+            return Settled(plain, "plain")
+        encoded = self._decoder.encode(item.features[np.newaxis])
+        [forbidden] = self._decoder.decode(encoded, [guess.language], way="no_repeats")
+        return repeats.settle(plain, forbidden, item.window.speech_s, _without_padding(item))
 
+    def _result(
+        self, item: _Work, guess: Guess, settled: Settled, samples: Samples
+    ) -> tuple[WindowResult, list[_Work]]:
+        """The result of a window, and the parts of it that are to be decoded again."""
+        if item.depth == MAX_DEPTH or not settled.decoded.pieces:
+            return WindowResult(item.window, guess, settled), []
+        rest, parts = split_off(item.window, settled.decoded.pieces)
+        result = WindowResult(rest, guess, settled)
+        again = [self._again(item, part, samples) for part in parts]
+        if _has_few_words(result, item):
+            again += [self._again(item, half, samples, result) for half in halves(rest)]
+        return result, again
 
-def load_transcriber(model_dir: Path, *, name: str, device: Device, batch_size: int) -> WhisperxTranscriber:
-    """Load a Whisper model in CTranslate2's format.
+    def _again(self, item: _Work, window: Window, samples: Samples, half_of: WindowResult | None = None) -> _Work:
+        """The work for a part of a window that was decoded."""
+        parent = item.half_of if half_of is None else half_of
+        return _Work(item.clip, window, self._features(samples, window), item.depth + 1, parent)
 
-    `name` is recorded with every transcript. `batch_size` is the number of windows that are decoded at once; on a CPU
-    it is at most MAX_CPU_BATCH.
+    def _with_translations(self, clips: Sequence[PreparedClip], transcripts: Sequence[Transcript]) -> list[Transcript]:
+        """Add the translation of each clip with speech in a language that is to be translated."""
+        if self._untranslated is None:
+            return list(transcripts)
+        work = [
+            (index, record)
+            for index, transcript in enumerate(transcripts)
+            if transcript.language and transcript.language not in self._untranslated
+            for record in transcript.windows
+            if record.finding != "no_speech"
+        ]
+        texts: dict[int, list[str]] = {}
+        begin = 0
+        while begin < len(work):
+            batch = work[begin : begin + self._batch.size]
+            features = [self._features(clips[index].samples, record) for index, record in batch]
+            with self._turn, out_of_memory_explained(f"translating {len(batch)} windows at once", MEMORY_ADVICE):
+                encoded = self._decoder.encode(np.stack(features))
+                found = self._decoder.decode(encoded, [record.language for _, record in batch], task="translate")
+            for (index, _), decoded in zip(batch, found, strict=True):
+                texts.setdefault(index, []).append(decoded.text)
+            begin += len(batch)
+        return [
+            replace(transcript, translation=" ".join(texts[index])) if index in texts else transcript
+            for index, transcript in enumerate(transcripts)
+        ]
 
-    Raises
-    ------
-    ModelError
-        The model is missing, incomplete or unreadable.
-    OperatorError
-        The device has too little memory.
-    """
-    _check_files(model_dir)
-    try:
-        pipeline = _load_pipeline(model_dir, device)
-    except Exception as error:  # the libraries raise bare Exception for a damaged tokenizer
-        if is_out_of_memory(error):
-            raise device.too_small(f"the speech model in {model_dir}", error) from error
-        raise ModelError(f"the speech model in {model_dir} cannot be read ({error}); {_how_to_fetch()}") from error
-    log.info("speech model %s from %s on %s, %s", name, model_dir, device.description, device.compute_type)
-    windows = batch_size if device.name == "cuda" else min(batch_size, MAX_CPU_BATCH)
-    return WhisperxTranscriber(pipeline, name=name, batch_size=windows)
-
-
-def _load_pipeline(model_dir: Path, device: Device) -> Any:
-    threads = min(len(os.sched_getaffinity(0)), MAX_CPU_THREADS)
-    model = _Model(
-        str(model_dir),
-        device=device.name,
-        compute_type=device.compute_type,
-        cpu_threads=threads,
-        local_files_only=True,
-    )
-    logging.getLogger("whisperx").setLevel(logging.WARNING)
-    with contextlib.redirect_stdout(io.StringIO()):  # load_model prints a line about the VAD
-        return asr.load_model(
-            str(model_dir),
-            device.name,
-            compute_type=device.compute_type,
-            asr_options={"beam_size": BEAM_SIZE, "without_timestamps": True},
-            vad_model=SileroVad(),
-            model=model,
-        )
-
-
-def _check_files(model_dir: Path) -> None:
-    missing = [file for file in _FILES if not (model_dir / file).is_file()]
-    if not any((model_dir / f"vocabulary.{ending}").is_file() for ending in ("json", "txt")):
-        missing.append("vocabulary.json")
-    if missing:
-        raise ModelError(f"the speech model is not in {model_dir}: {', '.join(missing)} missing; {_how_to_fetch()}")
-
-
-def _how_to_fetch() -> str:
-    return "fetch it with `cd src && python -m models fetch SET`, where SET is the value of MODEL_SET"
+    def _features(self, samples: Samples, window: Window | DecodedWindow) -> npt.NDArray[np.float32]:
+        """Log-mel features, shape (mels, 3000), padded to 30 s with silence."""
+        cut = samples[int(window.start * SAMPLE_RATE) : int(window.end * SAMPLE_RATE)][:N_SAMPLES]
+        mels = self._decoder.feat_kwargs.get("feature_size") or 80
+        features: npt.NDArray[np.float32] = log_mel_spectrogram(cut, n_mels=mels, padding=N_SAMPLES - len(cut)).numpy()
+        return features
 
 
-def _tasks(index: int, clip: Samples, windows: Sequence[Window]) -> list[_Task]:
-    """The tasks of a clip. The window with the most speech comes first, because the others need its language."""
-    leader = max(windows, key=lambda window: window.speech_s)
-    ordered = [leader, *(window for window in windows if window is not leader)]
-    return [
-        _Task(
-            clip=index,
-            window=window,
-            samples=clip[int(window.start * SAMPLE_RATE) : int(window.end * SAMPLE_RATE)][:N_SAMPLES],
-            leads=window is leader,
-        )
-        for window in ordered
-    ]
+def _has_few_words(result: WindowResult, item: _Work) -> bool:
+    always, if_repeated = FEW_TOKENS_PER_S
+    if result.tokens_per_s >= if_repeated:
+        return False
+    once = result.settled.decoded.compression_ratio < ONCE
+    return result.tokens_per_s < always or (once and repeats.sound_repeats(_without_padding(item)))
 
 
-def _checked(window: Window, decoded: _Decoded) -> _WindowResult:
-    ratio = gate.compression_ratio(decoded.text)
-    quality = gate.Quality(decoded.avg_logprob, decoded.no_speech_prob, ratio)
-    return _WindowResult(window, decoded.text, quality, gate.reject(decoded.text, quality))
+def _without_padding(item: _Work) -> npt.NDArray[np.float32]:
+    return item.features[:, : int((item.window.end - item.window.start) * FRAMES_PER_S)]
 
 
-def _transcript(speech_s: float, results: Sequence[_WindowResult], language: tuple[str, float] | None) -> Transcript:
-    """Join the results of a clip's windows."""
-    in_order = sorted(results, key=lambda item: item.window.start)
-    kept = [item for item in in_order if item.rejected is None]
-    # Without speech, the transcript holds the values of the dropped windows, so that the reason can be checked.
-    measured = kept or in_order
-    weight = sum(item.window.speech_s for item in measured)
-    reason = None if kept else (_main_reason(in_order) if in_order else "no-speech-found")
-    return Transcript(
-        text=" ".join(item.text for item in kept),
-        language=language[0] if kept and language else None,
-        language_probability=language[1] if kept and language else None,
-        segments=tuple(segment for item in kept for segment in _segments(item)),
-        speech_s=round(speech_s, 2),
-        no_speech=not kept,
-        no_speech_reason=reason,
-        avg_logprob=sum(item.quality.avg_logprob * item.window.speech_s for item in measured) / weight
-        if weight
-        else None,
-        no_speech_prob=max((item.quality.no_speech_prob for item in measured), default=None),
-        compression_ratio=max((item.quality.compression_ratio for item in measured), default=None),
-    )
-
-
-def _main_reason(results: Sequence[_WindowResult]) -> str | None:
-    """The reason of the dropped window with the most speech."""
-    return max(results, key=lambda item: item.window.speech_s).rejected
-
-
-def _segments(result: _WindowResult) -> list[Segment]:
-    quality = result.quality
-    return [
-        Segment(start, end, text, quality.avg_logprob, quality.no_speech_prob, quality.compression_ratio)
-        for start, end, text in timed_sentences(result.text, result.window.spans)
-    ]
+def _in_order(clips: Sequence[PreparedClip]) -> tuple[list[_Work], list[_Work]]:
+    """The leading windows, which have the most speech of their clip and give its language; and the others."""
+    leading: list[_Work] = []
+    others: list[_Work] = []
+    for index, clip in enumerate(clips):
+        if not clip.features:
+            continue
+        leader = max(range(len(clip.windows)), key=lambda number: clip.windows[number].speech_s)
+        for number, (window, features) in enumerate(zip(clip.windows, clip.features, strict=True)):
+            (leading if number == leader else others).append(_Work(index, window, features))
+    return leading, others

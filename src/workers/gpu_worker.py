@@ -17,6 +17,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
+from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,7 @@ from s3_utils import ObjectStore
 from scratch import clip_files
 from scratch import directories as scratch
 from transcription import Transcriber, Transcript
+from transcription.gate import Limits
 from utils import event
 from workers import probe
 from workers.base import main
@@ -79,7 +81,7 @@ class GpuWorker(JobWorker):
         # process, forked earlier, does not need, nor does a worker whose policies or models are not in order.
         from moderation.cope_a import load_cope_a
         from system.device import choose_device
-        from transcription.whisperx_engine import load_transcriber
+        from transcription.loading import load_transcriber
 
         device = choose_device(self.settings.device)
         event(log, logging.INFO, "device chosen", device=device.name, hardware=device.description)
@@ -97,7 +99,11 @@ class GpuWorker(JobWorker):
         )
         self.watchdog.feed()
         self.transcriber = load_transcriber(
-            speech.path, name=speech.name, device=device, batch_size=self.settings.batch_size
+            speech.path,
+            name=speech.name,
+            device=device.computing(self.settings.speech_compute_type),
+            batch_size=self.settings.batch_size,
+            limits=gate_limits(self.settings),
         )
         self.policies = policies
         event(
@@ -249,6 +255,11 @@ class GpuWorker(JobWorker):
             )
         else:  # somebody wrote it into Redis by hand; no directory on scratch can belong to it
             event(log, logging.WARNING, "removed from batches:finishing, because it is not a batch id", entry=batch_id)
+
+
+def gate_limits(settings: Settings) -> Limits:
+    """The gate's limits as the settings GATE_... say."""
+    return Limits(**{limit.name: getattr(settings, f"gate_{limit.name}") for limit in fields(Limits)})
 
 
 if __name__ == "__main__":

@@ -112,3 +112,12 @@ class TestWordErrorRate:
     def test_nothing_said_has_no_rate(self) -> None:
         assert word_error_rate([]) is None
         assert word_error_rate([("", "")]) is None
+
+
+def test_words_kept_and_doubtful_windows_are_counted() -> None:
+    clip = ClipResult("done", 10.0, "en", "I will find you", frozenset({"violent-threats"}), POLICIES, 3, 1)
+    results = with_first(clip)
+    kept, said = results.words_kept()
+    assert 0 < kept <= said
+    assert with_first(replace(clip, text="I find you")).words_kept() == (kept - 1, said)
+    assert results.windows == (1, 3)

@@ -15,8 +15,8 @@ from tests.ra_app.world import Visitor, World
 from transcription import Transcript
 
 SPOKEN = Transcript(
-    text="we meet at the market", language="en", language_probability=0.9, segments=(), speech_s=2.5, no_speech=False,
-    no_speech_reason=None, avg_logprob=-0.2, no_speech_prob=0.01, compression_ratio=1.1,
+    text="we meet at the market", language="en", language_probability=0.9, segments=(), speech_s=2.5, finding="speech",
+    reasons=(), avg_logprob=-0.2, no_speech_prob=0.01, compression_ratio=1.1,
 )  # fmt: skip
 FLAGGED = Verdict(
     policy="hate-speech", policy_version="1.0.0", policy_sha256="ab", model="m", prompt_version="p1",

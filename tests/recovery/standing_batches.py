@@ -19,8 +19,8 @@ from transcription import Transcript
 SCRATCH = Path("/data/scratch")
 WANTED = WantedResults("stub")
 SILENCE = Transcript(
-    text="", language=None, language_probability=None, segments=(), speech_s=0.0, no_speech=True,
-    no_speech_reason="silence", avg_logprob=None, no_speech_prob=None, compression_ratio=None,
+    text="", language=None, language_probability=None, segments=(), speech_s=0.0, finding="no_speech",
+    reasons=("no-speech-found",), avg_logprob=None, no_speech_prob=None, compression_ratio=None,
 )  # fmt: skip
 
 

@@ -20,7 +20,7 @@ from errors import DeviceMemoryError
 from models.manifest import load_manifest
 from moderation.policies import Policy, load_policies
 from moderation.scorer import Score
-from transcription import Samples, Segment, Transcript
+from transcription import PreparedClip, Samples, Segment, Transcript
 from workers.base import main
 from workers.gpu_worker import GpuWorker
 
@@ -49,8 +49,17 @@ class StubTranscriber:
     def __init__(self, name: str) -> None:
         self.name = name
 
+    def prepare(self, samples: Samples) -> PreparedClip:
+        return PreparedClip(samples=samples)
+
+    def decode(self, clips: Sequence[PreparedClip]) -> list[Transcript]:
+        return [self._one(clip.samples) for clip in clips]
+
+    def with_words(self, clip: PreparedClip, transcript: Transcript) -> Transcript:  # noqa: ARG002
+        return transcript
+
     def transcribe(self, clips: Sequence[Samples]) -> list[Transcript]:
-        return [self._one(clip) for clip in clips]
+        return self.decode([self.prepare(clip) for clip in clips])
 
     def _one(self, samples: Samples) -> Transcript:
         if "STUB_FAILS" in os.environ:
@@ -65,15 +74,16 @@ class StubTranscriber:
         seconds, text = len(samples) / RATE, spoken(hertz(samples))
         if not text:
             return Transcript(
-                text="", language=None, language_probability=None, segments=(), speech_s=0.0, no_speech=True,
-                no_speech_reason="silence", avg_logprob=None, no_speech_prob=None, compression_ratio=None,
+                text="", language=None, language_probability=None, segments=(), speech_s=0.0,
+                finding="no_speech", reasons=("no-speech-found",), avg_logprob=None, no_speech_prob=None,
+                compression_ratio=None,
             )  # fmt: skip
         segment = Segment(
             start=0.0, end=seconds, text=text, avg_logprob=-0.1, no_speech_prob=0.0, compression_ratio=1.0
         )
         return Transcript(
-            text=text, language="en", language_probability=1.0, segments=(segment,), speech_s=seconds, no_speech=False,
-            no_speech_reason=None, avg_logprob=-0.1, no_speech_prob=0.0, compression_ratio=1.0,
+            text=text, language="en", language_probability=1.0, segments=(segment,), speech_s=seconds,
+            finding="speech", reasons=(), avg_logprob=-0.1, no_speech_prob=0.0, compression_ratio=1.0,
         )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import psycopg2
@@ -18,10 +19,19 @@ HEARD = Transcript(
     text="we will meet at the market \0",
     language="en",
     language_probability=0.9,
-    segments=(Segment(0.0, 2.5, "we will meet at the market", -0.2, 0.01, 1.1),),
+    segments=(
+        Segment(
+            start=0.0,
+            end=2.5,
+            text="we will meet at the market",
+            avg_logprob=-0.2,
+            no_speech_prob=0.01,
+            compression_ratio=1.1,
+        ),
+    ),
     speech_s=2.5,
-    no_speech=False,
-    no_speech_reason=None,
+    finding="speech",
+    reasons=(),
     avg_logprob=-0.2,
     no_speech_prob=0.01,
     compression_ratio=float("inf"),
@@ -83,7 +93,9 @@ def test_unpacking_again_keeps_what_is_done_and_the_rows_stay_one(db, query):
 
 def test_a_clip_without_speech_has_no_verdict_and_is_not_in_the_queue(db, query):
     unpack(db, "quiet.mp3")
-    silent = Transcript("", None, None, (), 0.0, True, "no speech found", None, None, None)
+    silent = replace(
+        HEARD, text="", language=None, segments=(), speech_s=0.0, finding="no_speech", reasons=("no-words",)
+    )
     row = db.ensure_clip(clip_job("quiet.mp3"))
     save(db, row.audio_id, silent)
     assert db.ensure_clip(clip_job("quiet.mp3")).status == "no_speech"
@@ -134,7 +146,7 @@ def test_a_platforms_metadata_survives_what_postgres_cannot_store(db, query):
 
 def test_the_schema_can_be_applied_twice(services, database, query):
     services.apply_schema(database.name)
-    assert query("SELECT version FROM schema_version") == [(1,), (2,), (3,), (4,), (5,)]
+    assert query("SELECT version FROM schema_version") == [(1,), (2,), (3,), (4,), (5,), (6,)]
 
 
 def test_a_database_without_our_schema_is_named_with_the_command_to_run(settings_env):

@@ -20,10 +20,10 @@ Query = Callable[..., list[tuple[Any, ...]]]
 JOB = UnpackJob(batch_id="b1", s3_key="archives/b1.tar")
 CLIPS = ("a.mp3", "b.mp3")
 HEARD = Transcript(
-    text="we meet at the market", language="en", language_probability=0.9, segments=(), speech_s=2.5, no_speech=False,
-    no_speech_reason=None, avg_logprob=-0.2, no_speech_prob=0.01, compression_ratio=1.1,
+    text="we meet at the market", language="en", language_probability=0.9, segments=(), speech_s=2.5, finding="speech",
+    reasons=(), avg_logprob=-0.2, no_speech_prob=0.01, compression_ratio=1.1,
 )  # fmt: skip
-SILENT = replace(HEARD, text="", language=None, speech_s=0.0, no_speech=True, no_speech_reason="no speech found")
+SILENT = replace(HEARD, text="", language=None, speech_s=0.0, finding="no_speech", reasons=("no-speech-found",))
 FLAGGED = Verdict(
     policy="hate-speech", policy_version="1.0.0", policy_sha256="ab", model="m", prompt_version="p1",
     violates=True, score=0.9, threshold=0.5, mass=0.99, truncated=False,

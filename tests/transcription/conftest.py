@@ -63,7 +63,7 @@ def _tokenizer() -> Any:
 
 def load(model: Path, **settings: Any) -> WhisperxTranscriber:
     """The engine with this model. It is imported here, because the import takes seconds: collecting stays fast."""
-    from transcription.whisperx_engine import load_transcriber
+    from transcription.loading import load_transcriber
 
     return load_transcriber(model, **{"name": "tiny", "device": CPU, "batch_size": 2, **settings})
 
@@ -73,7 +73,7 @@ def build_tiny_whisper(folder: Path, said: str, language: str) -> Path:
 
     Attention and feed-forward layers add nothing, and the embedding of each position selects the next token.
     """
-    import transcription.whisperx_engine  # noqa: F401, I001 -- first: it silences what its libraries say when imported
+    import transcription.libraries  # noqa: F401, I001 -- first: it silences what its libraries say when imported
     import torch
     from ctranslate2.converters import TransformersConverter  # type: ignore[import-untyped]
     from transformers import GenerationConfig, PreTrainedTokenizerFast, WhisperConfig, WhisperForConditionalGeneration
@@ -98,7 +98,8 @@ def build_tiny_whisper(folder: Path, said: str, language: str) -> Path:
         positions = tokens[end].repeat(448, 1)
         positions[0] = tokens[tokenizer.token_to_id(f"<|{language}|>")]
         ids = tokenizer.encode(" " + said, add_special_tokens=False).ids
-        for place, token in enumerate(ids, 3):  # behind start, language, task; "no time stamps" predicts the first
+        times = tokenizer.token_to_id("<|0.00|>"), tokenizer.token_to_id("<|30.00|>")
+        for place, token in enumerate([times[0], *ids, times[1]], 2):  # the task predicts the first time stamp
             positions[place] = tokens[token]
         decoder.embed_positions.weight.copy_(8 * positions)
         for layer in decoder.layers:

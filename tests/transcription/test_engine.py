@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from errors import ModelError, OperatorError
+from errors import DeviceMemoryError, ModelError, OperatorError
 from system.device import Device, choose_device
-from tests.transcription.scripted_whisper import FullWhisper, ScriptedWhisper, engine_on
+from tests.transcription.scripted_whisper import Said, ScriptedWhisper, engine_on
 from transcription.gate import REASONS
 
 if TYPE_CHECKING:  # whisperx takes seconds to import: only what runs one of these tests does so
@@ -26,7 +26,7 @@ Samples = npt.NDArray[np.float32]
 
 
 def load(model: Path, *, name: str = "x", batch_size: int = 1) -> WhisperxTranscriber:
-    from transcription.whisperx_engine import load_transcriber
+    from transcription.loading import load_transcriber
 
     return load_transcriber(model, name=name, device=CPU, batch_size=batch_size)
 
@@ -76,55 +76,145 @@ def test_no_clips_no_transcripts(tiny: WhisperxTranscriber) -> None:
     assert tiny.transcribe([]) == []
 
 
-def test_a_clip_without_speech_is_never_shown_to_whisper(tiny_whisper: Path) -> None:
-    model = ScriptedWhisper(tiny_whisper, [])
+def test_a_clip_without_speech_is_never_shown_to_whisper() -> None:
+    model = ScriptedWhisper([])
     (transcript,) = engine_on(model).transcribe([silence(20)])
     assert model.asked == []
     assert transcript.no_speech
     assert transcript.no_speech_reason == "no-speech-found"
     assert transcript.text == ""
     assert transcript.segments == ()
+    assert transcript.windows == ()
     assert transcript.language is None
     assert transcript.speech_s == 0
 
 
 @pytest.mark.parametrize(
-    ("text", "logprob", "no_speech", "reason"),
+    ("said", "reason"),
     [
-        ("Thanks for watching!", -0.9, 0.2, "phantom-phrase"),
-        ("We met.", -1.5, 0.9, "not-speech"),
-        ("", -0.1, 0, "no-words"),
-        ("no " * 100, -0.1, 0, "repetition"),
+        (Said("Thanks for watching!", -0.9, 0.2), "phantom-phrase"),
+        (Said("We met.", -1.5, 0.9), "unsure-text"),
+        (Said(""), "no-words"),
     ],
 )
-def test_a_clip_with_nothing_left_behind_the_gate_has_no_speech(
-    tiny_whisper: Path, speech: Samples, text: str, logprob: float, no_speech: float, reason: str
-) -> None:
-    model = ScriptedWhisper(tiny_whisper, [(text, logprob, no_speech)] * 2)  # a repetition is decoded twice
-    (transcript,) = engine_on(model).transcribe([speech])
+def test_a_clip_with_nothing_left_behind_the_gate_has_no_speech(speech: Samples, said: Said, reason: str) -> None:
+    (transcript,) = engine_on(ScriptedWhisper([said])).transcribe([speech])
     assert transcript.no_speech
     assert transcript.no_speech_reason == reason
     assert reason in REASONS
     assert (transcript.text, transcript.segments, transcript.language) == ("", (), None)
-    assert transcript.avg_logprob == pytest.approx(logprob)  # of the dropped window, so that it can be checked
+    assert transcript.avg_logprob == pytest.approx(said.avg_logprob)  # of the dropped window, so that it can be checked
 
 
-def test_only_bad_windows_are_dropped(tiny_whisper: Path, speech: Samples) -> None:
-    clip = np.concatenate([speech, silence(25), speech])
-    model = ScriptedWhisper(tiny_whisper, [("We met.", -0.2, 0.01), ("Thank you.", -0.9, 0.5)])
+def test_a_dropped_window_leaves_its_values_and_its_reasons(speech: Samples) -> None:
+    clip = np.concatenate([speech, speech, silence(25), speech])
+    model = ScriptedWhisper([Said("We met.", -0.2), Said("Thank you.", -0.9, 0.5)])
     (transcript,) = engine_on(model).transcribe([clip])
-    assert not transcript.no_speech
     assert transcript.text == "We met."
     assert transcript.avg_logprob == pytest.approx(-0.2)
+    kept, dropped = transcript.windows
+    assert (kept.finding, kept.reasons, kept.text) == ("speech", (), "We met.")
+    assert (dropped.finding, dropped.text, dropped.no_speech_prob) == ("no_speech", "Thank you.", 0.5)
+    assert dropped.reasons[0] == "phantom-phrase"
+    assert dropped.start > kept.end + 20
+    assert transcript.finding == "doubtful"  # a third of its speech has no text
+    assert transcript.reasons == ("dropped-window",)
 
 
-def test_a_loop_is_decoded_again_with_loops_forbidden(tiny_whisper: Path, speech: Samples) -> None:
-    model = ScriptedWhisper(tiny_whisper, [("I will " * 80, -0.1, 0.01), ("I will come for you.", -0.3, 0.01)])
+def test_speech_after_the_text_is_decoded_as_a_window_of_its_own(speech: Samples) -> None:
+    clip = np.tile(speech, 2)[: 25 * RATE]
+    model = ScriptedWhisper([Said("The first half.", end=9.0), Said("The second half.")])
+    (transcript,) = engine_on(model).transcribe([clip])
+    assert transcript.text == "The first half. The second half."
+    first, second = transcript.windows
+    assert second.start == pytest.approx(first.start + 9.0, abs=1.0)
+    assert second.end == first.end
+    assert transcript.segments[0].end <= transcript.segments[1].start + 0.2
+    assert transcript.finding == "speech"
+
+
+def test_speech_that_never_gets_a_text_is_not_decoded_for_ever(speech: Samples) -> None:
+    short = [Said(f"Part {number}.", end=2.0) for number in range(10)]
+    model = ScriptedWhisper(short)
+    (transcript,) = engine_on(model).transcribe([np.tile(speech, 2)[: 25 * RATE]])
+    assert len(model.asked) <= 4
+    assert transcript.finding == "doubtful"
+    assert "uncovered-speech" in transcript.reasons
+
+
+def test_few_words_for_much_speech_are_decoded_again_in_halves(speech: Samples) -> None:
+    clip = np.tile(speech, 2)[: 25 * RATE]
+    model = ScriptedWhisper(
+        [Said("Once.", tokens=3), Said("Once upon a time.", tokens=40), Said("In town.", tokens=40)]
+    )
+    (transcript,) = engine_on(model).transcribe([clip])
+    assert transcript.text == "Once upon a time. In town."
+    assert len(transcript.windows) == 2
+    assert transcript.finding == "speech"
+
+
+def test_a_window_whose_halves_have_no_more_words_stays_and_is_doubtful(speech: Samples) -> None:
+    model = ScriptedWhisper([Said("Once.", tokens=3)] + [Said("", tokens=0)] * 20)
     (transcript,) = engine_on(model).transcribe([speech])
-    assert transcript.text == "I will come for you."
-    first, second = (options.no_repeat_ngram_size for options in model.asked)
-    assert first == 0
-    assert second > 0
+    assert transcript.text == "Once."
+    assert (transcript.finding, transcript.reasons) == ("doubtful", ("few-words",))
+
+
+def test_a_loop_is_decoded_again_with_loops_forbidden(speech: Samples) -> None:
+    loop = Said("I will " * 80, tokens=160)
+    other = Said("I will come for you tonight and nobody can find your little dog.", -0.2)
+    model = ScriptedWhisper([loop, other])
+    (transcript,) = engine_on(model).transcribe([speech])
+    assert transcript.text == other.text
+    assert [asked.way for asked in model.asked] == ["plain", "no_repeats"]
+    assert transcript.windows[0].decoding == "no_repeats"
+
+
+def test_a_window_in_another_language_is_decoded_in_its_own(speech: Samples) -> None:
+    clip = np.concatenate([speech, speech, silence(15), speech])
+    english, spanish = {"en": 0.99, "es": 0.01}, {"es": 0.98, "en": 0.01}
+    model = ScriptedWhisper([Said("Good evening.", languages=english), Said("Buenas noches.", languages=spanish)])
+    (transcript,) = engine_on(model, batch_size=1).transcribe([clip])
+    assert [asked.languages for asked in model.asked] == [("en",), ("es",)]
+    assert [window.language for window in transcript.windows] == ["en", "es"]
+    assert transcript.language == "en"
+    assert (transcript.finding, transcript.reasons) == ("doubtful", ("mixed-languages",))
+
+
+def test_a_translation_stands_beside_the_text(speech: Samples) -> None:
+    spanish = {"es": 0.98, "en": 0.01}
+    model = ScriptedWhisper([Said("Buenas noches.", languages=spanish), Said("Good evening.")])
+    (transcript,) = engine_on(model, translated_except={"en"}).transcribe([speech])
+    assert transcript.text == "Buenas noches."
+    assert transcript.translation == "Good evening."
+    assert [asked.task for asked in model.asked] == ["transcribe", "translate"]
+
+
+def test_a_clip_in_a_language_that_needs_no_translation_gets_none(speech: Samples) -> None:
+    (transcript,) = engine_on(ScriptedWhisper([Said("Good evening.")]), translated_except={"en"}).transcribe([speech])
+    assert transcript.translation is None
+
+
+# --- memory ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_batch_that_does_not_fit_is_halved_and_the_size_is_kept(speech: Samples) -> None:
+    model = ScriptedWhisper([Said(f"Clip {number}.") for number in range(16)], most=2)
+    engine = engine_on(model, batch_size=8)
+    texts = [transcript.text for transcript in engine.transcribe([speech] * 8)]
+    assert texts == [f"Clip {number}." for number in range(8)]
+    assert model.encoded == [8, 4, 2, 2, 2, 2]
+    engine.transcribe([speech] * 4)
+    assert model.encoded[6:] == [2, 2]
+
+
+def test_a_window_that_does_not_fit_alone_says_what_helps(speech: Samples) -> None:
+    with pytest.raises(DeviceMemoryError, match="SPEECH_COMPUTE_TYPE") as caught:
+        engine_on(ScriptedWhisper([Said("x")], most=0)).transcribe([speech])
+    assert "BATCH_SIZE" not in str(caught.value)
+
+
+# --- several callers -------------------------------------------------------------------------------------------------
 
 
 def test_two_threads_take_turns(tiny: WhisperxTranscriber, speech: Samples) -> None:
@@ -141,11 +231,11 @@ def test_two_threads_take_turns(tiny: WhisperxTranscriber, speech: Samples) -> N
 
 
 def test_the_name_is_recorded_and_a_cpus_batch_is_bounded(tiny_whisper: Path) -> None:
-    from transcription.whisperx_engine import MAX_CPU_BATCH
+    from transcription.loading import MAX_CPU_BATCH
 
     engine = load(tiny_whisper, name="large-v3", batch_size=64)
     assert engine.name == "large-v3"
-    assert engine._batch_size == MAX_CPU_BATCH
+    assert engine.batch_size == MAX_CPU_BATCH
     engine.close()
 
 
@@ -168,11 +258,6 @@ def test_a_damaged_file_is_a_model_error(tiny_whisper: Path, tmp_path: Path, fil
     (folder / file).write_bytes(content[: len(content) // 2])
     with pytest.raises(ModelError, match="cannot be read"):
         load(folder)
-
-
-def test_out_of_memory_tells_what_to_turn(tiny_whisper: Path, speech: Samples) -> None:
-    with pytest.raises(OperatorError, match="reduce BATCH_SIZE"):
-        engine_on(FullWhisper(tiny_whisper, [])).transcribe([speech])
 
 
 # --- the device ------------------------------------------------------------------------------------------------------

@@ -1,37 +1,59 @@
-"""Which text counts as speech, and the reasons for refusals."""
+"""What counts as speech, as doubtful and as no speech, and why."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from transcription.gate import REASONS, Quality, compression_ratio, is_phantom, reject
+from transcription.gate import REASONS, Evidence, Limits, compression_ratio, is_phantom, judge
 
-SURE = Quality(avg_logprob=-0.1, no_speech_prob=0.02, compression_ratio=1.4)
-UNSURE = Quality(avg_logprob=-0.9, no_speech_prob=0.4, compression_ratio=0.9)
-NOISE = Quality(avg_logprob=-1.4, no_speech_prob=0.8, compression_ratio=0.9)
+SURE: dict[str, Any] = {
+    "avg_logprob": -0.1, "no_speech_prob": 0.02, "language_probability": 0.99, "coverage": 1.0, "tokens_per_s": 4.0,
+    "speech_s": 10.0,
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    ("text", "quality", "reason"),
+    ("text", "values", "finding", "reasons"),
     [
-        ("We meet at noon.", SURE, None),
-        ("We meet at noon.", UNSURE, None),
-        ("We meet at noon.", NOISE, "not-speech"),
-        ("We meet at noon.", Quality(-1.4, 0.1, 1.0), None),  # mumbled, but Whisper takes it for speech
-        ("We meet at noon.", Quality(-0.2, 0.9, 1.0), None),  # clear text outweighs the no-speech token
-        ("la la la", Quality(-0.1, 0.0, 2.5), "repetition"),
-        ("la la la", Quality(-0.1, 0.0, 2.4), None),
-        ("", SURE, "no-words"),
-        (" ... \u266a ", SURE, "no-words"),
-        ("Thanks for watching!", UNSURE, "phantom-phrase"),
-        ("Thanks for watching!", SURE, None),  # people do say so
-        ("Thank you.", Quality(-0.1, 0.5, 1.0), "phantom-phrase"),
-        ("Thank you for the soup.", UNSURE, None),
+        ("We meet at noon.", {}, "speech", ()),
+        ("We meet at noon.", {"avg_logprob": -0.6}, "doubtful", ("unsure-text",)),
+        ("We meet at noon.", {"avg_logprob": -1.4}, "doubtful", ("unsure-text",)),  # mumbled, but taken for speech
+        ("We meet at noon.", {"no_speech_prob": 0.9}, "doubtful", ("not-speech",)),
+        ("We meet at noon.", {"avg_logprob": -1.4, "no_speech_prob": 0.8}, "no_speech", ("unsure-text", "not-speech")),
+        # Real values of a text over music that passed when each sign was looked at alone.
+        (
+            "We meet at noon.",
+            {"avg_logprob": -1.19, "language_probability": 0.26},
+            "no_speech",
+            ("unsure-text", "unclear-language"),
+        ),
+        ("We meet at noon.", {"language_probability": 0.3}, "doubtful", ("unclear-language",)),
+        ("We meet at noon.", {"coverage": 0.4}, "doubtful", ("uncovered-speech",)),
+        ("We meet at noon.", {"tokens_per_s": 0.4}, "doubtful", ("few-words",)),
+        ("la la la", {"repeats": True}, "doubtful", ("repeated-text",)),
+        ("la la la", {"looped": True, "repeats": True}, "no_speech", ("repetition", "repeated-text")),
+        ("No!", {"speech_s": 0.7}, "doubtful", ("little-speech",)),
+        ("", {}, "no_speech", ("no-words",)),
+        (" ... ♪ ", {}, "no_speech", ("no-words",)),
+        ("Thanks for watching!", {"avg_logprob": -0.45}, "no_speech", ("phantom-phrase",)),
+        ("Thanks for watching!", {}, "speech", ()),  # people do say so
+        ("Thank you.", {"no_speech_prob": 0.5}, "no_speech", ("phantom-phrase",)),
+        ("Thank you.", {"tokens_per_s": 0.3}, "no_speech", ("phantom-phrase", "few-words")),
+        ("Thank you for the soup.", {"avg_logprob": -0.45}, "speech", ()),
     ],
 )
-def test_a_window_is_judged_by_what_whisper_says_about_it(text: str, quality: Quality, reason: str | None) -> None:
-    assert reject(text, quality) == reason
-    assert reason is None or reason in REASONS
+def test_a_window_is_judged_by_all_its_values(
+    text: str, values: dict[str, Any], finding: str, reasons: tuple[str, ...]
+) -> None:
+    assert judge(Evidence(text=text, **{**SURE, **values}), Limits()) == (finding, reasons)
+    assert set(reasons) <= set(REASONS)
+
+
+def test_every_limit_can_be_moved() -> None:
+    unsure = Evidence(text="We meet at noon.", **{**SURE, "avg_logprob": -0.8})
+    assert judge(unsure, Limits(unsure_logprob=-0.9)) == ("speech", ())
 
 
 @pytest.mark.parametrize(

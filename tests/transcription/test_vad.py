@@ -9,14 +9,14 @@ import numpy.typing as npt
 import pytest
 
 if TYPE_CHECKING:
-    from transcription.vad import Window
+    from transcription.transcript import Window
 
 RATE = 16_000
 MAX_WINDOW_S = 30.0  # what Whisper's encoder takes at once
 
 
 def speech_windows(clip: npt.NDArray[np.float32]) -> list[Window]:
-    import transcription.whisperx_engine  # noqa: F401 -- first: it silences what its libraries say when imported
+    import transcription.libraries  # noqa: F401 -- first: it silences what its libraries say when imported
     from transcription import vad
 
     return vad.speech_windows(clip)
