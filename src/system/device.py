@@ -14,6 +14,9 @@ from errors import DeviceMemoryError, OperatorError
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("KMP_BLOCKTIME", "0")  # the same for Intel's pool
 
+# What CUDA and CTranslate2 say, torch about a CPU's memory, and cuBLAS about its own.
+_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "cublas_status_alloc_failed")
+
 
 @dataclass(frozen=True)
 class Device:
@@ -70,8 +73,9 @@ def _cuda() -> Device:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """CTranslate2 has no type for it, only words; torch has a type with the same words."""
-    return isinstance(error, MemoryError) or "out of memory" in str(error).lower()
+    """CTranslate2 has no type for it, only words; torch has a type with the same words, but not for a CPU's memory."""
+    said = str(error).lower()
+    return isinstance(error, MemoryError) or any(words in said for words in _OUT_OF_MEMORY)
 
 
 @contextmanager

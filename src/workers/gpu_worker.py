@@ -75,7 +75,7 @@ class GpuWorker(JobWorker):
         """Load the speech model, the moderation model and the policies, once."""
         # Imported here, not at the top: torch and related libraries take seconds and a gigabyte, which the heartbeat's
         # process, forked earlier, does not need.
-        from moderation.cope_a import load_cope_a
+        from moderation.loading import load_scorer
         from system.device import choose_device
         from transcription.whisperx_engine import load_transcriber
 
@@ -86,15 +86,7 @@ class GpuWorker(JobWorker):
         began = time.monotonic()
         speech, moderation = models.speech, models.moderation
         # The larger model first: during loading, its weights are in memory twice.
-        self.scorer = load_cope_a(
-            moderation.base,
-            moderation.adapter,
-            device=device,
-            name=moderation.name,
-            policy_text=moderation.policy_text,
-            thresholds=moderation.thresholds,
-            min_p_answer=moderation.min_p_answer,
-        )
+        self.scorer = load_scorer(moderation, device)
         self.watchdog.feed()
         self.transcriber = load_transcriber(
             speech.path, name=speech.name, device=device, batch_size=self.settings.batch_size

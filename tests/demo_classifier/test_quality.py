@@ -10,24 +10,16 @@ from local.demo_classifier.training import overlap
 from local.demo_classifier.training.examples import POLICY_IDS, policies
 from local.demo_classifier.training.metrics import auc, best_threshold, figures
 from models.sets import resolve
-from moderation.cope_a import CopeA, load_cope_a
+from moderation.loading import load_scorer
+from moderation.policy_scorer import PolicyScorer
 from system.device import choose_device
 
 ADAPTER_LIMIT = 6_000_000  # bytes
 
 
 @pytest.fixture(scope="module")
-def scorer(models_root: Path) -> CopeA:
-    moderation = resolve("demo", models_root).moderation
-    return load_cope_a(
-        moderation.base,
-        moderation.adapter,
-        device=choose_device("cpu"),
-        name=moderation.name,
-        policy_text=moderation.policy_text,
-        thresholds=moderation.thresholds,
-        min_p_answer=moderation.min_p_answer,
-    )
+def scorer(models_root: Path) -> PolicyScorer:
+    return load_scorer(resolve("demo", models_root).moderation, choose_device("cpu"))
 
 
 @pytest.mark.parametrize("policy", POLICY_IDS)

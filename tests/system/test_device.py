@@ -36,3 +36,15 @@ def test_a_model_that_does_not_fit_is_named_with_the_device():
     assert str(CARD.too_small("the speech model in /m", OF_CTRANSLATE2)) == (
         "NVIDIA L40S, 44 GiB has too little memory for the speech model in /m: CUDA failed with error out of memory"
     )
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "CUDA out of memory. Tried to allocate 2.00 GiB",
+        "[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: can't allocate memory: 9 bytes.",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+    ],
+)
+def test_every_library_that_lacks_memory_is_understood(said):
+    assert is_out_of_memory(RuntimeError(said))
