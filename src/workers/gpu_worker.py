@@ -81,7 +81,7 @@ class GpuWorker(JobWorker):
 
         policies = load_policies(self.settings.policies_dir)
         models = resolve(self.settings.model_set, self.settings.models_root)
-        device = choose_device(self.settings.device)
+        device = choose_device(self.settings.device, self.settings.moderation_dtype)
         event(log, logging.INFO, "device chosen", device=device.name, hardware=device.description)
         began = time.monotonic()
         speech, moderation = models.speech, models.moderation
