@@ -56,6 +56,11 @@ class PromptBuilder:
         """The tokens before the content: those that the prompts of a policy share, but perhaps for the last."""
         return self._frame(policy).head
 
+    def room(self, policy: str) -> int:
+        """The tokens that are left for a content under a policy's text; below 1 when the policy is too long."""
+        around = self._frame(policy)
+        return self._max_tokens - len(around.head) - len(around.tail)
+
     def build(self, policy: str, content: str) -> PromptIds:
         """The prompt for a policy's text and a content.
 

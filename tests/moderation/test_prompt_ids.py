@@ -107,6 +107,16 @@ def test_a_long_content_loses_a_run_of_its_middle_tokens(kind: str, room: int, r
     assert "=======\n\nfirst" in text
 
 
+def test_the_room_is_what_a_content_may_take() -> None:
+    tokenizer = build_tokenizer()
+    prompts = builder(tokenizer, 300)
+    fits = "1" * prompts.room(POLICY)  # one token each
+    assert len(prompts.build(POLICY, fits).ids) == 300
+    assert not prompts.build(POLICY, fits).truncated
+    assert prompts.build(POLICY, fits + "1").truncated
+    assert builder(tokenizer, 50).room(POLICY) < 1
+
+
 def test_a_policy_that_leaves_no_room_is_an_error() -> None:
     with pytest.raises(ValueError, match="leaves no room for content within 50 tokens"):
         builder(build_tokenizer(), 50).build(POLICY, "content")
