@@ -140,6 +140,11 @@ class Settings(BaseSettings):
         "/opt/audio-pipeline/current/policies",
     )
     device: Literal["auto", "cuda", "cpu"] = setting("auto takes CUDA if there is a GPU; cuda or cpu force it", "auto")
+    moderation_dtype: Literal["auto", "float32", "bfloat16"] = setting(
+        "Numbers of the moderation model; auto takes bfloat16 on CUDA and float32 on a CPU. bfloat16 on a CPU with "
+        "AVX-512 BF16 or AMX halves the time of verdicts and moves their probabilities a little: measure it first",
+        "auto",
+    )
     batch_size: Positive = setting(
         "Speech windows that are decoded at once; halved by itself when the device runs out of memory", 16
     )

@@ -11,7 +11,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 from errors import ModelError
 
@@ -19,6 +19,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 MANIFEST = PROJECT / "src/models.toml"
 
 PolicyText = Literal["full", "overview"]
+PromptFormat = Literal["cope-a", "cope-b", "granite-guardian"]  # each is an adapter of src/moderation/adapters
 Record = TypeVar("Record")
 
 
@@ -89,9 +90,11 @@ class Moderation:
     base: str  # a part
     adapter: str = ""  # a part, or empty if `project_adapter` is set
     project_adapter: str = ""  # a folder of this project
+    format: PromptFormat = "cope-a"  # of the prompt and of the answer
     reads: PolicyText = "full"  # the part of a policy that the prompt holds
-    min_mass: float = 0.9  # lowest p("0") + p("1") on a probe; below it, model and prompt do not match
-    thresholds: Mapping[str, float] = field(default_factory=dict)
+    max_tokens: int = 8192  # the model's window for policy and content together
+    min_mass: float = 0.9  # lowest p of the two answers together on a probe; below it, model and prompt do not match
+    thresholds: Mapping[str, float] = field(default_factory=dict)  # "policy-id@version" -> the p that violates it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,8 +170,9 @@ def _part(name: str, table: Mapping[str, Any]) -> Part:
 
 def _set(name: str, table: Mapping[str, Any]) -> SetSpec:
     moderation = _record(Moderation, table["moderation"])
-    if moderation.reads not in {"full", "overview"}:
-        raise ValueError(f"set {name!r}: reads must be full or overview")
+    for key, allowed in (("reads", get_args(PolicyText)), ("format", get_args(PromptFormat))):
+        if getattr(moderation, key) not in allowed:
+            raise ValueError(f"set {name!r}: {key} must be {', '.join(allowed[:-1])} or {allowed[-1]}")
     return SetSpec(
         name=name, help=table.get("help", ""), speech=_record(Speech, table["speech"]), moderation=moderation
     )

@@ -6,13 +6,26 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from errors import ModelError
 from models.fetch import check_complete, record_problem
-from models.manifest import PROJECT, Manifest, Moderation, Part, PolicyText, SetSpec, load_manifest
+from models.manifest import (
+    PROJECT,
+    Manifest,
+    Moderation,
+    Part,
+    PolicyText,
+    PromptFormat,
+    SetSpec,
+    load_manifest,
+)
+
+_POLICY_VERSION = re.compile(r"[^@]+@\d+\.\d+\.\d+")
 
 
 @dataclass(frozen=True)
@@ -25,14 +38,16 @@ class SpeechModel:
 
 @dataclass(frozen=True)
 class ModerationModel:
-    """A causal language model that answers "0" or "1", with the adapter that it needs for this."""
+    """A causal language model that answers with one of two tokens, with the adapter that it needs for this."""
 
     name: str  # recorded with every verdict
     base: Path
     adapter: Path | None
+    format: PromptFormat
     policy_text: PolicyText  # the part of a policy that the prompt holds (`reads` in models.toml)
-    thresholds: Mapping[str, float]  # by policy id: the p_violation from which it is violated; else the policy's own
-    min_p_answer: float  # lowest p("0") + p("1") on a probe (`min_mass` in models.toml)
+    max_tokens: int  # the model's window for policy and content together
+    thresholds: Mapping[str, float]  # "policy-id@version" -> the p_violation from which that version is violated
+    min_p_answer: float  # lowest p of the two answers together on a probe (`min_mass` in models.toml)
 
 
 @dataclass(frozen=True)
@@ -70,7 +85,9 @@ def resolve(set_name: str, models_root: Path) -> ModelSet:
             moderation.name,
             folders[moderation.base],
             adapter,
+            moderation.format,
             moderation.reads,
+            moderation.max_tokens,
             _thresholds(moderation, adapter),
             moderation.min_mass,
         ),
@@ -100,14 +117,28 @@ def _adapter(moderation: Moderation, folders: Mapping[str, Path]) -> Path | None
 
 def _thresholds(moderation: Moderation, adapter: Path | None) -> Mapping[str, float]:
     """The manifest's thresholds, overridden by the adapter's thresholds.json if there is one."""
-    thresholds = dict(moderation.thresholds)
+    thresholds = _checked(moderation.thresholds, f"models.toml, thresholds of {moderation.name}")
     file = adapter / "thresholds.json" if adapter is not None else None
-    if file is None or not file.is_file():
-        return thresholds
-    try:
-        thresholds |= {str(policy): float(value) for policy, value in json.loads(file.read_text()).items()}
-    except (ValueError, TypeError, AttributeError) as error:
-        raise ModelError(f"{file} must map policies to numbers: {error}") from error
-    if wrong := [policy for policy, value in thresholds.items() if not 0 < value < 1]:
-        raise ModelError(f"{file}: the threshold of {wrong[0]} must be between 0 and 1")
+    if file is not None and file.is_file():
+        try:
+            found = json.loads(file.read_text())
+        except ValueError as error:
+            raise ModelError(f"{file} is not JSON: {error}") from error
+        thresholds |= _checked(found, str(file))
     return thresholds
+
+
+def _checked(thresholds: Any, place: str) -> dict[str, float]:
+    """Check that thresholds map versions of policies to numbers between 0 and 1; raises ModelError."""
+    if not isinstance(thresholds, Mapping):
+        raise ModelError(f"{place} must map versions of policies to numbers")
+    for key, value in thresholds.items():
+        if not _POLICY_VERSION.fullmatch(key):
+            # One that counts for every version would count for a text that nobody measured it on.
+            raise ModelError(
+                f"{place}: {key!r} names no version of a policy; write the version that the threshold was measured"
+                f" with, for example {key.partition('@')[0]}@1.0.0"
+            )
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1:
+            raise ModelError(f"{place}: the threshold of {key} is {value!r}, but must be a number between 0 and 1")
+    return {key: float(value) for key, value in thresholds.items()}

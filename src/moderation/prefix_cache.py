@@ -29,6 +29,10 @@ class PrefixCache:
             cache.update(keys.expand(size, -1, -1, -1), values.expand(size, -1, -1, -1), layer)
         return cache
 
+    def forget(self) -> None:
+        """Drop all kept prefixes, to free their memory; they are computed again when they are needed."""
+        self._kept.clear()
+
     def _states(self, prefix: tuple[int, ...]) -> list[tuple[Any, Any]]:
         """Keys and values of each layer, shape (1, heads, len(prefix), head size)."""
         if prefix not in self._kept:
@@ -50,14 +54,11 @@ class PrefixCache:
         return [(layer.keys, layer.values) for layer in cache.layers]
 
 
-def shared_start(batch: Sequence[Sequence[int]], head: Sequence[int]) -> int:
-    """The number of tokens of `head` with which every prompt of the batch begins.
+def shared_start(ids: Sequence[int], head: Sequence[int]) -> int:
+    """The number of tokens of `head` with which the prompt begins.
 
     A tokenizer may merge the end of the head with the start of the content, so the last tokens of the head may be
-    missing. At least one token of each prompt is not counted, because the pass must compute its logits.
+    missing. At least one token of the prompt is not counted, because the pass must compute its logits.
     """
-    limit = min([len(head), *(len(ids) - 1 for ids in batch)])
-    for count, token in enumerate(head[:limit]):
-        if any(ids[count] != token for ids in batch):
-            return count
-    return limit
+    limit = min(len(head), len(ids) - 1)
+    return next((count for count in range(limit) if ids[count] != head[count]), limit)

@@ -13,8 +13,8 @@ from moderation.policies import Policy
 class Score:
     """The result for one text and one policy."""
 
-    p_violation: float  # p("1") / (p("0") + p("1")) at the answer, 0..1
-    p_answer: float  # p("0") + p("1") over the whole vocabulary; about 1 when model and prompt match
+    p_violation: float  # the answer "violated" among the two answers, 0..1: with CoPE p("1") / (p("0") + p("1"))
+    p_answer: float  # both answers among the whole vocabulary; about 1 when model and prompt match
     truncated: bool  # the middle of the text was cut out, because the text is too long for the model
 
 
@@ -37,10 +37,10 @@ class Scorer(Protocol):
         Raises
         ------
         DeviceMemoryError
-            The device ran out of memory.
+            The device ran out of memory, even for one text.
         """
         ...
 
     def threshold(self, policy: Policy) -> float:
-        """The lowest `p_violation` at which this model counts the policy as violated."""
+        """The lowest `p_violation` at which this model counts this version of the policy as violated."""
         ...

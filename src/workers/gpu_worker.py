@@ -79,24 +79,16 @@ class GpuWorker(JobWorker):
         models = resolve(self.settings.model_set, self.settings.models_root)
         # Imported here, not at the top: torch and related libraries take seconds and a gigabyte, which the heartbeat's
         # process, forked earlier, does not need, nor does a worker whose policies or models are not in order.
-        from moderation.cope_a import load_cope_a
+        from moderation.loading import load_scorer
         from system.device import choose_device
         from transcription.loading import load_transcriber
 
-        device = choose_device(self.settings.device)
+        device = choose_device(self.settings.device, self.settings.moderation_dtype)
         event(log, logging.INFO, "device chosen", device=device.name, hardware=device.description)
         began = time.monotonic()
         speech, moderation = models.speech, models.moderation
         # The larger model first: during loading, its weights are in memory twice.
-        self.scorer = load_cope_a(
-            moderation.base,
-            moderation.adapter,
-            device=device,
-            name=moderation.name,
-            policy_text=moderation.policy_text,
-            thresholds=moderation.thresholds,
-            min_p_answer=moderation.min_p_answer,
-        )
+        self.scorer = load_scorer(moderation, device)
         self.watchdog.feed()
         self.transcriber = load_transcriber(
             speech.path,

@@ -10,7 +10,8 @@ from local.demo_classifier.training import overlap
 from local.demo_classifier.training.examples import POLICY_IDS, policies
 from local.demo_classifier.training.metrics import auc, best_threshold, figures
 from models.sets import resolve
-from moderation.cope_a import CopeA, load_cope_a
+from moderation.loading import load_scorer
+from moderation.policy_scorer import PolicyScorer
 from system.device import choose_device
 
 ADAPTER_LIMIT = 6_000_000  # bytes
@@ -18,17 +19,8 @@ EVERY_FOURTH = 4  # of 50 texts: enough to notice a broken adapter; all of them 
 
 
 @pytest.fixture(scope="module")
-def scorer(models_root: Path) -> CopeA:
-    moderation = resolve("demo", models_root).moderation
-    return load_cope_a(
-        moderation.base,
-        moderation.adapter,
-        device=choose_device("cpu"),
-        name=moderation.name,
-        policy_text=moderation.policy_text,
-        thresholds=moderation.thresholds,
-        min_p_answer=moderation.min_p_answer,
-    )
+def scorer(models_root: Path) -> PolicyScorer:
+    return load_scorer(resolve("demo", models_root).moderation, choose_device("cpu"))
 
 
 @pytest.mark.parametrize(
@@ -73,3 +65,18 @@ def test_auc_counts_pairs_in_the_right_order_and_ties_half():
 
 def test_a_threshold_lies_between_the_classes():
     assert 0.1 < best_threshold([-3.0, -2.5, 2.0, 3.0], [False, False, True, True]) < 0.9
+
+
+def test_bfloat16_gives_the_verdicts_of_float32(scorer, models_root):
+    """Its probabilities differ by up to 0.06 (docs/decisions.md), so only thresholds nearby could tell."""
+    from local.demo_classifier.training.evaluate import sets_of
+
+    policy = policies()["hate-speech"]
+    texts = [text for text, _ in sets_of(policy.id, ["tests"])["tests"]]
+    files = resolve("demo", models_root).moderation
+    halved = load_scorer(files, choose_device("cpu", "bfloat16")).score(policy, texts)
+    exact = scorer.score(policy, texts)
+    threshold = scorer.threshold(policy)
+    assert [score.p_violation >= threshold for score in halved] == [score.p_violation >= threshold for score in exact]
+    moved = max(abs(one.p_violation - other.p_violation) for one, other in zip(halved, exact, strict=True))
+    assert 0 < moved < 0.1

@@ -20,7 +20,27 @@ def test_members_of_packages_are_joined_checked_and_never_imported(fetched: Work
     assert models.speech.name == "tiny"
     assert (models.moderation.base, models.moderation.adapter) == (fetched.root / "own" / "judge", None)
     assert (models.moderation.policy_text, models.moderation.min_p_answer) == ("full", 0.25)
-    assert models.moderation.thresholds == {"hate-speech": 0.3}
+    assert models.moderation.thresholds == {"hate-speech@1.0.0": 0.3}
+
+
+@pytest.mark.parametrize(
+    ("threshold", "sentence"),
+    [
+        ("hate-speech = 0.3", r"'hate-speech' names no version of a policy; .*, for example hate-speech@1\.0\.0"),
+        ('"hate-speech@1" = 0.3', r"'hate-speech@1' names no version of a policy"),
+        (
+            '"hate-speech@1.0.0" = 1.3',
+            r"the threshold of hate-speech@1\.0\.0 is 1\.3, but must be a number between 0 and 1",
+        ),
+        ('"hate-speech@1.0.0" = "high"', r"is 'high', but must be a number"),
+    ],
+)
+def test_a_threshold_belongs_to_a_version_of_a_policy(fetched: Workshop, threshold: str, sentence: str) -> None:
+    file = fetched.root / "models.toml"
+    file.write_text(file.read_text().replace('"hate-speech@1.0.0" = 0.3', threshold))
+    with pytest.raises(ModelError, match=sentence) as caught:
+        resolve("own", fetched.root)
+    assert "thresholds of tiny-judge" in str(caught.value)
 
 
 def test_what_was_fetched_can_be_read_by_the_workers_user(fetched: Workshop) -> None:
@@ -212,6 +232,10 @@ def test_a_models_root_that_cannot_be_written_is_named(workshop: Workshop) -> No
         (
             '[sets.x.speech]\nname = "a"\npart = "b"\n[sets.x.moderation]\nname = "a"\nbase = "b"\nreads = "half"\n',
             r"reads must be full or overview",
+        ),
+        (
+            '[sets.x.speech]\nname = "a"\npart = "b"\n[sets.x.moderation]\nname = "a"\nbase = "b"\nformat = "cope"\n',
+            r"format must be cope-a, cope-b or granite-guardian",
         ),
     ],
 )

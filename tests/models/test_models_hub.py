@@ -149,15 +149,18 @@ def test_without_network_the_way_out_is_named(workshop: Workshop) -> None:
 
 
 def test_an_adapter_brings_its_own_thresholds(workshop: Workshop, hub: HubServer) -> None:
-    hub.repos["lab/judge"] |= {"adapter_config.json": b"{}", "thresholds.json": b'{"hate-speech": 0.6, "scams": 0.7}'}
+    hub.repos["lab/judge"] |= {
+        "adapter_config.json": b"{}",
+        "thresholds.json": b'{"hate-speech@1.0.0": 0.6, "scams@2.1.0": 0.7}',
+    }
     hub_manifest(workshop)
     file = workshop.root / "models.toml"
     file.write_text(file.read_text().replace('base = "judge"', 'base = "speech"\nadapter = "judge"'))
     assert workshop.run("fetch", "own", HF_ENDPOINT=hub.url, HF_TOKEN="hf_good").returncode == 0
     moderation = resolve("own", workshop.root).moderation
-    assert moderation.thresholds == {"hate-speech": 0.6, "scams": 0.7}
+    assert moderation.thresholds == {"hate-speech@1.0.0": 0.6, "scams@2.1.0": 0.7}
     assert moderation.adapter is not None
-    (moderation.adapter / "thresholds.json").write_text('{"hate-speech": 0.6, "scams": 1.7}')
+    (moderation.adapter / "thresholds.json").write_text('{"hate-speech@1.0.0": 0.6, "scams@2.1.0": 1.7}')
     with pytest.raises(ModelError, match=r"thresholds\.json"):
         resolve("own", workshop.root)
 

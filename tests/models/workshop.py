@@ -50,7 +50,7 @@ part = "speech"
 name = "tiny-judge"
 base = "judge"
 min_mass = 0.25
-thresholds = {{ hate-speech = 0.3 }}
+thresholds = {{ "hate-speech@1.0.0" = 0.3 }}
 [parts.speech]
 {speech}
 [parts.judge]

@@ -21,15 +21,17 @@ import torch
 from local.demo_classifier.training.examples import (
     ADAPTER,
     DATA,
-    POLICY_IDS,
     policies,
     policy_tests,
     read_rows,
     written_for,
 )
 from local.demo_classifier.training.metrics import Figures, figures
-from moderation.cope_a import CopeA, load_cope_a
+from models.sets import ModerationModel
+from moderation.loading import load_scorer
 from moderation.policies import Policy
+from moderation.policy_scorer import PolicyScorer
+from moderation.thresholds import threshold_key
 from system.device import choose_device
 
 AUC_BAR = 0.90
@@ -56,7 +58,7 @@ def sets_of(policy: str, names: Sequence[str]) -> dict[str, list[tuple[str, bool
     return {name: [(example.text, example.violates) for example in found] for name, found in examples.items()}
 
 
-def evaluate(scorer: CopeA, names: Sequence[str], *, wrong: bool) -> bool:
+def evaluate(scorer: PolicyScorer, names: Sequence[str], *, wrong: bool) -> bool:
     """Print the table; whether every policy is above the bar on the held-out set."""
     passed = True
     print(f"{'policy':24} {'set':10} {'n':>4} {'AUC':>6} {'accuracy':>9} {'precision':>10} {'recall':>7} {'mass':>6}")
@@ -74,7 +76,7 @@ def evaluate(scorer: CopeA, names: Sequence[str], *, wrong: bool) -> bool:
     return passed
 
 
-def false_alarms_elsewhere(scorer: CopeA, policy: Policy) -> None:
+def false_alarms_elsewhere(scorer: PolicyScorer, policy: Policy) -> None:
     """Print how often texts written for other policies, and not violating this one, are flagged under it."""
     rows = read_rows(DATA / "heldout.jsonl")
     texts = [str(row["text"]) for row in rows if row["policy"] != policy.id and not row["labels"][policy.id]]  # type: ignore[index]
@@ -96,12 +98,15 @@ def main() -> int:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     thresholds = json.loads((arguments.adapter / "thresholds.json").read_text())
-    if set(thresholds) != set(POLICY_IDS):
-        parser.error(f"{arguments.adapter / 'thresholds.json'} names other policies than {', '.join(POLICY_IDS)}")
-    device = replace(choose_device("cpu"), dtype=arguments.dtype)
-    scorer = load_cope_a(
-        arguments.base, arguments.adapter, device=device, name="demo", policy_text="overview", thresholds=thresholds
+    wanted = {threshold_key(policy) for policy in policies().values()}
+    if set(thresholds) != wanted:
+        parser.error(
+            f"{arguments.adapter / 'thresholds.json'} has other thresholds than for {', '.join(sorted(wanted))}"
+        )
+    files = ModerationModel(
+        "demo", arguments.base, arguments.adapter, "cope-a", "overview", 8192, thresholds, min_p_answer=0.0
     )
+    scorer = load_scorer(files, replace(choose_device("cpu"), dtype=arguments.dtype))
     started = time.monotonic()
     passed = evaluate(scorer, arguments.set or SETS, wrong=arguments.wrong)
     if arguments.others:

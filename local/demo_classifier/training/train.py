@@ -44,8 +44,9 @@ from local.demo_classifier.training.examples import (
     written_for,
 )
 from local.demo_classifier.training.metrics import auc, best_threshold
-from moderation.cope_a import answer_ids
-from moderation.prompt import build_prompt
+from moderation.adapters.cope_a import CopeA, build_prompt
+from moderation.prompt_ids import PromptBuilder
+from moderation.thresholds import threshold_key
 
 SEED = 7
 BATCH = 16
@@ -79,7 +80,7 @@ class Learner:
             if resume is None
             else PeftModel.from_pretrained(model, resume, is_trainable=True)
         )
-        self.answers = list(answer_ids(self.tokenizer))
+        self.answers = list(PromptBuilder(self.tokenizer, CopeA(), max_tokens=8192).answers)
         self.overviews = {name: policy.overview for name, policy in policies().items()}
         self.prefixes = {policy: self._prefix(policy) for policy in POLICY_IDS}
 
@@ -201,7 +202,7 @@ def save_thresholds(learner: Learner, development: list[Example], adapter: Path)
     thresholds = {}
     for policy in POLICY_IDS:
         sure = list(zip(*samples[policy], strict=True))
-        thresholds[policy] = round(best_threshold(*found[policy], sure), 4)
+        thresholds[threshold_key(policies()[policy])] = round(best_threshold(*found[policy], sure), 4)
     (adapter / "thresholds.json").write_text(json.dumps(thresholds, indent=2) + "\n")
 
 
