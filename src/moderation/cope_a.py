@@ -24,9 +24,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from errors import ModelError, OperatorError
+from moderation.judging import prompt_version, threshold
 from moderation.policies import Policy
 from moderation.prefix_cache import PrefixCache, shared_start
-from moderation.prompt import PROMPT_VERSION, Prompt, build_prompt, fit_prompt, prompt_head
+from moderation.prompt import Prompt, build_prompt, fit_prompt, prompt_head
 from moderation.scorer import Score
 from system.device import Device, is_out_of_memory, out_of_memory_explained
 
@@ -63,11 +64,11 @@ class CopeA:
         self._start = _start_ids(tokenizer)
         self._prefixes = PrefixCache(model)
         self.name = name
-        self.prompt_version = PROMPT_VERSION if policy_text == "full" else f"{PROMPT_VERSION}-{policy_text}"
+        self.prompt_version = prompt_version(policy_text)
 
     def threshold(self, policy: Policy) -> float:
         """The model's own threshold for the policy, or the policy's threshold if the model has none."""
-        return self._thresholds.get(policy.id, policy.threshold)
+        return threshold(policy, self._thresholds)
 
     def score(self, policy: Policy, texts: Sequence[str]) -> list[Score]:
         """Score each text as `Scorer` describes. Texts of similar length share a forward pass."""
