@@ -143,7 +143,6 @@ class Settings(BaseSettings):
     judged_languages: Languages = setting(
         "Languages that the moderation model judges: ISO 639-1 codes with commas between them, or * for all",
         "en",
-        "en,es",
     )
     other_languages: Literal["record", "translate"] = setting(
         "Speech in other languages: record (it is not judged), or translate (its translation into English is judged)",
