@@ -64,8 +64,10 @@ def test_a_malformed_setting_is_named_with_value_reason_and_example(name, value,
 
 
 def test_the_judged_languages_are_codes_and_english_by_default():
-    assert load_settings(NEEDED).judged_language_codes == {"en"}
-    assert load_settings({**NEEDED, "JUDGED_LANGUAGES": "en, es ,yue"}).judged_language_codes == {"en", "es", "yue"}
+    assert load_settings(NEEDED).judged_language_codes == frozenset({"en"})
+    assert load_settings({**NEEDED, "JUDGED_LANGUAGES": "en, es ,yue"}).judged_language_codes == frozenset(
+        {"en", "es", "yue"}
+    )
     assert load_settings({**NEEDED, "JUDGED_LANGUAGES": "*"}).judged_language_codes is None
 
 

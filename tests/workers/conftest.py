@@ -93,7 +93,7 @@ def query(database: Any) -> Callable[..., list[tuple[Any, ...]]]:
 def empty_tables(database: Any) -> None:
     connection = psycopg2.connect(database.admin_dsn)
     with connection, connection.cursor() as cursor:
-        cursor.execute("TRUNCATE batches, operator_actions CASCADE")
+        cursor.execute("TRUNCATE batches, operator_actions, policies CASCADE")
     connection.close()
 
 
