@@ -164,8 +164,9 @@ CREATE INDEX IF NOT EXISTS transcripts_doubtful_idx ON public.transcripts (audio
 CREATE INDEX IF NOT EXISTS transcripts_doubtful_at_idx ON public.transcripts (created_at) WHERE finding = 'doubtful';
 CREATE INDEX IF NOT EXISTS transcripts_not_judged_idx ON public.transcripts (audio_id) WHERE not_judged IS NOT NULL;
 CREATE INDEX IF NOT EXISTS transcripts_not_judged_at_idx ON public.transcripts (created_at) WHERE not_judged IS NOT NULL;
--- Rows of earlier releases, which do not write the finding.
-UPDATE public.transcripts SET finding = 'no_speech' WHERE no_speech AND finding <> 'no_speech';
+-- Rows that an earlier release wrote, before or since: it does not write the finding.
+UPDATE public.transcripts SET finding = CASE WHEN no_speech THEN 'no_speech' ELSE 'speech' END, reasons = '{}'
+WHERE no_speech <> (finding = 'no_speech');
 
 -- One verdict per clip, policy, policy version and model; everything needed to trace it stands in the row.
 CREATE TABLE IF NOT EXISTS public.classifications (

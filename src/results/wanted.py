@@ -2,9 +2,9 @@
 
 Wanted are a transcript by one speech model and, when it holds speech, a verdict for each policy, made as a GPU worker
 with these settings makes it: by this version of the policy with this very text, by this model, prompt and threshold,
-on the transcript or on its translation. Speech in a language that is not judged is to be recorded as such instead. A
-clip has the results when they are those in force (see `verdicts_in_force` in `schema.sql`): after a policy went back to
-an older version, that version's old verdict does not count until the clip was judged again.
+on the transcript or on its translation. Speech in a language that is not judged is recorded as such instead. A clip
+has the results when they are those in force (see `verdicts_in_force` in `schema.sql`): after a policy went back to an
+older version, that version's old verdict does not count until the clip was judged again.
 
 The unpack worker skips the clips that have them, and the GPU worker acknowledges them without work. Counts and states
 that people see ask for less: there a clip is done when it has results of any version (`HAS_RESULTS`).
@@ -34,16 +34,15 @@ TO_JUDGE = """CASE
     WHEN %(languages)s::text[] IS NULL OR t.language = ANY(%(languages)s::text[]) THEN 'transcript'
     WHEN %(translate)s AND t.translation IS DISTINCT FROM '' THEN 'translation' END"""
 
-# Of a transcript t: it has the wanted verdicts, or is recorded as not judged because none is wanted.
+# Of a transcript t: it has the wanted verdicts, or is recorded as not judged because none is wanted. Verdicts that are
+# not wanted for its language do no harm: an operator may have asked for them.
 # A subquery that counts, since Postgres looks up the verdicts of one clip for it; EXISTS would read all verdicts.
-IS_JUDGED = f"""CASE
-    WHEN {TO_JUDGE} IS NULL THEN t.not_judged = 'language'
-    ELSE t.not_judged IS NULL AND %(verdicts)s = (
-        SELECT count(*) FROM verdicts_in_force v
-        WHERE v.audio_id = t.audio_id AND v.transcript_id = t.transcript_id AND v.judged = {TO_JUDGE}
-          AND (v.policy, v.policy_version, v.policy_sha256, v.model, v.prompt_version, v.threshold) IN (
-              SELECT * FROM unnest(%(policies)s::text[], %(versions)s::text[], %(sha256s)s::text[],
-                                   %(models)s::text[], %(prompts)s::text[], %(thresholds)s::float8[]))) END
+IS_JUDGED = f"""({TO_JUDGE} IS NULL AND t.not_judged = 'language' OR t.not_judged IS NULL AND %(verdicts)s = (
+    SELECT count(*) FROM verdicts_in_force v
+    WHERE v.audio_id = t.audio_id AND v.transcript_id = t.transcript_id AND v.judged = coalesce({TO_JUDGE}, v.judged)
+      AND (v.policy, v.policy_version, v.policy_sha256, v.model, v.prompt_version, v.threshold) IN (
+          SELECT * FROM unnest(%(policies)s::text[], %(versions)s::text[], %(sha256s)s::text[],
+                               %(models)s::text[], %(prompts)s::text[], %(thresholds)s::float8[]))))
 """  # noqa: S608 -- constants
 
 # The status says how the clip's last run ended. A transcript that says otherwise is of an earlier run.

@@ -35,8 +35,11 @@ class Batch:
     def __init__(self, db: DatabaseOverview, dsn: str) -> None:
         self.db, self._dsn = db, dsn
         self.unpack()
-        job = TranscribeJob(opus_path=Path("/s/x.opus"), batch_id="b1", original_filename=CLIPS[0])
-        self.audio_id = db.ensure_clip(job).audio_id
+        self.audio_id = self.row(CLIPS[0])
+
+    def row(self, clip: str) -> int:
+        job = TranscribeJob(opus_path=Path("/s/x.opus"), batch_id="b1", original_filename=clip)
+        return self.db.ensure_clip(job).audio_id
 
     def unpack(self) -> None:
         clips = [NewClip(original_filename=name) for name in CLIPS]
