@@ -16,6 +16,7 @@ from tests.ra_app.world import PASSWORD, POLICY, World, tone
 SCREEN = {"width": 1280, "height": 720}
 WAIT_MS = 30_000  # generous: the machine may be busy
 PLAYER = "document.querySelector('#player')"
+DOUBTS = ["few-words", "uncovered", "language"]
 TYPICAL = [{"start": 3.0 * n, "end": 3.0 * n + 2.9, "text": f"Sentence number {n} of a clip."} for n in range(10)]
 
 # Every text on the page against what is painted behind it, by the formula of WCAG 2.
@@ -274,7 +275,7 @@ def test_the_verdict_is_not_in_the_page_before_the_label_and_is_after(page: Page
 @pytest.mark.parametrize("labelled", [False, True])
 def test_a_typical_clip_fits_on_the_screen(page: Page, world: World, labelled: bool) -> None:
     world.add_user("mira")
-    clip = world.add_clip(audio=tone(3), segments=TYPICAL)
+    clip = world.add_clip(audio=tone(3), segments=TYPICAL, doubts=DOUBTS)
     log_in(page)
     open_clip(page, clip)
     if labelled:
@@ -289,12 +290,12 @@ def test_a_typical_clip_fits_on_the_screen(page: Page, world: World, labelled: b
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_text_stands_out_and_every_control_has_a_name(page: Page, world: World, theme: Any) -> None:
     world.add_user("mira")
-    clip = world.add_clip(audio=tone(3), segments=TYPICAL)
+    clip = world.add_clip(audio=tone(3), segments=TYPICAL, doubts=DOUBTS)
     page.emulate_media(color_scheme=theme)
     page.goto("/login")
     seen = [page.evaluate(CONTRAST), page.evaluate(NAMELESS)]
     log_in(page)
-    for path in ("/", "/?show=done", "/account", f"/review/{clip}"):
+    for path in ("/", "/?quality=doubtful", "/?show=done", "/account", f"/review/{clip}"):
         page.goto(path)
         seen += [page.evaluate(CONTRAST), page.evaluate(NAMELESS)]
     page.keyboard.press("Enter")  # the problem shown in line
