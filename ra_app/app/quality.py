@@ -12,16 +12,18 @@ CHOICES = {"all": "All clips", "sure": "Without doubtful ones", "doubtful": "Onl
 # By the pipeline's key. Each sentence says what it can mean for a reviewer, not how it was measured.
 SENTENCES = {
     "no-speech-found": "Hardly any speech was found.",
-    "no-words": "No words were found in a part of the speech.",
-    "not-speech": "A part may be music or noise, and its words invented.",
-    "repetition": "A part of the text repeats itself.",
-    "repeats": "A part of the text repeats itself.",
-    "compression": "A part of the text repeats itself.",
-    "phantom-phrase": "A part is a phrase that machines often invent when nobody speaks.",
+    "little-speech": "There is very little speech.",
+    "no-words": "A part of the speech has no words.",
     "few-words": "There are few words for so much speech.",
-    "uncovered": "A part of the speech has no text.",
-    "low-logprob": "The machine was unsure of many words.",
-    "language": "The machine was unsure of the language.",
+    "uncovered-speech": "A part of the speech has no text.",
+    "dropped-window": "A part was taken for no speech, but may be speech.",
+    "not-speech": "A part may be music or noise, and its words invented.",
+    "phantom-phrase": "A part may be a phrase that machines invent when nobody speaks.",
+    "repetition": "A part of the text repeats itself, and may be invented.",
+    "repeated-text": "A part of the text may be repeated more or less often than it is said.",
+    "unsure-text": "The machine was unsure of the words.",
+    "unclear-language": "The machine was unsure of the language.",
+    "mixed-languages": "Parts of the clip are in different languages.",
 }
 
 

@@ -10,7 +10,7 @@ import pytest
 from tests.cli.conftest import ago
 
 CLIPS: dict[str, dict[str, Any]] = {
-    "fast.mp3": {"finding": "doubtful", "reasons": ["few-words", "uncovered"]},
+    "fast.mp3": {"finding": "doubtful", "reasons": ["few-words", "uncovered-speech"]},
     "spanish.mp3": {"language": "es", "not_judged": "language"},
     "plain.mp3": {},
     "silent.mp3": {"finding": "no_speech", "reasons": ["no-words"], "no_speech": True},
@@ -37,14 +37,17 @@ def test_a_batch_shows_which_clips_are_doubtful_or_not_judged_and_why(cli):
     shown = json.loads(cli("batch", "show", "b1", "--json").stdout)
     assert (shown["doubtful"], shown["not_judged"]) == (1, 1)
     clips = {clip["clip"]: clip for clip in shown["clips"]}
-    assert (clips["fast.mp3"]["finding"], clips["fast.mp3"]["reasons"]) == ("doubtful", ["few-words", "uncovered"])
+    assert (clips["fast.mp3"]["finding"], clips["fast.mp3"]["reasons"]) == (
+        "doubtful",
+        ["few-words", "uncovered-speech"],
+    )
     assert (clips["spanish.mp3"]["not_judged"], clips["spanish.mp3"]["language"]) == ("language", "es")
     assert (clips["waits.mp3"]["finding"], clips["waits.mp3"]["reasons"]) == (None, [])
     assert (clips["plain.mp3"]["finding"], clips["plain.mp3"]["not_judged"]) == ("speech", None)
     lines = cli("batch", "show", "b1").stdout.splitlines()
     assert "quality      1 doubtful transcript, 1 clip not judged for the language" in lines
     ends = {name: line.rstrip() for line in lines for name in CLIPS if name in line}
-    assert ends["fast.mp3"].endswith("doubtful (few-words, uncovered)")
+    assert ends["fast.mp3"].endswith("doubtful (few-words, uncovered-speech)")
     assert ends["spanish.mp3"].endswith("not judged: language es")
     assert "doubtful" not in ends["plain.mp3"] + ends["silent.mp3"]
 

@@ -16,7 +16,7 @@ from tests.ra_app.world import PASSWORD, POLICY, World, tone
 SCREEN = {"width": 1280, "height": 720}
 WAIT_MS = 30_000  # generous: the machine may be busy
 PLAYER = "document.querySelector('#player')"
-DOUBTS = ["few-words", "uncovered", "language"]
+DOUBTS = ["few-words", "uncovered-speech", "unclear-language"]
 TYPICAL = [{"start": 3.0 * n, "end": 3.0 * n + 2.9, "text": f"Sentence number {n} of a clip."} for n in range(10)]
 
 # Every text on the page against what is painted behind it, by the formula of WCAG 2.
@@ -285,6 +285,15 @@ def test_a_typical_clip_fits_on_the_screen(page: Page, world: World, labelled: b
     for area in ("document.documentElement", "document.querySelector('.panel')", "document.querySelector('.listen')"):
         assert page.evaluate(f"{area}.scrollHeight - {area}.clientHeight") <= 0, area
     expect(page.get_by_role("button", name=re.compile("Submit|Store"))).to_be_in_viewport()
+
+
+def test_a_line_of_the_queue_fits_on_the_screen_with_its_badge(page: Page, world: World) -> None:
+    world.add_user("mira")
+    world.add_clip(filename=f"a-rather-{'long-' * 20}name.m4a", doubts=DOUBTS)
+    log_in(page)
+    frame = "document.querySelector('.table-frame')"
+    assert page.evaluate(f"{frame}.scrollWidth - {frame}.clientWidth") <= 0
+    expect(page.get_by_text("Doubtful", exact=True)).to_be_in_viewport(ratio=1)
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

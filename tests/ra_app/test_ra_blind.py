@@ -25,7 +25,7 @@ def _visit_everything(visitor: Visitor, clip: int) -> list[TestResponse]:
 
 @pytest.fixture
 def clip(world: World) -> int:
-    return world.add_clip(audio=tone(1), doubts=["few-words", "language"])
+    return world.add_clip(audio=tone(1), doubts=["few-words", "unclear-language"])
 
 
 def test_before_the_first_label_nothing_of_the_verdict_is_sent(mira: Visitor, clip: int) -> None:
