@@ -159,11 +159,11 @@ ALTER TABLE public.transcripts ADD COLUMN IF NOT EXISTS translation text;
 ALTER TABLE public.transcripts ADD COLUMN IF NOT EXISTS words jsonb;  -- [{"start", "end", "word", "probability"}]
 ALTER TABLE public.transcripts ADD COLUMN IF NOT EXISTS words_from text CHECK (words_from IN ('alignment', 'decoder'));
 ALTER TABLE public.transcripts ADD COLUMN IF NOT EXISTS not_judged text CHECK (not_judged IN ('language'));
--- For counts and filters: few rows are doubtful, or not judged.
-CREATE INDEX IF NOT EXISTS transcripts_doubtful_idx ON public.transcripts (audio_id) WHERE finding = 'doubtful';
-CREATE INDEX IF NOT EXISTS transcripts_doubtful_at_idx ON public.transcripts (created_at) WHERE finding = 'doubtful';
-CREATE INDEX IF NOT EXISTS transcripts_not_judged_idx ON public.transcripts (audio_id) WHERE not_judged IS NOT NULL;
-CREATE INDEX IF NOT EXISTS transcripts_not_judged_at_idx ON public.transcripts (created_at) WHERE not_judged IS NOT NULL;
+-- For counts and lists of what is doubtful or not judged.
+CREATE INDEX IF NOT EXISTS transcripts_doubts_idx ON public.transcripts (audio_id)
+    WHERE finding = 'doubtful' OR not_judged IS NOT NULL;
+CREATE INDEX IF NOT EXISTS transcripts_doubts_at_idx ON public.transcripts (created_at)
+    WHERE finding = 'doubtful' OR not_judged IS NOT NULL;
 -- Rows that an earlier release wrote, before or since: it does not write the finding.
 UPDATE public.transcripts SET finding = CASE WHEN no_speech THEN 'no_speech' ELSE 'speech' END, reasons = '{}'
 WHERE no_speech <> (finding = 'no_speech');
@@ -193,12 +193,15 @@ CREATE INDEX IF NOT EXISTS classifications_violates_idx ON public.classification
 ALTER TABLE public.classifications ADD COLUMN IF NOT EXISTS judged text NOT NULL DEFAULT 'transcript'
     CHECK (judged IN ('transcript', 'translation'));
 ALTER TABLE public.classifications ADD COLUMN IF NOT EXISTS text_sha256 text;
-CREATE INDEX IF NOT EXISTS classifications_text_idx ON public.classifications (text_sha256, created_at)
+-- The hash in the index keeps it small; the query compares the columns as well.
+CREATE INDEX IF NOT EXISTS classifications_score_idx ON public.classifications
+    (hashtextextended(text_sha256 || policy_sha256 || model || prompt_version, 0), created_at)
     WHERE text_sha256 IS NOT NULL;
 -- Verdicts of an earlier release on a clip that was not judged before: that release does not say that it is judged now.
 UPDATE public.transcripts t SET not_judged = NULL
 WHERE t.not_judged IS NOT NULL AND EXISTS (
-    SELECT FROM public.classifications c WHERE c.transcript_id = t.transcript_id AND c.created_at >= t.created_at);
+    SELECT FROM public.classifications c
+    WHERE c.audio_id = t.audio_id AND c.transcript_id = t.transcript_id AND c.created_at >= t.created_at);
 
 -- Since version 6: the text of every policy version that a worker has ever judged by. A version's text never changes: a
 -- worker whose file says otherwise does not start. Append-only: the pipeline's role may insert and read, nothing else.
@@ -253,9 +256,8 @@ FROM flagged f
 JOIN public.audio_files a USING (audio_id)
 JOIN public.transcripts t ON t.transcript_id = f.transcript_id
 WHERE a.status <> 'no_speech' AND a.s3_opus_path IS NOT NULL
-  AND NOT EXISTS (
-    SELECT FROM public.transcripts n
-    WHERE n.audio_id = f.audio_id AND n.not_judged IS NOT NULL AND n.created_at >= f.judged_at);
+  AND coalesce(f.judged_at > (
+    SELECT max(n.created_at) FROM public.transcripts n WHERE n.audio_id = f.audio_id AND n.not_judged IS NOT NULL), true);
 
 -- Rights. No DELETE and no TRUNCATE for the pipeline: results are added and updated, never removed by a worker.
 GRANT USAGE ON SCHEMA public TO pipeline, ra_app;

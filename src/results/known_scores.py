@@ -10,21 +10,25 @@ from moderation.policies import Policy
 from moderation.scorer import Score
 from results.judged_text import text_sha256
 
-# For each text and policy, the newest verdict: the index gives it without reading the others, and a text that everybody
-# uploads may have a hundred thousand. The text that a verdict is about is compared by its hash as it stands now: a
-# release that does not know the hashes may have judged the clip since, and left the old hash in the row.
+# For each text and policy, the newest verdict. The index finds it, or that there is none, without reading the others: a
+# text that everybody uploads may have a hundred thousand. Only then is compared what the hash of the index stands for,
+# and the text that the verdict is about as it stands now: a release that does not know the hashes may have judged the
+# clip since, and left the old hash in the row.
 _KNOWN = """
-    SELECT wanted.policy, wanted.text, found.score, found.mass, found.truncated
+    SELECT wanted.policy, wanted.text, newest.score, newest.mass, newest.truncated
     FROM (SELECT policy, text FROM unnest(%(policies)s::text[]) policy, unnest(%(texts)s::text[]) text) wanted
     CROSS JOIN LATERAL (
-        SELECT c.score, c.mass, c.truncated
-        FROM classifications c JOIN transcripts t USING (transcript_id)
-        WHERE c.text_sha256 = wanted.text AND c.policy_sha256 = wanted.policy
-          AND c.model = %(model)s AND c.prompt_version = %(prompt_version)s
-          AND c.text_sha256 = encode(sha256(convert_to(
-                CASE c.judged WHEN 'translation' THEN t.translation ELSE t.text END, 'UTF8')), 'hex')
+        SELECT * FROM classifications c
+        WHERE c.text_sha256 IS NOT NULL
+          AND hashtextextended(c.text_sha256 || c.policy_sha256 || c.model || c.prompt_version, 0)
+              = hashtextextended(wanted.text || wanted.policy || %(model)s || %(prompt_version)s, 0)
         ORDER BY c.created_at DESC
-        LIMIT 1) found
+        LIMIT 1) newest
+    JOIN transcripts t USING (transcript_id)
+    WHERE (newest.text_sha256, newest.policy_sha256, newest.model, newest.prompt_version)
+          = (wanted.text, wanted.policy, %(model)s, %(prompt_version)s)
+      AND wanted.text = encode(sha256(convert_to(
+        CASE newest.judged WHEN 'translation' THEN t.translation ELSE t.text END, 'UTF8')), 'hex')
 """
 
 

@@ -20,13 +20,14 @@ PACE_MINUTES = 15  # the pace is that of so many whole minutes
 # The one definition, for `status` and for `batch list --open`.
 _OPEN = """(b.completed_at IS NULL AND b.cancelled_at IS NULL AND (b.s3_key IS NOT NULL OR EXISTS (
     SELECT 1 FROM audio_files a WHERE a.batch_id = b.batch_id AND a.status = 'pending')))"""
-# Of transcripts t and clips a: what is counted as doubtful or not judged. Partial indexes hold these few transcripts.
-_COUNTS = """a.status = 'done' AND NOT EXISTS (
-    SELECT FROM transcripts n WHERE n.audio_id = t.audio_id AND n.created_at > t.created_at)"""
-_OF_CLIP = f"SELECT FROM transcripts t WHERE t.audio_id = a.audio_id AND {_COUNTS}"
-_DOUBTS = f"""
-    count(*) FILTER (WHERE EXISTS ({_OF_CLIP} AND t.finding = 'doubtful')) AS doubtful,
-    count(*) FILTER (WHERE EXISTS ({_OF_CLIP} AND t.not_judged IS NOT NULL)) AS not_judged
+# Clips that are done, by their newest transcript. A partial index holds the transcripts with one of the two findings.
+# The newest is looked up for each of them, which is quick; with NOT EXISTS, Postgres may read all transcripts for it.
+_DOUBTS = """
+    count(*) FILTER (WHERE t.finding = 'doubtful') AS doubtful,
+    count(*) FILTER (WHERE t.not_judged IS NOT NULL) AS not_judged
+    FROM audio_files a JOIN transcripts t USING (audio_id)
+    WHERE (t.finding = 'doubtful' OR t.not_judged IS NOT NULL) AND a.status = 'done'
+      AND t.created_at = (SELECT max(n.created_at) FROM transcripts n WHERE n.audio_id = t.audio_id)
 """
 QUARTILE = 0.25  # the estimate's two ends leave out this share of the slowest and of the fastest minutes
 
@@ -137,7 +138,7 @@ class DatabaseOverview(Database):
         """Batch -> how many of its clips are doubtful, and how many are not judged."""
         with self._transaction() as cursor:
             cursor.execute(
-                f"SELECT batch_id, {_DOUBTS} FROM audio_files a WHERE batch_id = ANY(%s) GROUP BY batch_id",  # noqa: S608
+                f"SELECT a.batch_id, {_DOUBTS} AND a.batch_id = ANY(%s) GROUP BY a.batch_id",
                 (list(batch_ids),),
             )
             return {batch_id: (doubtful, not_judged) for batch_id, doubtful, not_judged in cursor.fetchall()}
@@ -154,14 +155,15 @@ class DatabaseOverview(Database):
         """The newest batches first."""
         with self._transaction() as cursor:
             cursor.execute(
-                f"SELECT {_BATCH} WHERE %s OR {_OPEN} ORDER BY b.created_at DESC, b.batch_id LIMIT %s",
+                f"WITH b AS (SELECT * FROM batches b WHERE %s OR {_OPEN} {_NEWEST_FIRST} LIMIT %s) "  # noqa: S608
+                f"{_BATCH} {_NEWEST_FIRST}",
                 (not unfinished, limit),
             )
             return [BatchState(*row) for row in cursor.fetchall()]
 
     def batch(self, batch_id: str) -> BatchState | None:
         with self._transaction() as cursor:
-            cursor.execute(f"SELECT {_BATCH} WHERE b.batch_id = %s", (batch_id,))
+            cursor.execute(f"WITH b AS (SELECT * FROM batches WHERE batch_id = %s) {_BATCH}", (batch_id,))  # noqa: S608
             row = cursor.fetchone()
             return BatchState(*row) if row else None
 
@@ -247,16 +249,17 @@ _ARCHIVES = f"""
            count(*) FILTER (WHERE {_OPEN}), count(b.s3_key)
     FROM batches b
 """  # noqa: S608 -- a constant
-_LATELY = f"""SELECT count(*) FROM transcripts t JOIN audio_files a USING (audio_id)
-    WHERE t.created_at >= now() - interval '24 h' AND {_COUNTS}"""  # noqa: S608 -- a constant
-_TODAY = f"SELECT ({_LATELY} AND t.finding = 'doubtful'), ({_LATELY} AND t.not_judged IS NOT NULL)"
+_TODAY = f"SELECT {_DOUBTS} AND t.created_at >= now() - interval '24 h'"
+_NEWEST_FIRST = "ORDER BY b.created_at DESC, b.batch_id"
+# Of the batches b, which are chosen first: their clips are counted, and those of no other batch.
 _BATCH = f"""
-    b.batch_id, b.s3_key, b.original_filename, b.transferred_at, b.unpack_began_at,
+    SELECT b.batch_id, b.s3_key, b.original_filename, b.transferred_at, b.unpack_began_at,
     b.unpacked_at, b.unpack_host, b.completed_at,
-    b.cancelled_at, b.total, n.done, n.failed, n.doubtful, n.not_judged, b.skipped_members,
+    b.cancelled_at, b.total, n.done, n.failed, d.doubtful, d.not_judged, b.skipped_members,
     b.metadata_matched, b.metadata_problems
-    FROM batches b CROSS JOIN LATERAL (
+    FROM b CROSS JOIN LATERAL (
         SELECT count(*) FILTER (WHERE {HAS_RESULTS}) AS done,
-               count(*) FILTER (WHERE status = 'failed') AS failed, {_DOUBTS}
+               count(*) FILTER (WHERE status = 'failed') AS failed
         FROM audio_files a WHERE a.batch_id = b.batch_id) n
+    CROSS JOIN LATERAL (SELECT {_DOUBTS} AND a.batch_id = b.batch_id) d
 """  # noqa: S608 -- a constant
