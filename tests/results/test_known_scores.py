@@ -9,6 +9,7 @@ import pytest
 from db import text_sha256
 from moderation.policies import Policy, load_policy
 from moderation.scorer import Score
+from results.known_scores import _KNOWN
 from tests.results.conftest import FLAGGED, HEARD, ROOT, Batch
 
 HATE = load_policy(ROOT / "policies/hate-speech.md")
@@ -68,3 +69,9 @@ def test_characters_that_postgres_refuses_do_not_hide_a_text(batch: Batch) -> No
     odd = "we meet\0 at \ud800 the market"
     batch.save(replace(HASHED, text_sha256=text_sha256(odd)), transcript=replace(HEARD, text=odd))
     assert list(batch.db.known_scores([HATE], [odd], **ASKED)) == [("hate-speech", odd)]
+
+
+def test_a_lookup_goes_by_the_small_index(batch: Batch) -> None:
+    asked = {"policies": "ARRAY['a']", "texts": "ARRAY['b']", "model": "'m'::text", "prompt_version": "'p'::text"}
+    plan = batch.query(f"SET enable_seqscan = off; EXPLAIN {_KNOWN % asked}")
+    assert any("Index Scan Backward using classifications_score_idx" in row[0] for row in plan)
