@@ -9,7 +9,6 @@ from results.judged_text import Judged, JudgedText, NotJudged, text_sha256, text
 from results.overview import PACE_MINUTES, Activity, BatchState, ClipState, DatabaseOverview
 from results.rows import Verdict
 from results.session import MIN_SERVER_VERSION, SCHEMA_VERSION
-from results.stored import StoredTranscript
 from results.wanted import WantedResults, WantedVerdict, judging, wanted_results
 
 __all__ = [
@@ -29,7 +28,6 @@ __all__ = [
     "JudgedText",
     "NewClip",
     "NotJudged",
-    "StoredTranscript",
     "Verdict",
     "WantedResults",
     "WantedVerdict",

@@ -18,11 +18,10 @@ from errors import PermanentError, RetryableError
 from jobs.payloads import TranscribeJob, UnpackJob
 from moderation.policies import Policy
 from moderation.scorer import Score
-from results import known_policies, known_scores, stored
+from results import known_policies, known_scores
 from results.judged_text import NotJudged
 from results.rows import COUNTS, Verdict, insert_clip, recount_if_complete, save_transcript, save_verdict
 from results.session import Session
-from results.stored import StoredTranscript
 from results.values import json_text, storable, time_or_none
 from results.wanted import HAS_RESULTS, WantedResults, clip_has, clips_with
 
@@ -240,29 +239,6 @@ class Database(Session):
                 ),
             )
             recount_if_complete(cursor, audio_id)
-
-    def stored_transcripts(
-        self, *, lacking: WantedResults | None = None, not_judged: bool = False, after: int = 0, limit: int = 1000
-    ) -> list[StoredTranscript]:
-        """Clips with speech, by their newest transcript: at most `limit` with an audio_id above `after`, in that order.
-
-        With `lacking` only those that lack one of these verdicts, of whichever speech model the transcript is; with
-        `not_judged` only those that are recorded as not judged.
-        """
-        with self._transaction() as cursor:
-            return stored.find(cursor, lacking, not_judged=not_judged, after=after, limit=limit)
-
-    def save_verdicts(self, transcript: StoredTranscript, verdicts: Sequence[Verdict]) -> bool:
-        """Add verdicts on a stored transcript, which are in force from now on; it counts as judged.
-
-        Returns False, and writes nothing, if the clip was transcribed again meanwhile.
-        """
-        with self._transaction() as cursor:
-            if not stored.mark_judged(cursor, transcript):
-                return False
-            for verdict in verdicts:
-                save_verdict(cursor, transcript.audio_id, transcript.transcript_id, verdict)
-            return True
 
     def mark_failed(self, batch_id: str, original_filename: str, error: str) -> None:
         """The clip was given up. A clip that has results keeps them."""

@@ -43,6 +43,7 @@ from utils import event
 from workers import probe
 from workers.base import main
 from workers.failures import JobWorker
+from workers.scores_once import ScoresOnce
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +73,8 @@ class GpuWorker(JobWorker):
             # Before the models, which take minutes: a policy that was edited without a new version stops the worker.
             self.db.record_policies(load_policies(self.settings.policies_dir), self.settings.policies_dir)
             self.load_engines()
+            if self.settings.reuse_verdicts:
+                self.scorer = ScoresOnce(self.scorer, Database(self.settings))
 
     def load_engines(self) -> None:
         """Load the speech model, the moderation model and the policies, once."""
