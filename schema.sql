@@ -159,8 +159,14 @@ ALTER TABLE public.transcripts ADD COLUMN IF NOT EXISTS translation text;
 ALTER TABLE public.transcripts ADD COLUMN IF NOT EXISTS words jsonb;  -- [{"start", "end", "word", "probability"}]
 ALTER TABLE public.transcripts ADD COLUMN IF NOT EXISTS words_from text CHECK (words_from IN ('alignment', 'decoder'));
 ALTER TABLE public.transcripts ADD COLUMN IF NOT EXISTS not_judged text CHECK (not_judged IN ('language'));
--- Rows of earlier releases, which do not write the finding.
-UPDATE public.transcripts SET finding = 'no_speech' WHERE no_speech AND finding <> 'no_speech';
+-- For counts and lists of what is doubtful or not judged.
+CREATE INDEX IF NOT EXISTS transcripts_doubts_idx ON public.transcripts (audio_id)
+    WHERE finding = 'doubtful' OR not_judged IS NOT NULL;
+CREATE INDEX IF NOT EXISTS transcripts_doubts_at_idx ON public.transcripts (created_at)
+    WHERE finding = 'doubtful' OR not_judged IS NOT NULL;
+-- Rows that an earlier release wrote, before or since: it does not write the finding.
+UPDATE public.transcripts SET finding = CASE WHEN no_speech THEN 'no_speech' ELSE 'speech' END, reasons = '{}'
+WHERE no_speech <> (finding = 'no_speech');
 
 -- One verdict per clip, policy, policy version and model; everything needed to trace it stands in the row.
 CREATE TABLE IF NOT EXISTS public.classifications (
@@ -182,6 +188,33 @@ CREATE TABLE IF NOT EXISTS public.classifications (
 );
 CREATE INDEX IF NOT EXISTS classifications_violates_idx ON public.classifications (audio_id) WHERE violates;
 
+-- Since version 6: which text was judged, what the clip says or its translation into English, and the hash of that text's
+-- UTF-8 (null: judged by an earlier release). By the hash an equal text finds the score that it was given last.
+ALTER TABLE public.classifications ADD COLUMN IF NOT EXISTS judged text NOT NULL DEFAULT 'transcript'
+    CHECK (judged IN ('transcript', 'translation'));
+ALTER TABLE public.classifications ADD COLUMN IF NOT EXISTS text_sha256 text;
+-- The hash in the index keeps it small; the query compares the columns as well.
+CREATE INDEX IF NOT EXISTS classifications_score_idx ON public.classifications
+    (hashtextextended(text_sha256 || policy_sha256 || model || prompt_version, 0), created_at)
+    WHERE text_sha256 IS NOT NULL;
+-- Verdicts of an earlier release on a clip that was not judged before: that release does not say that it is judged now.
+UPDATE public.transcripts t SET not_judged = NULL
+WHERE t.not_judged IS NOT NULL AND EXISTS (
+    SELECT FROM public.classifications c
+    WHERE c.audio_id = t.audio_id AND c.transcript_id = t.transcript_id AND c.created_at >= t.created_at);
+
+-- Since version 6: the text of every policy version that a worker has ever judged by. A version's text never changes: a
+-- worker whose file says otherwise does not start. Append-only: the pipeline's role may insert and read, nothing else.
+CREATE TABLE IF NOT EXISTS public.policies (
+    policy        text NOT NULL,
+    version       text NOT NULL,
+    sha256        text NOT NULL,                     -- of the text's UTF-8
+    title         text NOT NULL,
+    text          text NOT NULL,                     -- the Markdown below the file's front matter
+    first_seen_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (policy, version)
+);
+
 -- What operators changed with the command line: a row when a change begins, another when it has ended, which names the
 -- first in details.begun. Append-only: the pipeline's role may insert and read, nothing else.
 CREATE TABLE IF NOT EXISTS public.operator_actions (
@@ -199,37 +232,41 @@ CREATE TABLE IF NOT EXISTS public.operator_actions (
 CREATE OR REPLACE VIEW public.verdicts_in_force AS
 SELECT DISTINCT ON (audio_id, policy)
        classification_id, audio_id, transcript_id, policy, policy_version, policy_sha256, model, prompt_version,
-       violates, score, threshold, mass, truncated, created_at
+       violates, score, threshold, mass, truncated, created_at, judged
 FROM public.classifications
 ORDER BY audio_id, policy, created_at DESC, classification_id DESC;
 
 -- The clips that reviewers see: at least one policy's verdict in force says that it is violated. A clip that is done again
--- stays in the queue with its older verdict until the new one is there, whatever its status is meanwhile.
+-- stays in the queue with its older verdict until the new one is there, whatever its status is meanwhile. It leaves the
+-- queue when it is found to hold no speech, or no speech in a language that is judged.
 CREATE OR REPLACE VIEW public.ra_queue AS
 WITH flagged AS (
     SELECT audio_id,
            array_agg(policy ORDER BY score DESC, policy) AS policies,
            max(score) AS score,
-           (array_agg(transcript_id ORDER BY created_at DESC, classification_id DESC))[1] AS transcript_id
+           (array_agg(transcript_id ORDER BY created_at DESC, classification_id DESC))[1] AS transcript_id,
+           max(created_at) AS judged_at
     FROM public.verdicts_in_force
     WHERE violates
     GROUP BY audio_id
 )
 SELECT a.audio_id, a.batch_id, a.original_filename, a.s3_opus_path, a.duration_s, a.processed_at,
-       t.text AS transcript, t.language, t.segments, f.policies, f.score
+       t.text AS transcript, t.language, t.segments, f.policies, f.score, t.finding, t.reasons
 FROM flagged f
 JOIN public.audio_files a USING (audio_id)
 JOIN public.transcripts t ON t.transcript_id = f.transcript_id
-WHERE a.status <> 'no_speech' AND a.s3_opus_path IS NOT NULL;
+WHERE a.status <> 'no_speech' AND a.s3_opus_path IS NOT NULL
+  AND coalesce(f.judged_at > (
+    SELECT max(n.created_at) FROM public.transcripts n WHERE n.audio_id = f.audio_id AND n.not_judged IS NOT NULL), true);
 
 -- Rights. No DELETE and no TRUNCATE for the pipeline: results are added and updated, never removed by a worker.
 GRANT USAGE ON SCHEMA public TO pipeline, ra_app;
 GRANT SELECT, INSERT, UPDATE ON public.batches, public.audio_files, public.transcripts, public.classifications TO pipeline;
 GRANT SELECT ON public.schema_version, public.verdicts_in_force, public.ra_queue TO pipeline;
-GRANT SELECT, INSERT ON public.operator_actions TO pipeline;
+GRANT SELECT, INSERT ON public.operator_actions, public.policies TO pipeline;
 GRANT USAGE, SELECT, UPDATE ON SEQUENCE public.audio_files_audio_id_seq TO pipeline;
-GRANT SELECT ON public.batches, public.audio_files, public.transcripts, public.classifications, public.schema_version,
-    public.verdicts_in_force, public.ra_queue TO ra_app;
+GRANT SELECT ON public.batches, public.audio_files, public.transcripts, public.classifications, public.policies,
+    public.schema_version, public.verdicts_in_force, public.ra_queue TO ra_app;
 
 INSERT INTO public.schema_version (version) VALUES (1), (2), (3), (4), (5), (6) ON CONFLICT DO NOTHING;
 COMMIT;

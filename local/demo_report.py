@@ -72,4 +72,6 @@ def show_addresses(screen: Screen, address: str) -> None:
 
 
 def _expected(outcome: Outcome) -> str:
+    if outcome.wanted.end == "done" and not outcome.is_judged:
+        return f"{outcome.wanted.end}, not judged: language"
     return ", ".join(sorted(outcome.wanted.flagged)) or outcome.wanted.end

@@ -19,6 +19,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from errors import ConfigError
+from system import languages
 
 TRANSCRIBE = "queue:transcribe"  # clips that any GPU worker may take; a host's own list is TRANSCRIBE:HOST
 TRANSCRIBE_QUEUE = re.compile(rf"{TRANSCRIBE}(?::([A-Za-z0-9._-]+))?")  # that list, or a host's own
@@ -76,10 +77,21 @@ Url = Annotated[
     must(re.compile(r"https?://[^/\s]+/?").fullmatch, "it must be http:// or https:// and a host, without a path"),
     AfterValidator(lambda url: url.rstrip("/")),
 ]
+Languages = Annotated[
+    str,
+    must(
+        lambda text: text == "*" or set(_listed(text)) <= languages.CODES,
+        "it must be ISO 639-1 codes with commas between them, or * for all",
+    ),
+]
 Queue = Annotated[
     str,
     must(TRANSCRIBE_QUEUE.fullmatch, f"it must be {TRANSCRIBE} or {TRANSCRIBE}:HOST"),
 ]
+
+
+def _listed(text: str) -> list[str]:
+    return [item.strip() for item in text.split(",")]
 
 
 def setting(help_: str, default: object = ..., example: str = "", *, secret: bool = False) -> Any:
@@ -138,6 +150,19 @@ class Settings(BaseSettings):
         "The content policies; default: policies/ of this release",
         Path(__file__).resolve().parent.parent / "policies",
         "/opt/audio-pipeline/current/policies",
+    )
+    judged_languages: Languages = setting(
+        "Languages that the moderation model judges: ISO 639-1 codes with commas between them, or * for all",
+        "en",
+    )
+    other_languages: Literal["record", "translate"] = setting(
+        "Speech in other languages: record (it is not judged), or translate (its translation into English is judged)",
+        "record",
+    )
+    reuse_verdicts: Switch = setting(
+        "true gives an equal text the score that it has had from the same policy text, model and prompt",
+        default=True,
+        example="true",
     )
     device: Literal["auto", "cuda", "cpu"] = setting("auto takes CUDA if there is a GPU; cuda or cpu force it", "auto")
     moderation_dtype: Literal["auto", "float32", "bfloat16"] = setting(
@@ -223,6 +248,11 @@ class Settings(BaseSettings):
     def host(self) -> str:
         """This host's name, safe to stand in a Redis key."""
         return re.sub(r"[^A-Za-z0-9._-]", "-", self.worker_host or socket.gethostname())
+
+    @property
+    def judged_language_codes(self) -> frozenset[str] | None:
+        """The languages that are judged; None: all."""
+        return None if self.judged_languages == "*" else frozenset(_listed(self.judged_languages))
 
     @property
     def transcribe_queues(self) -> tuple[str, ...]:

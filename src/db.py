@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from results.audit import AuditLog, Change, who
 from results.connection import tls_options
-from results.database import MIN_SERVER_VERSION, SCHEMA_VERSION, ClipRow, Database, FinishedBatch, NewClip
+from results.database import ClipRow, Database, FinishedBatch, NewClip
+from results.judged_text import Judged, JudgedText, NotJudged, text_sha256, text_to_judge
 from results.overview import PACE_MINUTES, Activity, BatchState, ClipState, DatabaseOverview
 from results.rows import Verdict
-from results.wanted import WantedResults, wanted_results
+from results.session import MIN_SERVER_VERSION, SCHEMA_VERSION
+from results.wanted import WantedResults, WantedVerdict, judging, wanted_results
 
 __all__ = [
     "MIN_SERVER_VERSION",
@@ -22,9 +24,16 @@ __all__ = [
     "Database",
     "DatabaseOverview",
     "FinishedBatch",
+    "Judged",
+    "JudgedText",
     "NewClip",
+    "NotJudged",
     "Verdict",
     "WantedResults",
+    "WantedVerdict",
+    "judging",
+    "text_sha256",
+    "text_to_judge",
     "tls_options",
     "wanted_results",
     "who",

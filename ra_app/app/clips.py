@@ -32,6 +32,8 @@ ra_queue = sa.table(
     sa.column("transcript", sa.Text),
     sa.column("language", sa.Text),
     sa.column("segments", pg.JSONB),
+    sa.column("finding", sa.Text),
+    sa.column("reasons", pg.ARRAY(sa.Text)),
 )
 audio_files = sa.table(
     "audio_files",
@@ -49,6 +51,8 @@ transcripts = sa.table(
     sa.column("text", sa.Text),
     sa.column("language", sa.Text),
     sa.column("segments", pg.JSONB),
+    sa.column("finding", sa.Text),
+    sa.column("reasons", pg.ARRAY(sa.Text)),
     sa.column("created_at", sa.DateTime(timezone=True)),
 )
 verdicts_in_force = sa.table(
@@ -83,6 +87,11 @@ class ClipLine:
     original_filename: str
     duration_s: float | None
     processed_at: datetime | None
+    finding: str | None
+
+    @property
+    def doubtful(self) -> bool:
+        return self.finding == "doubtful"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +110,12 @@ class Clip:
     transcript: str
     language: str | None
     segments: tuple[Segment, ...]
+    finding: str
+    reasons: tuple[str, ...]  # the pipeline's keys
+
+    @property
+    def doubtful(self) -> bool:
+        return self.finding == "doubtful"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,23 +148,41 @@ def progress(user_id: int) -> Progress:
     return Progress(flagged=row[0], labelled=row[1], skipped=row[2])
 
 
-def list_clips(user_id: int, show: str, page: int) -> list[ClipLine]:
+def _labelled_of(user_id: int) -> tuple[sa.FromClause, sa.ColumnElement[Any], sa.ColumnElement[bool]]:
+    """Clips that the user has labelled, also those that have left the queue -> source, their finding, condition."""
+    newest = (
+        sa.select(transcripts.c.finding)
+        .where(transcripts.c.audio_id == audio_files.c.audio_id)
+        .order_by(transcripts.c.created_at.desc(), transcripts.c.transcript_id.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+    source = sa.join(audio_files, Assignment, Assignment.audio_id == audio_files.c.audio_id)
+    return source, newest, sa.and_(Assignment.user_id == user_id, Assignment.state == "submitted")
+
+
+def _of_quality(finding: sa.ColumnElement[Any], quality: str) -> sa.ColumnElement[bool]:
+    if quality == "all":
+        return sa.true()
+    return finding == "doubtful" if quality == "doubtful" else finding.is_distinct_from("doubtful")
+
+
+def list_clips(user_id: int, show: str, quality: str, page: int) -> list[ClipLine]:
     """Return one page of the user's clips. `done` also lists clips that are no longer in the queue."""
-    source: Any = ra_queue
+    table: Any = ra_queue
     if show == "done":
-        source = audio_files
-        joined = sa.join(audio_files, Assignment, Assignment.audio_id == audio_files.c.audio_id)
-        where = sa.and_(Assignment.user_id == user_id, Assignment.state == "submitted")
+        table = audio_files
+        source, finding, where = _labelled_of(user_id)
         order: list[Any] = [Assignment.submitted_at.desc(), Assignment.audio_id]
     else:
-        joined = _queue_of(user_id)
+        source, finding = _queue_of(user_id), ra_queue.c.finding
         where = _TODO if show == "todo" else Assignment.state == "skipped"
         order = [ra_queue.c.audio_id]
     names = ("audio_id", "batch_id", "original_filename", "duration_s", "processed_at")
     query = (
-        sa.select(*(source.c[name] for name in names))
-        .select_from(joined)
-        .where(where)
+        sa.select(*(table.c[name] for name in names), finding.label("finding"))
+        .select_from(source)
+        .where(where, _of_quality(finding, quality))
         .order_by(*order)
         .limit(PAGE_SIZE)
         .offset((page - 1) * PAGE_SIZE)
@@ -157,17 +190,27 @@ def list_clips(user_id: int, show: str, page: int) -> list[ClipLine]:
     return [ClipLine(**row) for row in db.session.execute(query).mappings()]
 
 
-def count_done(user_id: int) -> int:
-    query = sa.select(sa.func.count()).where(Assignment.user_id == user_id, Assignment.state == "submitted")
-    return db.session.scalar(query) or 0
+def count_clips(user_id: int, quality: str) -> dict[str, int]:
+    """Return how many clips each of the user's lists holds."""
+    queued = (
+        sa.select(
+            sa.func.count().filter(_TODO).label("todo"),
+            sa.func.count().filter(Assignment.state == "skipped").label("skipped"),
+        )
+        .select_from(_queue_of(user_id))
+        .where(_of_quality(ra_queue.c.finding, quality))
+    )
+    source, finding, where = _labelled_of(user_id)
+    done = sa.select(sa.func.count()).select_from(source).where(where, _of_quality(finding, quality))
+    return {**db.session.execute(queued).mappings().one(), "done": db.session.scalar(done) or 0}
 
 
-def next_clip(user_id: int, after: int = 0) -> int | None:
+def next_clip(user_id: int, after: int = 0, quality: str = "all") -> int | None:
     """Return the user's next clip to label after the clip `after`, or the first one. Skipped clips do not count."""
     query = (
         sa.select(ra_queue.c.audio_id)
         .select_from(_queue_of(user_id))
-        .where(_TODO, ra_queue.c.audio_id != after)
+        .where(_TODO, ra_queue.c.audio_id != after, _of_quality(ra_queue.c.finding, quality))
         .order_by(ra_queue.c.audio_id <= after, ra_queue.c.audio_id)
         .limit(1)
     )
@@ -178,14 +221,14 @@ def load_clip(user_id: int, audio_id: int) -> Clip | None:
     """Return a clip that this user may review, or None. The clip is in the queue, or was when the user opened it."""
     queued = sa.select(
         *(ra_queue.c[name] for name in ("audio_id", "batch_id", "original_filename", "duration_s")),
-        *(ra_queue.c[name] for name in ("transcript", "language", "segments")),
+        *(ra_queue.c[name] for name in ("transcript", "language", "segments", "finding", "reasons")),
     ).where(ra_queue.c.audio_id == audio_id)
     row = db.session.execute(queued).mappings().first()
     if row is None:
         row = db.session.execute(_left_queue(user_id, audio_id)).mappings().first()
     if row is None:
         return None
-    return Clip(**{**row, "segments": _segments(row)})
+    return Clip(**{**row, "segments": _segments(row), "reasons": tuple(row["reasons"])})
 
 
 def _left_queue(user_id: int, audio_id: int) -> sa.Select[Any]:
@@ -199,6 +242,8 @@ def _left_queue(user_id: int, audio_id: int) -> sa.Select[Any]:
             transcripts.c.text.label("transcript"),
             transcripts.c.language,
             transcripts.c.segments,
+            transcripts.c.finding,
+            transcripts.c.reasons,
         )
         .select_from(audio_files.join(transcripts, transcripts.c.audio_id == audio_files.c.audio_id))
         .where(audio_files.c.audio_id == audio_id, _has_assignment(user_id, audio_files.c.audio_id))

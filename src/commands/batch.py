@@ -33,7 +33,8 @@ def list_(
 ) -> None:
     """List batches, the newest first.
 
-    TOOK is the time from the archive's transfer to the last verdict.
+    DOUBTFUL counts the clips whose transcript may have gaps or wrong words, NOT JUDGED those in a language that is not
+    judged. TOOK is the time from the archive's transfer to the last verdict.
     """
     context: Context = ctx.obj
     found = context.db.batches(limit=limit, unfinished=unfinished)
@@ -41,12 +42,13 @@ def list_(
         context.json([{**vars(batch), "state": batch.state} for batch in found])
         return
     table = Table(box=None, pad_edge=False)
-    for column in ("BATCH", "ARCHIVE", "STATE", "CLIPS", "DONE", "FAILED", "TOOK"):
-        table.add_column(column, justify="right" if column in {"CLIPS", "DONE", "FAILED", "TOOK"} else "left")
+    for column in ("BATCH", "ARCHIVE", "STATE", "CLIPS", "DONE", "FAILED", "DOUBTFUL", "NOT JUDGED", "TOOK"):
+        table.add_column(column, justify="left" if column in {"BATCH", "ARCHIVE", "STATE"} else "right")
     for batch in found:
         table.add_row(
             batch.batch_id, cell(batch.original_filename or ""), batch.state, str(batch.total), str(batch.done),
-            str(batch.failed), _between(batch.transferred_at or batch.unpack_began_at, batch.completed_at),
+            str(batch.failed), str(batch.doubtful), str(batch.not_judged),
+            _between(batch.transferred_at or batch.unpack_began_at, batch.completed_at),
         )  # fmt: skip
     context.console.print(table if found else "No batches.")
     with mapped_redis_errors():
@@ -62,7 +64,8 @@ def show(ctx: typer.Context, batch_id: BatchId, *, as_json: AsJson = False) -> N
     The batch with the time of each stage, and every clip with its state and times.
 
     WAITED is the time from the end of unpacking until the GPU worker began with the clip. HEARING and JUDGING are the
-    seconds that WhisperX and CoPE-A took.
+    seconds that WhisperX and CoPE-A took. The last column names the policies that flag a clip, why its transcript is
+    doubtful, and why it has no verdict although somebody speaks.
     """
     context: Context = ctx.obj
     batch = known_batch(context, batch_id)
@@ -76,14 +79,14 @@ def show(ctx: typer.Context, batch_id: BatchId, *, as_json: AsJson = False) -> N
     for line in _stages(batch):
         context.say(line)
     table = Table(box=None, pad_edge=False)
-    for column in ("ID", "CLIP", "STATE", "AUDIO", "WAITED", "HEARING", "JUDGING", "FLAGGED, OR WHY NOT"):
+    for column in ("ID", "CLIP", "STATE", "AUDIO", "WAITED", "HEARING", "JUDGING", "OUTCOME"):
         right = column in {"ID", "AUDIO", "WAITED", "HEARING", "JUDGING"}
         table.add_column(column, justify="right" if right else "left", overflow="fold")
     for clip in clips:
         table.add_row(
             str(clip.audio_id), cell(clip.clip), escape(where.get(clip.clip) or clip.status), _seconds(clip.duration_s),
             _waited(batch, clip), _seconds(clip.transcribe_s), _seconds(clip.classify_s),
-            cell(clip.error or ", ".join(clip.flagged), 160),
+            cell(clip.error or "; ".join(_outcomes(clip)), 160),
         )  # fmt: skip
     context.console.print(table)
 
@@ -167,6 +170,9 @@ def _stages(batch: BatchState) -> list[str]:
         f"unpacked     {_at(batch.unpacked_at)}  on {batch.unpack_host or '–'}, after {waited} of waiting and {worked}",
         f"complete     {_at(batch.completed_at)}  {_between(batch.unpacked_at, batch.completed_at)} after unpacking",
     ]
+    if batch.doubtful or batch.not_judged:
+        not_judged = f"{counted(batch.not_judged, 'clip')} not judged for the language"
+        lines.append(f"quality      {counted(batch.doubtful, 'doubtful transcript')}, {not_judged}")
     if batch.cancelled_at:
         lines.append(f"cancelled    {_at(batch.cancelled_at)}")
     if batch.metadata_matched is not None:
@@ -174,6 +180,15 @@ def _stages(batch: BatchState) -> list[str]:
     lines += [f"metadata     {problem['of']}: {problem['reason']}" for problem in batch.metadata_problems]
     lines += [f"skipped      {member['name']}: {member['reason']}" for member in batch.skipped_members]
     return lines
+
+
+def _outcomes(clip: ClipState) -> list[str]:
+    found = [", ".join(clip.flagged)] if clip.flagged else []
+    if clip.status == "done" and clip.not_judged:
+        found.append(f"not judged: {clip.not_judged} {clip.language or 'unknown'}")
+    if clip.status == "done" and clip.finding == "doubtful":
+        found.append(f"doubtful ({', '.join(clip.reasons)})")
+    return found
 
 
 def _waited(batch: BatchState, clip: ClipState) -> str:

@@ -11,7 +11,9 @@ from rich.table import Table
 from commands.context import NEEDS_A_PERSON, Context, escape
 from commands.options import AsJson
 from config import Settings, origins
+from db import Database
 from errors import PipelineError
+from moderation.policies import load_policies
 from monitoring.redis_checks import check_clock, check_redis
 from scratch import volume
 
@@ -45,9 +47,10 @@ def _origin(context: Context, name: str, origin: str) -> str:
 
 @app.command()
 def check(ctx: typer.Context) -> None:
-    """Check every service and the scratch.
+    """Check every service, the policies and the scratch.
 
-    Makes the same checks as a worker at its start, and prints one line each. The exit code is 1 when a check fails.
+    Makes the same checks as a worker at its start, and prints one line each. The exit code is 1 when a check fails. A
+    policy whose text was edited, and whose version was not, fails.
     """
     context: Context = ctx.obj
     settings = context.settings
@@ -56,6 +59,7 @@ def check(ctx: typer.Context) -> None:
         "Redis": lambda: check_redis(context.redis),
         "Postgres": database.check,
         "clocks": lambda: check_clock(database.server_time(), "Postgres"),
+        "policies": lambda: _check_policies(settings, database),
         "S3": context.s3.check,
         "scratch": lambda: _check_scratch(settings),
     }
@@ -70,6 +74,12 @@ def check(ctx: typer.Context) -> None:
             context.say("; ".join([f"{name:9} good", *remarks]))
     if bad:
         raise typer.Exit(NEEDS_A_PERSON)
+
+
+def _check_policies(settings: Settings, database: Database) -> Sequence[str]:
+    policies = load_policies(settings.policies_dir)
+    database.check_policies(policies, settings.policies_dir)
+    return [", ".join(f"{policy.id}@{policy.version}" for policy in policies)]
 
 
 def _check_scratch(settings: Settings) -> Sequence[str]:

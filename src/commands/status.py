@@ -116,16 +116,16 @@ def _queues(overview: Overview) -> Table:
 
 
 def _batches(batches: list[BatchUnderWay]) -> Table:
-    table = _table(
-        "BATCH", "", "DONE", "FAILED", "IN HAND", "WAITING", "ETA", right=("DONE", "FAILED", "IN HAND", "WAITING")
-    )
+    numbers = ("DONE", "FAILED", "DOUBTFUL", "NOT JUDGED", "IN HAND", "WAITING")
+    table = _table("BATCH", "", *numbers, "ETA", right=numbers)
     for batch in batches:
         bar = ProgressBar(total=max(1, batch.total), completed=batch.done + batch.failed, width=24)
         eta = "–" if batch.eta_s is None else f"{ago(batch.eta_s[0])} to {ago(batch.eta_s[1])}"
-        done = f"{batch.done} of {batch.total}"
+        doubts = ("" if count is None else str(count) for count in (batch.doubtful, batch.not_judged))
         table.add_row(
-            escape(batch.batch_id), bar, done, str(batch.failed), str(batch.in_flight), str(batch.waiting), eta
-        )
+            escape(batch.batch_id), bar, f"{batch.done} of {batch.total}", str(batch.failed), *doubts,
+            str(batch.in_flight), str(batch.waiting), eta,
+        )  # fmt: skip
     return table
 
 
@@ -170,6 +170,9 @@ def _verdict(overview: Overview) -> list[RenderableType]:
         pace, batches = overview.activity.audio_hours_per_hour, overview.activity.batches_open
         open_ = "1 batch is" if batches == 1 else f"{batches:,} batches are"
         lines.append(Text(f"{pace:.1f} hours of audio per hour lately; {open_} not complete"))
+        doubtful, not_judged = overview.activity.doubtful_today, overview.activity.not_judged_today
+        if doubtful or not_judged:
+            lines.append(Text(f"Last 24 hours: {doubtful:,} doubtful, {not_judged:,} not judged for their language"))
     lines += [Text(shown.one_line(f"! {reason}"), "red") for reason in overview.needs_a_person]
     if not overview.needs_a_person:
         lines.append(Text("Nothing needs a person.", "green"))

@@ -94,6 +94,19 @@ def resolve(set_name: str, models_root: Path) -> ModelSet:
     )
 
 
+def thresholds(moderation: Moderation, set_folder: Path) -> Mapping[str, float]:
+    """The model's own thresholds, by policy id. Needs no model: without the adapter's folder, the manifest's count.
+
+    Raises
+    ------
+    ModelError
+        The adapter's thresholds.json is malformed.
+    """
+    if moderation.project_adapter:
+        return _thresholds(moderation, PROJECT / moderation.project_adapter)
+    return _thresholds(moderation, set_folder / moderation.adapter if moderation.adapter else None)
+
+
 def fetch_command(set_name: str) -> str:
     return f"cd {PROJECT / 'src'} && python -m models fetch {set_name}"
 

@@ -66,6 +66,8 @@ class BatchUnderWay:
     in_flight: int
     waiting: int
     eta_s: tuple[float, float] | None  # earliest and latest end, at the pace of the last minutes
+    doubtful: int | None = None  # of the clips that are done; None when Postgres is down
+    not_judged: int | None = None  # of the clips that are done, those in a language that is not judged
 
 
 @dataclass
@@ -223,6 +225,10 @@ class Gatherer:
         for batch in found.batches:  # batches are done in about this order, so each waits for those before it
             waiting += batch.in_flight + batch.waiting
             batch.eta_s = activity.eta_s(waiting)
+        doubts = _outcome(lambda: self._database.doubts([batch.batch_id for batch in found.batches]))
+        if isinstance(doubts, dict):
+            for batch in found.batches:
+                batch.doubtful, batch.not_judged = doubts.get(batch.batch_id, (0, 0))
 
     def _age(self, queue: str, payload: bytes) -> float | None:
         batch_id, _ = read_batch_and_clip(queue, payload, self._letters.scratch_root)

@@ -1,34 +1,32 @@
 """Postgres: what the pipeline reads and writes, as functions named after what they record.
 
 Every write can be repeated: a clip that is delivered twice finds its row and overwrites it with the same results. One
-connection, opened when first used and opened again after it broke; each method is one transaction.
+connection (`session.py`); each method is one transaction.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import psycopg2
 import psycopg2.extensions
 import psycopg2.extras
 
-from config import Settings
-from errors import OperatorError, PermanentError, RetryableError, ServiceUnavailableError
+from errors import PermanentError, RetryableError
 from jobs.payloads import TranscribeJob, UnpackJob
-from results.connection import connect
-from results.rows import COUNTS, Verdict, insert_clip, one_row, recount_if_complete, save_transcript, save_verdict
+from moderation.policies import Policy
+from moderation.scorer import Score
+from results import known_policies, known_scores
+from results.judged_text import NotJudged
+from results.rows import COUNTS, Verdict, insert_clip, recount_if_complete, save_transcript, save_verdict
+from results.session import Session
 from results.values import json_text, storable, time_or_none
 from results.wanted import HAS_RESULTS, WantedResults, clip_has, clips_with
-from system import tls_errors
 
 if TYPE_CHECKING:  # with numpy, which the command line can do without
     from transcription import Transcript
-
-SCHEMA_VERSION = 6  # of schema.sql; workers wait for it
-MIN_SERVER_VERSION = 140000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,28 +58,7 @@ class FinishedBatch:
     seconds: float | None  # since the archive was unpacked
 
 
-class Database:
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._connection: psycopg2.extensions.connection | None = None
-
-    def check(self) -> None:
-        """Reach the database and find our schema; raises OperatorError with one sentence."""
-        with self._transaction() as cursor:
-            server = cursor.connection.server_version
-            if server < MIN_SERVER_VERSION:
-                raise OperatorError(f"Postgres is version {server // 10000}, but 14 or newer is needed")
-            cursor.execute("SELECT to_regclass('schema_version') IS NOT NULL")
-            version = 0
-            if one_row(cursor)[0]:
-                cursor.execute("SELECT coalesce(max(version), 0) FROM schema_version")
-                version = one_row(cursor)[0]
-        if version < SCHEMA_VERSION:
-            raise OperatorError(
-                f"the database {self._settings.postgres_db} has schema version {version}, but this release needs "
-                f"{SCHEMA_VERSION}; apply schema.sql: psql -d {self._settings.postgres_db} -f schema.sql"
-            )
-
+class Database(Session):
     def done_clips(self, batch_id: str, wanted: WantedResults) -> set[str]:
         """Names of the batch's clips that have all wanted results from earlier runs."""
         with self._transaction() as cursor:
@@ -202,6 +179,29 @@ class Database:
         with self._transaction() as cursor:
             return clip_has(cursor, audio_id, wanted)
 
+    def record_policies(self, policies: Iterable[Policy], directory: Path) -> None:
+        """Keep the texts of the policies of `directory`; raises what `check_policies` raises."""
+        with self._transaction() as cursor:
+            known_policies.record(cursor, policies, directory)
+
+    def check_policies(self, policies: Iterable[Policy], directory: Path) -> None:
+        """Compare the policies of `directory` with those that workers have used.
+
+        Raises
+        ------
+        PolicyError
+            A policy's text was edited and its version was not; the message names the file and what to do.
+        """
+        with self._transaction() as cursor:
+            known_policies.check(cursor, policies, directory)
+
+    def known_scores(
+        self, policies: Sequence[Policy], texts: Sequence[str], *, model: str, prompt_version: str
+    ) -> dict[tuple[str, str], Score]:
+        """(policy id, text) -> the score that this text has had from this policy text, model and prompt before."""
+        with self._transaction() as cursor:
+            return known_scores.find(cursor, policies, texts, model, prompt_version)
+
     def save_results(
         self,
         audio_id: int,
@@ -211,12 +211,16 @@ class Database:
         verdicts: Sequence[Verdict],
         s3_opus_path: str,
         duration_s: float,
+        not_judged: NotJudged | None = None,
         transcribe_s: float | None = None,
         classify_s: float | None = None,
     ) -> None:
-        """Save transcript, verdicts and the clip's status in one transaction; the last two are the models' seconds."""
+        """Save transcript, verdicts and the clip's status in one transaction.
+
+        `not_judged` says why there is no verdict although there is speech; the last two are the models' seconds.
+        """
         with self._transaction() as cursor:
-            transcript_id = save_transcript(cursor, audio_id, transcript, speech_model)
+            transcript_id = save_transcript(cursor, audio_id, transcript, speech_model, not_judged)
             for verdict in verdicts:
                 save_verdict(cursor, audio_id, transcript_id, verdict)
             cursor.execute(
@@ -292,12 +296,6 @@ class Database:
             cursor.execute("SELECT batch_id FROM batches WHERE s3_key IS NOT NULL")
             return {batch_id for (batch_id,) in cursor.fetchall()}
 
-    def server_time(self) -> float:
-        """The server's clock, in Unix seconds."""
-        with self._transaction() as cursor:
-            cursor.execute("SELECT extract(epoch FROM clock_timestamp())::float8")
-            return float(one_row(cursor)[0])
-
     def batch_finished(self, batch_id: str) -> bool | None:
         """Whether the batch is complete or cancelled; None when it was never unpacked."""
         with self._transaction() as cursor:
@@ -308,35 +306,6 @@ class Database:
             )
             found = cursor.fetchone()
             return found[0] if found else None
-
-    def close(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
-
-    @contextmanager
-    def _transaction(self) -> Iterator[psycopg2.extensions.cursor]:
-        try:
-            if self._connection is None or self._connection.closed:
-                self._connection = connect(self._settings)
-            with self._connection, self._connection.cursor() as cursor:
-                yield cursor
-        except psycopg2.errors.ProgramLimitExceeded as error:  # to psycopg2 an OperationalError, but the input's fault
-            raise PermanentError(f"Postgres cannot store this, part of it is too long ({_brief(error)})") from error
-        except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
-            self.close()
-            if refused := tls_errors.explained(
-                error, "Postgres", "POSTGRES_HOST", "POSTGRES_CA_FILE", "POSTGRES_PORT and POSTGRES_SSLMODE"
-            ):
-                raise ServiceUnavailableError(refused) from error
-            raise ServiceUnavailableError(
-                f"Postgres at {self._settings.postgres_host}:{self._settings.postgres_port} cannot be used; check that "
-                f"it listens, pg_hba.conf, POSTGRES_USER, POSTGRES_PASSWORD ({_brief(error)})"
-            ) from error
-        except psycopg2.errors.InsufficientPrivilege as error:
-            raise OperatorError(f"the database refuses us; apply schema.sql again ({_brief(error)})") from error
-        except psycopg2.Error as error:
-            raise RetryableError(f"Postgres refused a statement ({_brief(error)})") from error
 
 
 def _find_clip(cursor: psycopg2.extensions.cursor, job: TranscribeJob) -> ClipRow | None:
@@ -368,7 +337,3 @@ def _clip_row(batch_id: str, clip: NewClip) -> tuple[Any, ...]:
         None if clip.platform_metadata is None else json_text(clip.platform_metadata),
         json_text(list(clip.audio_notes)),
     )
-
-
-def _brief(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

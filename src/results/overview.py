@@ -20,6 +20,15 @@ PACE_MINUTES = 15  # the pace is that of so many whole minutes
 # The one definition, for `status` and for `batch list --open`.
 _OPEN = """(b.completed_at IS NULL AND b.cancelled_at IS NULL AND (b.s3_key IS NOT NULL OR EXISTS (
     SELECT 1 FROM audio_files a WHERE a.batch_id = b.batch_id AND a.status = 'pending')))"""
+# Clips that are done, by their newest transcript. A partial index holds the transcripts with one of the two findings.
+# The newest is looked up for each of them, which is quick; with NOT EXISTS, Postgres may read all transcripts for it.
+_DOUBTS = """
+    count(*) FILTER (WHERE t.finding = 'doubtful') AS doubtful,
+    count(*) FILTER (WHERE t.not_judged IS NOT NULL) AS not_judged
+    FROM audio_files a JOIN transcripts t USING (audio_id)
+    WHERE (t.finding = 'doubtful' OR t.not_judged IS NOT NULL) AND a.status = 'done'
+      AND t.created_at = (SELECT max(n.created_at) FROM transcripts n WHERE n.audio_id = t.audio_id)
+"""
 QUARTILE = 0.25  # the estimate's two ends leave out this share of the slowest and of the fastest minutes
 
 
@@ -33,6 +42,8 @@ class Activity:
     audio_hours_per_hour: float = 0.0
     batches_open: int = 0  # see _OPEN
     archives_known: int = 0  # that a worker has ever begun to unpack
+    doubtful_today: int = 0  # clips of the last 24 hours whose transcript may have gaps or wrong words
+    not_judged_today: int = 0  # clips of the last 24 hours in a language that is not judged
 
     def eta_s(self, clips: int) -> tuple[float, float] | None:
         """Soonest and latest end for so many clips; None while nothing has been done lately.
@@ -58,6 +69,10 @@ class ClipState:
     transcribe_s: float | None
     classify_s: float | None
     flagged: list[str]
+    language: str | None
+    finding: str | None  # speech, doubtful or no_speech; None while there is no transcript
+    reasons: list[str]  # why it is doubtful or without speech
+    not_judged: str | None  # "language": there is speech, and no verdict for this reason
 
 
 @dataclass
@@ -74,6 +89,8 @@ class BatchState:
     total: int
     done: int
     failed: int
+    doubtful: int
+    not_judged: int
     skipped_members: list[Any]
     metadata_matched: int | None
     metadata_problems: list[Any]
@@ -96,6 +113,8 @@ class DatabaseOverview(Database):
             rows = [(int(ago), host, int(count), float(seconds)) for ago, host, count, seconds in cursor.fetchall()]
             cursor.execute(_ARCHIVES, {"minutes": PACE_MINUTES})
             unpacked, open_, archives = one_row(cursor)
+            cursor.execute(_TODAY)
+            doubtful, not_judged = one_row(cursor)
         counts = dict.fromkeys(range(PACE_MINUTES, 0, -1), 0)
         by_host: dict[str, float] = {}
         for ago, host, count, _ in rows:
@@ -111,7 +130,18 @@ class DatabaseOverview(Database):
             audio_hours_per_hour=seconds / 60 / worked if worked else 0.0,
             batches_open=open_,
             archives_known=archives,
+            doubtful_today=doubtful,
+            not_judged_today=not_judged,
         )
+
+    def doubts(self, batch_ids: Sequence[str]) -> dict[str, tuple[int, int]]:
+        """Batch -> how many of its clips are doubtful, and how many are not judged."""
+        with self._transaction() as cursor:
+            cursor.execute(
+                f"SELECT a.batch_id, {_DOUBTS} AND a.batch_id = ANY(%s) GROUP BY a.batch_id",
+                (list(batch_ids),),
+            )
+            return {batch_id: (doubtful, not_judged) for batch_id, doubtful, not_judged in cursor.fetchall()}
 
     def age_of_batch(self, batch_id: str, transferred_at: str | None) -> float | None:
         """Seconds since the batch was unpacked, or, before that, since its transfer."""
@@ -125,14 +155,15 @@ class DatabaseOverview(Database):
         """The newest batches first."""
         with self._transaction() as cursor:
             cursor.execute(
-                f"SELECT {_BATCH} WHERE %s OR {_OPEN} ORDER BY b.created_at DESC, b.batch_id LIMIT %s",
+                f"WITH b AS (SELECT * FROM batches b WHERE %s OR {_OPEN} {_NEWEST_FIRST} LIMIT %s) "  # noqa: S608
+                f"{_BATCH} {_NEWEST_FIRST}",
                 (not unfinished, limit),
             )
             return [BatchState(*row) for row in cursor.fetchall()]
 
     def batch(self, batch_id: str) -> BatchState | None:
         with self._transaction() as cursor:
-            cursor.execute(f"SELECT {_BATCH} WHERE b.batch_id = %s", (batch_id,))
+            cursor.execute(f"WITH b AS (SELECT * FROM batches WHERE batch_id = %s) {_BATCH}", (batch_id,))  # noqa: S608
             row = cursor.fetchone()
             return BatchState(*row) if row else None
 
@@ -147,11 +178,15 @@ class DatabaseOverview(Database):
         with self._transaction() as cursor:
             cursor.execute(
                 """
-                SELECT audio_id, original_filename, status, error, duration_s, created_at, processed_at,
+                SELECT a.audio_id, original_filename, status, error, duration_s, a.created_at, processed_at,
                        transcribe_s, classify_s,
                        ARRAY(SELECT policy FROM verdicts_in_force v
-                             WHERE v.audio_id = a.audio_id AND v.violates ORDER BY policy)
-                FROM audio_files a WHERE batch_id = %s ORDER BY audio_id
+                             WHERE v.audio_id = a.audio_id AND v.violates ORDER BY policy),
+                       t.language, t.finding, coalesce(t.reasons, '{}'), t.not_judged
+                FROM audio_files a LEFT JOIN LATERAL (
+                    SELECT * FROM transcripts t WHERE t.audio_id = a.audio_id
+                    ORDER BY created_at DESC, transcript_id DESC LIMIT 1) t ON true
+                WHERE batch_id = %s ORDER BY audio_id
                 """,
                 (batch_id,),
             )
@@ -214,13 +249,17 @@ _ARCHIVES = f"""
            count(*) FILTER (WHERE {_OPEN}), count(b.s3_key)
     FROM batches b
 """  # noqa: S608 -- a constant
+_TODAY = f"SELECT {_DOUBTS} AND t.created_at >= now() - interval '24 h'"
+_NEWEST_FIRST = "ORDER BY b.created_at DESC, b.batch_id"
+# Of the batches b, which are chosen first: their clips are counted, and those of no other batch.
 _BATCH = f"""
-    b.batch_id, b.s3_key, b.original_filename, b.transferred_at, b.unpack_began_at,
+    SELECT b.batch_id, b.s3_key, b.original_filename, b.transferred_at, b.unpack_began_at,
     b.unpacked_at, b.unpack_host, b.completed_at,
-    b.cancelled_at, b.total, n.done, n.failed, b.skipped_members,
+    b.cancelled_at, b.total, n.done, n.failed, d.doubtful, d.not_judged, b.skipped_members,
     b.metadata_matched, b.metadata_problems
-    FROM batches b CROSS JOIN LATERAL (
+    FROM b CROSS JOIN LATERAL (
         SELECT count(*) FILTER (WHERE {HAS_RESULTS}) AS done,
                count(*) FILTER (WHERE status = 'failed') AS failed
         FROM audio_files a WHERE a.batch_id = b.batch_id) n
+    CROSS JOIN LATERAL (SELECT {_DOUBTS} AND a.batch_id = b.batch_id) d
 """  # noqa: S608 -- a constant

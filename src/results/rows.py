@@ -9,6 +9,7 @@ import psycopg2.extensions
 
 from errors import RetryableError
 from jobs.payloads import TranscribeJob
+from results.judged_text import Judged, NotJudged
 from results.values import json_text, storable
 from results.wanted import HAS_RESULTS
 
@@ -37,10 +38,16 @@ class Verdict:
     threshold: float
     mass: float
     truncated: bool
+    judged: Judged = "transcript"  # which text the model read
+    text_sha256: str | None = None  # of that text, see `JudgedText`
 
 
 def save_transcript(
-    cursor: psycopg2.extensions.cursor, audio_id: int, transcript: Transcript, speech_model: str
+    cursor: psycopg2.extensions.cursor,
+    audio_id: int,
+    transcript: Transcript,
+    speech_model: str,
+    not_judged: NotJudged | None = None,
 ) -> int:
     values = {
         "text": storable(transcript.text),
@@ -54,6 +61,7 @@ def save_transcript(
         "words": None if transcript.words is None else json_text([vars(word) for word in transcript.words]),
         "words_from": transcript.words_from,
         "translation": transcript.translation and storable(transcript.translation),
+        "not_judged": not_judged,
         "no_speech": transcript.no_speech,
         "no_speech_reason": transcript.no_speech_reason,
         "avg_logprob": transcript.avg_logprob,
@@ -81,14 +89,15 @@ def save_verdict(cursor: psycopg2.extensions.cursor, audio_id: int, transcript_i
     cursor.execute(
         """
         INSERT INTO classifications (audio_id, transcript_id, policy, policy_version, policy_sha256, model,
-                                     prompt_version, violates, score, threshold, mass, truncated)
+                                     prompt_version, violates, score, threshold, mass, truncated, judged, text_sha256)
         VALUES (%(audio_id)s, %(transcript_id)s, %(policy)s, %(policy_version)s, %(policy_sha256)s, %(model)s,
-                %(prompt_version)s, %(violates)s, %(score)s, %(threshold)s, %(mass)s, %(truncated)s)
+                %(prompt_version)s, %(violates)s, %(score)s, %(threshold)s, %(mass)s, %(truncated)s, %(judged)s,
+                %(text_sha256)s)
         ON CONFLICT (audio_id, policy, policy_version, model) DO UPDATE SET
             transcript_id = EXCLUDED.transcript_id, policy_sha256 = EXCLUDED.policy_sha256,
             prompt_version = EXCLUDED.prompt_version, violates = EXCLUDED.violates, score = EXCLUDED.score,
             threshold = EXCLUDED.threshold, mass = EXCLUDED.mass, truncated = EXCLUDED.truncated,
-            created_at = EXCLUDED.created_at
+            judged = EXCLUDED.judged, text_sha256 = EXCLUDED.text_sha256, created_at = EXCLUDED.created_at
         """,
         {"audio_id": audio_id, "transcript_id": transcript_id, **vars(verdict)},
     )

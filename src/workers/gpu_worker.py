@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from config import Settings
-from db import ClipRow, Database, Verdict, WantedResults
+from db import ClipRow, Database, JudgedText, NotJudged, Verdict, WantedResults, text_to_judge
 from errors import PayloadError, PermanentError, PipelineError
 from jobs.batches import Batches
 from jobs.job_queue import Claim, ClipRef
@@ -45,6 +45,7 @@ from utils import event
 from workers import probe
 from workers.base import main
 from workers.failures import JobWorker
+from workers.scores_once import ScoresOnce
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +72,11 @@ class GpuWorker(JobWorker):
     def prepare(self) -> None:
         parked_clips.clear_leftovers(self.settings.scratch_root)
         if not self.policies:  # loaded already if a service went down during the start
+            # Before the models, which take minutes: a policy that was edited without a new version stops the worker.
+            self.db.record_policies(load_policies(self.settings.policies_dir), self.settings.policies_dir)
             self.load_engines()
+            if self.settings.reuse_verdicts:
+                self.scorer = ScoresOnce(self.scorer, Database(self.settings))
 
     def load_engines(self) -> None:
         """Load the speech model, the moderation model and the policies, once."""
@@ -152,7 +157,7 @@ class GpuWorker(JobWorker):
         """Do everything that a clip needs, without storing anything."""
         self.check_dependencies()
         [transcript] = self.transcriber.transcribe([decode(speech)])
-        verdicts = [] if transcript.no_speech else self._judge(transcript)
+        verdicts = self._judge(self._to_judge(transcript))
         return {"heard": transcript.text, "scores": {verdict.policy: round(verdict.score, 4) for verdict in verdicts}}
 
     def on_given_up(self, claim: Claim, clip: ClipRef | None, error: PipelineError) -> str | None:
@@ -181,7 +186,9 @@ class GpuWorker(JobWorker):
         [transcript] = self.transcriber.transcribe([samples])
         transcribed_at = time.monotonic()
         self.watchdog.feed()
-        verdicts = [] if transcript.no_speech else self._judge(transcript)
+        to_judge = self._to_judge(transcript)
+        not_judged: NotJudged | None = None if to_judge or transcript.no_speech else "language"
+        verdicts = self._judge(to_judge)
         scored_at = time.monotonic()
         day = datetime.now(UTC).date().isoformat()
         path = row.s3_opus_path or self.s3.upload_opus(opus_path, audio_id, day)
@@ -190,6 +197,7 @@ class GpuWorker(JobWorker):
             transcript=transcript,
             speech_model=self.transcriber.name,
             verdicts=verdicts,
+            not_judged=not_judged,
             s3_opus_path=path,
             duration_s=len(samples) / SAMPLE_RATE,
             transcribe_s=transcribed_at - began,
@@ -199,15 +207,19 @@ class GpuWorker(JobWorker):
             log, logging.INFO, "clip done",
             batch=job.batch_id, clip=job.original_filename, audio_id=audio_id,
             audio_s=len(samples) / SAMPLE_RATE, language=transcript.language, no_speech=transcript.no_speech_reason,
+            doubtful=",".join(transcript.reasons) if transcript.finding == "doubtful" else None, not_judged=not_judged,
             flagged=",".join(verdict.policy for verdict in verdicts if verdict.violates) or None,
             transcribe_s=transcribed_at - began, classify_s=scored_at - transcribed_at, took_s=time.monotonic() - began,
         )  # fmt: skip
 
-    def _judge(self, transcript: Transcript) -> list[Verdict]:
-        return [self._verdict(policy, transcript.text) for policy in self.policies]
+    def _to_judge(self, transcript: Transcript) -> JudgedText | None:
+        return text_to_judge(transcript, self.settings.judged_language_codes, self.settings.other_languages)
 
-    def _verdict(self, policy: Policy, text: str) -> Verdict:
-        [score] = self.scorer.score(policy, [text])
+    def _judge(self, text: JudgedText | None) -> list[Verdict]:
+        return [] if text is None else [self._verdict(policy, text) for policy in self.policies]
+
+    def _verdict(self, policy: Policy, text: JudgedText) -> Verdict:
+        [score] = self.scorer.score(policy, [text.text])
         self.watchdog.feed()
         threshold = self.scorer.threshold(policy)
         return Verdict(
@@ -221,10 +233,12 @@ class GpuWorker(JobWorker):
             threshold=threshold,
             mass=score.p_answer,
             truncated=score.truncated,
+            judged=text.judged,
+            text_sha256=text.sha256,
         )
 
     def _wanted(self) -> WantedResults:
-        return WantedResults.of(self.transcriber.name, self.scorer.name, self.policies)
+        return WantedResults.of(self.transcriber.name, self.scorer, self.policies, self.settings)
 
     def _finish(self, batch_id: str) -> None:
         """Record completion once, then remove the batch's keys and scratch. Any worker may repeat this after a crash.

@@ -50,11 +50,11 @@ def test_batches_are_listed_newest_first(cli, add):
 
     lines = cli("batch", "list").stdout.splitlines()
     assert [line.split() for line in lines] == [
-        ["BATCH", "ARCHIVE", "STATE", "CLIPS", "DONE", "FAILED", "TOOK"],
-        ["newest", "under", "way", "3", "2", "1", "–"],
-        ["over", "monday", "[1].tar", "complete", "2", "0", "0", "80", "s"],
-        ["given-up", "cancelled", "0", "0", "0", "–"],
-        ["oldest", "not", "unpacked", "0", "0", "0", "–"],
+        ["BATCH", "ARCHIVE", "STATE", "CLIPS", "DONE", "FAILED", "DOUBTFUL", "NOT", "JUDGED", "TOOK"],
+        ["newest", "under", "way", "3", "2", "1", "0", "0", "–"],
+        ["over", "monday", "[1].tar", "complete", "2", "0", "0", "0", "0", "80", "s"],
+        ["given-up", "cancelled", "0", "0", "0", "0", "0", "–"],
+        ["oldest", "not", "unpacked", "0", "0", "0", "0", "0", "–"],
     ]
 
     def named(*arguments: str) -> list[tuple[str, str]]:

@@ -5,11 +5,17 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import shutil
+from pathlib import Path
 
 import pytest
 
+from db import Database
 from local.services.postgres import ADMIN, bin_dir
+from moderation.policies import load_policies
 from tests.cli.conftest import FAILED, letter
+
+ROOT = Path(__file__).resolve().parents[2]
 
 SECRETS = ("REDIS_PASSWORD", "S3_ACCESS_KEY", "S3_SECRET_KEY", "POSTGRES_PASSWORD")
 
@@ -116,7 +122,8 @@ def test_every_dependency_is_checked_in_a_line_of_its_own(cli):
     good = cli("config", "check")
     assert good.returncode == 0, good.stdout
     found = [line.replace(";", "").split()[:2] for line in good.stdout.splitlines()]
-    assert found == [[name, "good"] for name in ("Redis", "Postgres", "clocks", "S3", "scratch")]
+    assert found == [[name, "good"] for name in ("Redis", "Postgres", "clocks", "policies", "S3", "scratch")]
+    assert "policies  good; hate-speech@1.0.0, " in good.stdout
 
 
 def test_a_host_that_unpacks_nothing_has_no_scratch_and_gets_none(cli, tmp_path):
@@ -130,8 +137,9 @@ def test_a_dependency_that_is_not_as_needed_is_named_with_its_setting(cli):
     for setting, wrong, bad, said in (
         ("REDIS_PORT", "1", {"Redis"}, "check that it runs and REDIS_HOST, REDIS_PORT"),
         ("REDIS_PASSWORD", "wrong", {"Redis"}, "Redis refuses our password; check REDIS_PASSWORD"),
-        ("POSTGRES_PORT", "1", {"Postgres", "clocks"}, "Postgres at 127.0.0.1:1 cannot be used"),
-        ("POSTGRES_PASSWORD", "wrong", {"Postgres", "clocks"}, "POSTGRES_PASSWORD"),
+        ("POSTGRES_PORT", "1", {"Postgres", "clocks", "policies"}, "Postgres at 127.0.0.1:1 cannot be used"),
+        ("POSTGRES_PASSWORD", "wrong", {"Postgres", "clocks", "policies"}, "POSTGRES_PASSWORD"),
+        ("POLICIES_DIR", "/nowhere", {"policies"}, "no directory of policies at /nowhere; correct POLICIES_DIR"),
         ("S3_BUCKET", "no-such-bucket", {"S3"}, "has no bucket no-such-bucket; create it or set S3_BUCKET"),
         ("S3_SECRET_KEY", "wrong", {"S3"}, "check S3_ACCESS_KEY, S3_SECRET_KEY"),
         ("S3_ENDPOINT", "http://127.0.0.1:1", {"S3"}, "check S3_ENDPOINT"),
@@ -141,10 +149,23 @@ def test_a_dependency_that_is_not_as_needed_is_named_with_its_setting(cli):
         done = cli("config", "check", **{setting: wrong})
         assert done.returncode == 1, setting
         lines = {line.split()[0]: line for line in done.stdout.splitlines()}
-        assert len(lines) == 5
+        assert len(lines) == 6
         assert {name for name, line in lines.items() if not line.removeprefix(name).strip().startswith("good")} == bad
         assert any(said in lines[name] for name in bad), done.stdout
         assert "wrong" not in done.stdout
+
+
+def test_a_policy_that_was_edited_without_a_new_version_is_found(cli, settings, tmp_path):
+    shutil.copy(ROOT / "policies/hate-speech.md", tmp_path)
+    database = Database(settings)
+    database.record_policies(load_policies(tmp_path), tmp_path)
+    database.close()
+    assert cli("config", "check", POLICIES_DIR=str(tmp_path)).returncode == 0
+    file = tmp_path / "hate-speech.md"
+    file.write_text(file.read_text().replace("## Overview\n", "## Overview\n\nEdited.\n"))
+    done = cli("config", "check", POLICIES_DIR=str(tmp_path))
+    assert done.returncode == 1
+    assert f"policies  {file} has been edited, but still says version 1.0.0" in done.stdout
 
 
 def test_the_schema_is_applied_by_an_administrator_again_and_again(cli, services, bare, database):

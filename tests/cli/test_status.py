@@ -79,6 +79,7 @@ def test_the_screen_shows_the_numbers_that_machines_get(cli):
     [batch] = found["batches"]
     assert batch == {
         "batch_id": "b1", "total": 6, "done": 2, "failed": 1, "in_flight": 1, "waiting": 2, "eta_s": None,
+        "doubtful": 0, "not_judged": 0,
     }  # fmt: skip
     [job] = found["in_flight"]
     assert (job["queue"], job["worker"], job["clip"]) == ("queue:transcribe", "gpu-01:100:n", "d [1]")
@@ -90,7 +91,7 @@ def test_the_screen_shows_the_numbers_that_machines_get(cli):
     assert ["queue:transcribe", "1", "10", "min", "old", "0.0/min", "1"] in rows
     assert ["queue:transcribe:gpu-01", "1", "10", "min", "old", "0.0/min"] in rows
     [of_batch] = [row for row in rows if row[:1] == ["b1"]]
-    assert of_batch[-7:] == ["2", "of", "6", "1", "1", "2", "–"]
+    assert of_batch[-7:] == ["6", "1", "0", "0", "1", "2", "–"]
     [gpu] = [row for row in rows if row[:2] == ["gpu", "100"]]
     assert gpu[2:4] == ["gpu-01", "working"]
     assert gpu[-5:] == ["3.0", "GB", "b1", "d", "[1]"]

@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from faster_whisper.tokenizer import _LANGUAGE_CODES
 from pydantic import ValidationError
 
 from config import Settings, env_example, load_settings, require
 from errors import ConfigError
+from system import languages
 
 ROOT = Path(__file__).resolve().parents[2]
 NEEDED = {"S3_ENDPOINT": "https://s3.example.org", "S3_ACCESS_KEY": "key", "S3_SECRET_KEY": "secret"}
@@ -43,6 +45,13 @@ def test_a_missing_setting_is_named_with_an_example(name):
         ("DEVICE", "gpu", "auto, cuda or cpu"),
         ("HEARTBEAT_TTL_S", "soon", "it must be a number"),
         ("HEARTBEAT_TTL_S", "nan", "above 0"),
+        ("JUDGED_LANGUAGES", "english", "it must be ISO 639-1 codes with commas between them, or * for all"),
+        ("JUDGED_LANGUAGES", "en,eng", "ISO 639-1 codes"),
+        ("JUDGED_LANGUAGES", "en,,es", "ISO 639-1 codes"),
+        ("JUDGED_LANGUAGES", "", "ISO 639-1 codes"),
+        ("JUDGED_LANGUAGES", "en-US", "ISO 639-1 codes"),
+        ("OTHER_LANGUAGES", "drop", "one of record or translate"),
+        ("REUSE_VERDICTS", "yes", "true or false"),
     ],
 )
 def test_a_malformed_setting_is_named_with_value_reason_and_example(name, value, reason):
@@ -52,6 +61,18 @@ def test_a_malformed_setting_is_named_with_value_reason_and_example(name, value,
     assert message.startswith(f"{name} is {value!r}")
     assert reason in message
     assert f"for example {name}=" in message
+
+
+def test_the_judged_languages_are_codes_and_english_by_default():
+    assert load_settings(NEEDED).judged_language_codes == frozenset({"en"})
+    assert load_settings({**NEEDED, "JUDGED_LANGUAGES": "en, es ,yue"}).judged_language_codes == frozenset(
+        {"en", "es", "yue"}
+    )
+    assert load_settings({**NEEDED, "JUDGED_LANGUAGES": "*"}).judged_language_codes is None
+
+
+def test_every_language_of_the_speech_model_can_be_judged():
+    assert frozenset(_LANGUAGE_CODES) == languages.CODES
 
 
 def test_secrets_may_come_as_systemd_credentials(tmp_path):

@@ -52,6 +52,14 @@ def test_results_as_the_manifest_says_pass() -> None:
     assert GOOD.took_s == 4
 
 
+def test_a_clip_in_a_language_that_is_not_judged_has_no_verdict() -> None:
+    spanish = replace(THREAT, language="es", flagged=())
+    silent = ClipResult("done", 10.0, "es", "I will find you", frozenset(), 0)
+    assert Outcome(spanish, silent, POLICIES).trouble == ""
+    judged = replace(silent, verdicts=POLICIES)
+    assert Outcome(spanish, judged, POLICIES).trouble == f"{POLICIES} policies judged instead of 0"
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

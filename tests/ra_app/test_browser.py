@@ -16,6 +16,7 @@ from tests.ra_app.world import PASSWORD, POLICY, World, tone
 SCREEN = {"width": 1280, "height": 720}
 WAIT_MS = 30_000  # generous: the machine may be busy
 PLAYER = "document.querySelector('#player')"
+DOUBTS = ["few-words", "uncovered-speech", "unclear-language"]
 TYPICAL = [{"start": 3.0 * n, "end": 3.0 * n + 2.9, "text": f"Sentence number {n} of a clip."} for n in range(10)]
 
 # Every text on the page against what is painted behind it, by the formula of WCAG 2.
@@ -274,7 +275,7 @@ def test_the_verdict_is_not_in_the_page_before_the_label_and_is_after(page: Page
 @pytest.mark.parametrize("labelled", [False, True])
 def test_a_typical_clip_fits_on_the_screen(page: Page, world: World, labelled: bool) -> None:
     world.add_user("mira")
-    clip = world.add_clip(audio=tone(3), segments=TYPICAL)
+    clip = world.add_clip(audio=tone(3), segments=TYPICAL, doubts=DOUBTS)
     log_in(page)
     open_clip(page, clip)
     if labelled:
@@ -287,15 +288,24 @@ def test_a_typical_clip_fits_on_the_screen(page: Page, world: World, labelled: b
     expect(page.get_by_role("button", name=re.compile("Submit|Store"))).to_be_in_viewport()
 
 
+def test_a_line_of_the_queue_fits_on_the_screen_with_its_badge(page: Page, world: World) -> None:
+    world.add_user("mira")
+    world.add_clip(filename=f"a-rather-{'long-' * 20}name.m4a", doubts=DOUBTS)
+    log_in(page)
+    frame = "document.querySelector('.table-frame')"
+    assert page.evaluate(f"{frame}.scrollWidth - {frame}.clientWidth") <= 0
+    expect(page.get_by_text("Doubtful", exact=True)).to_be_in_viewport(ratio=1)
+
+
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_text_stands_out_and_every_control_has_a_name(page: Page, world: World, theme: Any) -> None:
     world.add_user("mira")
-    clip = world.add_clip(audio=tone(3), segments=TYPICAL)
+    clip = world.add_clip(audio=tone(3), segments=TYPICAL, doubts=DOUBTS)
     page.emulate_media(color_scheme=theme)
     page.goto("/login")
     seen = [page.evaluate(CONTRAST), page.evaluate(NAMELESS)]
     log_in(page)
-    for path in ("/", "/?show=done", "/account", f"/review/{clip}"):
+    for path in ("/", "/?quality=doubtful", "/?show=done", "/account", f"/review/{clip}"):
         page.goto(path)
         seen += [page.evaluate(CONTRAST), page.evaluate(NAMELESS)]
     page.keyboard.press("Enter")  # the problem shown in line

@@ -18,13 +18,14 @@ def _leaks(answer: TestResponse) -> list[str]:
 
 def _visit_everything(visitor: Visitor, clip: int) -> list[TestResponse]:
     paths = ["/", "/?show=done", "/?show=skipped", "/next", f"/next?after={clip}", f"/review/{clip}", "/account"]
+    paths += ["/?quality=doubtful", "/?quality=sure&show=done", "/?quality=all"]
     paths += ["/nothing-here", "/healthz", f"/audio/{clip}", "/login", "/?page=7", "/review/999"]
     return [visitor.get(path) for path in paths]
 
 
 @pytest.fixture
 def clip(world: World) -> int:
-    return world.add_clip(audio=tone(1))
+    return world.add_clip(audio=tone(1), doubts=["few-words", "unclear-language"])
 
 
 def test_before_the_first_label_nothing_of_the_verdict_is_sent(mira: Visitor, clip: int) -> None:

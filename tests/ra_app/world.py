@@ -85,8 +85,12 @@ class World:
         score: float = SCORE,
         filename: str | None = None,
         segments: Sequence[Mapping[str, Any]] | None = None,
+        doubts: Sequence[str] | None = None,
     ) -> int:
-        """Add a clip that the pipeline has finished, flagged by default. If audio is given, store it in S3."""
+        """Add a clip that the pipeline has finished, flagged by default. If audio is given, store it in S3.
+
+        With `doubts`, the keys of reasons, its transcript is doubtful.
+        """
         batch = "20261120-103000-a1b2c3"
         self.sql("INSERT INTO batches (batch_id) VALUES (%s) ON CONFLICT DO NOTHING", batch)
         audio_id: int = self.sql(
@@ -101,10 +105,12 @@ class World:
             self.put(key, audio)
         said = segments if segments is not None else SENTENCES
         transcript_id = self.sql(
-            "INSERT INTO transcripts (audio_id, model, text, language, segments, speech_s, no_speech) "
-            "VALUES (%s, 'large-v3', 'So listen.', 'en', %s, 28, false) RETURNING transcript_id",
+            "INSERT INTO transcripts (audio_id, model, text, language, segments, speech_s, no_speech, finding, "
+            "reasons) VALUES (%s, 'large-v3', 'So listen.', 'en', %s, 28, false, %s, %s) RETURNING transcript_id",
             audio_id,
             json.dumps(said),
+            "speech" if doubts is None else "doubtful",
+            list(doubts or ()),
         )[0][0]
         self.classify(audio_id, transcript_id, violates=violates, score=score)
         return audio_id

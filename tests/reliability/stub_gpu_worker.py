@@ -16,8 +16,10 @@ from pathlib import Path
 
 import numpy as np
 
+from db import judging
 from errors import DeviceMemoryError
 from models.manifest import load_manifest
+from moderation.judging import Judging
 from moderation.policies import Policy, load_policies
 from moderation.scorer import Score
 from transcription import PreparedClip, Samples, Segment, Transcript
@@ -87,26 +89,19 @@ class StubTranscriber:
         )  # fmt: skip
 
 
-class StubScorer:
-    prompt_version = "stub"
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
+class StubScorer(Judging):
     def score(self, policy: Policy, texts: Sequence[str]) -> list[Score]:  # noqa: ARG002
-        return [Score(0.9 if is_flagged(int(text.split()[3])) else 0.1, 1.0, truncated=False) for text in texts]
-
-    def threshold(self, policy: Policy) -> float:  # noqa: ARG002
-        return 0.5
+        return [Score(0.99 if is_flagged(int(text.split()[3])) else 0.01, 1.0, truncated=False) for text in texts]
 
 
 class StubGpuWorker(GpuWorker):
     def load_engines(self) -> None:
-        # Under the names of MODEL_SET: by them the unpack worker knows which clips are done.
+        # As MODEL_SET's models: by what they record the unpack worker knows which clips are done.
         models = load_manifest(self.settings.models_root).set(self.settings.model_set)
         self.policies = load_policies(self.settings.policies_dir)
         self.transcriber = StubTranscriber(models.speech.name)
-        self.scorer = StubScorer(models.moderation.name)
+        judge = judging(self.settings)
+        self.scorer = StubScorer(judge.name, judge.format, judge.reads, judge.thresholds)
 
 
 if __name__ == "__main__":

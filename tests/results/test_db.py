@@ -184,6 +184,13 @@ def ra_table(database):
         ("pipeline", "DELETE FROM audio_files"),
         ("pipeline", "TRUNCATE transcripts"),
         ("pipeline", "DROP TABLE classifications"),
+        ("pipeline", "UPDATE policies SET text = 'x'"),
+        ("pipeline", "DELETE FROM policies"),
+        ("pipeline", "TRUNCATE policies"),
+        ("ra_app", "INSERT INTO policies (policy, version, sha256, title, text) VALUES ('a', '1', 'b', 'c', 'd')"),
+        ("ra_app", "UPDATE policies SET text = 'x'"),
+        ("ra_app", "UPDATE transcripts SET finding = 'speech'"),
+        ("ra_app", "UPDATE classifications SET judged = 'translation'"),
         ("ra_app", "INSERT INTO batches (batch_id) VALUES ('x')"),
         ("ra_app", "UPDATE audio_files SET status = 'done'"),
         ("ra_app", "DELETE FROM transcripts"),
@@ -208,6 +215,8 @@ def test_what_is_not_a_roles_business_is_refused(database, role, statement):
 def test_the_ra_app_reads_what_the_pipeline_wrote(database):
     connection = psycopg2.connect(database.ra_app_dsn)
     with connection, connection.cursor() as cursor:
-        for name in ("batches", "audio_files", "transcripts", "classifications", "verdicts_in_force", "ra_queue"):
+        for name in (
+            "batches", "audio_files", "transcripts", "classifications", "policies", "verdicts_in_force", "ra_queue",
+        ):  # fmt: skip
             cursor.execute(f"SELECT count(*) FROM {name}")
     connection.close()

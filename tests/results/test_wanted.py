@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,74 +9,84 @@ from typing import Any
 import pytest
 
 from config import Settings, load_settings
-from db import DatabaseOverview, NewClip, Verdict, WantedResults, wanted_results
+from db import Verdict, WantedResults, WantedVerdict, wanted_results
 from errors import ModelError, PolicyError
-from jobs.payloads import TranscribeJob, UnpackJob
-from transcription import Transcript
+from moderation.policies import load_policies
+from tests.results.conftest import CLEAN, CLIPS, FLAGGED, HEARD, SILENT, Batch
 
-Query = Callable[..., list[tuple[Any, ...]]]
-
-JOB = UnpackJob(batch_id="b1", s3_key="archives/b1.tar")
-CLIPS = ("a.mp3", "b.mp3")
-HEARD = Transcript(
-    text="we meet at the market", language="en", language_probability=0.9, segments=(), speech_s=2.5, finding="speech",
-    reasons=(), avg_logprob=-0.2, no_speech_prob=0.01, compression_ratio=1.1,
-)  # fmt: skip
-SILENT = replace(HEARD, text="", language=None, speech_s=0.0, finding="no_speech", reasons=("no-speech-found",))
-FLAGGED = Verdict(
-    policy="hate-speech", policy_version="1.0.0", policy_sha256="ab", model="m", prompt_version="p1",
-    violates=True, score=0.9, threshold=0.5, mass=0.99, truncated=False,
-)  # fmt: skip
-CLEAN = replace(FLAGGED, violates=False, score=0.1)
-WANTED = WantedResults("base", (("hate-speech", "1.0.0", "m"),))
-NEWER = WantedResults("base", (("hate-speech", "2.0.0", "m"),))
+SPANISH = replace(HEARD, text="nos vemos en el mercado", language="es")
 
 
-class Batch:
-    """A batch of two clips in Postgres, and methods that save results of the first clip."""
-
-    def __init__(self, db: DatabaseOverview, query: Query) -> None:
-        self.db, self.query = db, query
-        self.unpack()
-        job = TranscribeJob(opus_path=Path("/s/x.opus"), batch_id="b1", original_filename=CLIPS[0])
-        self.audio_id = db.ensure_clip(job).audio_id
-
-    def unpack(self) -> None:
-        clips = [NewClip(original_filename=name) for name in CLIPS]
-        run = self.db.begin_unpack(JOB)
-        assert self.db.record_unpacked(JOB, run, "host-1", total=len(clips), clips=clips, skipped=[])
-
-    def save(self, *verdicts: Verdict, transcript: Transcript = HEARD, speech_model: str = "base") -> None:
-        self.db.save_results(
-            self.audio_id, transcript=transcript, speech_model=speech_model, verdicts=verdicts,
-            s3_opus_path=f"processed/2026-01-01/{self.audio_id}.opus", duration_s=2.5,
-        )  # fmt: skip
-
-    def has(self, wanted: WantedResults) -> bool:
-        """Whether the first clip has these results. The questions of both workers must have the same answer."""
-        answer = self.db.has_results(self.audio_id, wanted)
-        assert self.db.done_clips("b1", wanted) == ({CLIPS[0]} if answer else set())
-        return answer
-
-    def queue(self) -> list[tuple[Any, ...]]:
-        return self.query("SELECT policies, transcript FROM ra_queue")
+def wanted(verdict: Verdict, **changes: Any) -> WantedResults:
+    """The results of a clip whose one verdict is this one, with these changes."""
+    values = {name: getattr(verdict, name) for name in WantedVerdict._fields} | changes
+    return WantedResults("base", (WantedVerdict(**values),))
 
 
-@pytest.fixture
-def batch(settings: Settings, query: Query) -> Iterator[Batch]:
-    query("TRUNCATE batches CASCADE")
-    opened = DatabaseOverview(settings)
-    yield Batch(opened, query)
-    opened.close()
+WANTED = wanted(FLAGGED)
+NEWER = wanted(FLAGGED, policy_version="2.0.0")
 
 
 def test_results_are_complete_only_with_every_policys_verdict(batch: Batch) -> None:
     batch.save(CLEAN)
     assert batch.has(WANTED)
     assert batch.has(WantedResults("base"))
-    assert not batch.has(NEWER)
-    assert not batch.has(replace(WANTED, verdicts=(("hate-speech", "1.0.0", "another model"),)))
-    assert not batch.has(replace(WANTED, verdicts=(*WANTED.verdicts, ("scams", "1.0.0", "m"))))
+    scams = wanted(FLAGGED, policy="scams").verdicts
+    assert not batch.has(replace(WANTED, verdicts=(*WANTED.verdicts, *scams)))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"policy_version": "2.0.0"},
+        {"policy_sha256": "cd"},
+        {"model": "another model"},
+        {"prompt_version": "p2"},
+        {"threshold": 0.50001},
+    ],
+    ids="".join,
+)
+def test_a_verdict_that_was_made_in_another_way_is_not_current(batch: Batch, change: dict[str, Any]) -> None:
+    batch.save(CLEAN)
+    assert not batch.has(wanted(FLAGGED, **change))
+
+
+def test_speech_in_a_language_that_is_not_judged_is_done_when_this_is_recorded(batch: Batch) -> None:
+    english = replace(WANTED, languages=frozenset({"en"}))
+    batch.save(transcript=SPANISH, not_judged="language")
+    assert batch.has(english)
+    assert batch.has(replace(NEWER, languages=frozenset({"en"}))), "no policy is asked"
+    assert not batch.has(replace(WANTED, languages=frozenset({"en", "es"})))
+    assert not batch.has(WANTED)
+    batch.save(CLEAN, transcript=SPANISH)
+    assert batch.has(WANTED)
+    assert batch.has(english), "an operator may ask for more than the workers judge"
+    assert not batch.has(replace(NEWER, languages=frozenset({"en"}))), (
+        "but it is to be current, or recorded as not judged"
+    )
+
+
+def test_a_translation_counts_where_translations_are_judged(batch: Batch) -> None:
+    translated = replace(SPANISH, translation="we meet at the market")
+    translate = replace(WANTED, languages=frozenset({"en"}), other_languages="translate")
+    batch.save(transcript=SPANISH, not_judged="language")
+    assert not batch.has(translate), "a translation was never asked for"
+    batch.save(CLEAN, transcript=translated)
+    assert not batch.has(translate), "the original was judged"
+    batch.save(replace(CLEAN, judged="translation"), transcript=translated)
+    assert batch.has(translate)
+    assert not batch.has(WANTED), "a verdict on the translation is none on the original"
+    batch.save(transcript=replace(SPANISH, translation=""), not_judged="language")
+    assert batch.has(translate), "there was nothing to translate"
+
+
+def test_a_clip_that_is_not_judged_any_more_leaves_the_queue(batch: Batch) -> None:
+    batch.save(FLAGGED, transcript=SPANISH)
+    assert batch.queue() != []
+    batch.save(transcript=SPANISH, not_judged="language", speech_model="large")
+    assert batch.queue() == []
+    batch.save(FLAGGED, transcript=SPANISH)
+    assert batch.queue() != []
 
 
 def test_a_verdict_counts_only_with_the_wanted_speech_models_transcript(batch: Batch) -> None:
@@ -162,9 +171,26 @@ def test_a_requeue_counts_the_clips_that_lack_a_wanted_result(batch: Batch) -> N
 
 
 def test_wanted_results_come_from_the_policies_and_the_manifest(settings: Settings) -> None:
-    wanted = wanted_results(settings)
-    assert wanted.speech_model == "base"
-    assert ("hate-speech", "1.0.0", "gemma-3-270m-demo") in wanted.verdicts
+    found = wanted_results(settings)
+    policy = next(policy for policy in load_policies(settings.policies_dir) if policy.id == "hate-speech")
+    assert found.speech_model == "base"
+    assert found.languages == frozenset({"en"})
+    [verdict] = [verdict for verdict in found.verdicts if verdict.policy == "hate-speech"]
+    assert verdict[1:] == ("1.0.0", policy.sha256, "gemma-3-270m-demo", "cope-a-1-overview", 0.9129)
+
+
+def test_a_host_without_models_knows_what_the_workers_of_the_fleet_write(settings_env: dict[str, str]) -> None:
+    found = wanted_results(load_settings({**settings_env, "MODEL_SET": "production"}))
+    assert {(verdict.model, verdict.prompt_version, verdict.threshold) for verdict in found.verdicts} == {
+        ("cope-a-9b", "cope-a-1", 0.5)
+    }
+
+
+def test_the_settings_say_which_languages_are_wanted(settings_env: dict[str, str]) -> None:
+    chosen = {"JUDGED_LANGUAGES": "en, es", "OTHER_LANGUAGES": "translate"}
+    found = wanted_results(load_settings({**settings_env, **chosen}))
+    assert (found.languages, found.other_languages) == (frozenset({"en", "es"}), "translate")
+    assert wanted_results(load_settings({**settings_env, "JUDGED_LANGUAGES": "*"})).languages is None
 
 
 def test_wanted_results_that_cannot_be_read_are_an_error_that_says_where(

@@ -77,7 +77,7 @@ def put_archive(store: ObjectStore, redis_db: redis.Redis) -> Callable[..., str]
 
 @pytest.fixture(autouse=True)
 def empty_tables(query: Callable[..., Any]) -> None:
-    query("TRUNCATE batches, operator_actions CASCADE")
+    query("TRUNCATE batches, operator_actions, policies CASCADE")
 
 
 def dead_letters(client: redis.Redis) -> list[dict[str, Any]]:

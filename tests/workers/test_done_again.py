@@ -66,6 +66,11 @@ class Host:
         assert f'version = "{old}"' in text
         file.write_text(text.replace(f'version = "{old}"', f'version = "{new}"'))
 
+    def edit_policy(self) -> None:
+        """Change the text, and not the version."""
+        file = self.policies / "hate-speech.md"
+        file.write_text(file.read_text().replace("## Overview\n", "## Overview\n\nEdited.\n"))
+
     def change_speech_model(self) -> None:
         (self._models / "models.toml").write_text(OTHER_SPEECH)
 
@@ -144,6 +149,38 @@ def test_a_requeue_after_a_policy_went_back_puts_the_older_version_in_force(host
         host.judges()
     assert set(query("SELECT policy_version FROM verdicts_in_force")) == {("1.0.0",)}
     assert query("SELECT count(*) FROM classifications") == [(4,)], "two clips, two versions"
+
+
+@pytest.mark.usefixtures("complete")
+def test_a_policy_edited_without_a_new_version_stops_the_gpu_worker(host: Host, redis_db, tmp_path) -> None:
+    host.edit_policy()
+    with Program(STUB_GPU, host.env, tmp_path / "refused.log") as gpu:
+        assert gpu.exit_code() == 78
+        assert "hate-speech.md has been edited, but still says version 1.0.0" in gpu.text.strip().splitlines()[-1]
+    assert redis_db.keys("inflight*") == []
+    host.change_policy("1.0.0", "1.0.1")
+    with Program(STUB_GPU, host.env, tmp_path / "mended.log") as gpu:
+        gpu.wait_for("ready")
+        assert gpu.stop() == 0
+
+
+def test_a_language_that_is_not_judged_is_recorded_and_then_done(
+    worker, put_archive, redis_db, settings_env, tmp_path, query
+) -> None:
+    env = {**settings_env, "JUDGED_LANGUAGES": "de,es", "HEARTBEAT_TTL_S": "5"}
+    unpack = worker("unpack", **env)
+    put_archive(tar(ARCHIVE), BATCH)
+    with Program(STUB_GPU, env, tmp_path / "gpu.log") as gpu:
+        gpu.wait_for("batch complete")
+        assert gpu.text.count("not_judged=language") == 2
+        assert query("SELECT count(*) FROM classifications") == [(0,)]
+        states = "SELECT status, not_judged, count(*) FROM audio_files JOIN transcripts USING (audio_id) GROUP BY 1, 2"
+        assert sorted(query(states)) == [("done", "language", 2), ("no_speech", None, 1)]
+        wait_until(lambda: not redis_db.keys("batch*"), "the batch's keys to be gone")
+        put_archive(tar(ARCHIVE), BATCH)
+        wait_until(lambda: unpack.text.count("batch unpacked") == 2, "the batch to be unpacked again")
+        assert "done_before=3" in unpack.text
+        assert gpu.stop() == 0
 
 
 @pytest.mark.usefixtures("complete")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from flask import Blueprint, abort, flash, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from app import clips, labelling
+from app import clips, labelling, quality
 from app.labelling import Submission
 from app.models import CONFIDENCES, NOTE_LENGTH, Assignment, LabelRow, db
 from app.state import state
@@ -73,6 +73,7 @@ def _page(clip: clips.Clip, assignment: Assignment, submission: Submission, *, r
     return render_template(
         "review.html",
         clip=clip,
+        doubts=quality.sentences(clip.reasons) if clip.doubtful else [],
         codebook=state().codebook,
         submission=submission,
         stored=labelling.newest_label(assignment),
