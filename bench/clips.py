@@ -195,7 +195,8 @@ def _decoded(path: Path) -> Signal:
     return whole.astype(np.float32) / np.float32(32768)
 
 
-def _write(clips: Sequence[Clip], folder: Path) -> None:
+def write(clips: Sequence[Clip], folder: Path) -> None:
+    """Write each clip as NAME.wav, 16-bit mono at 16 kHz."""
     folder.mkdir(parents=True, exist_ok=True)
     for clip in clips:
         with av.open(str(folder / f"{clip.name}.wav"), "w") as container:
@@ -232,7 +233,7 @@ def main() -> int:
     print_table(summary(clips))
     print(f"fingerprint {digest(clips)}")
     if arguments.write:
-        _write(clips, arguments.write)
+        write(clips, arguments.write)
     return 0
 
 

@@ -62,11 +62,14 @@ class Plain:
         self._load = load
 
     def transcribe(self, files: Sequence[Path]) -> list[Heard]:
-        results = [self._pipeline.transcribe(self._load(str(file)), batch_size=BATCH) for file in files]
-        return [
-            Heard(" ".join(segment["text"].strip() for segment in result["segments"]), result["language"])
-            for result in results
-        ]
+        return [self._one(self._load(str(file))) for file in files]
+
+    def _one(self, samples: Any) -> Heard:
+        try:
+            result = self._pipeline.transcribe(samples, batch_size=BATCH)
+        except IndexError:  # WhisperX's way to say that this voice activity detector found no speech
+            return Heard("", None)
+        return Heard(" ".join(segment["text"].strip() for segment in result["segments"]), result["language"])
 
 
 class Batched:
