@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from itertools import zip_longest
@@ -37,6 +38,7 @@ Score = Callable[[Policy, Sequence[str]], list[float]]
 
 def main() -> int:
     arguments = _arguments()
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # it warns of a tokenizer that is not used here
     device = choose_device(arguments.device)
     models = resolve("demo", arguments.models).moderation
     policies = load_policies(ROOT / "policies")[: arguments.policies]
@@ -112,7 +114,7 @@ class Reference:
         )
         if adapter is not None:
             model = PeftModel.from_pretrained(model, adapter, local_files_only=True).merge_and_unload()
-        self._model: Any = model.eval()
+        self.model: Any = model.eval()
         self._answers = list(answer_ids(self._tokenizer))
 
     def encode(self, policy: Policy, text: str) -> list[int]:
@@ -125,8 +127,8 @@ class Reference:
 
         found = []
         for text in texts:
-            ids = torch.tensor([self.encode(policy, text)], device=self._model.device)
-            made = self._model.generate(
+            ids = torch.tensor([self.encode(policy, text)], device=self.model.device)
+            made = self.model.generate(
                 input_ids=ids,
                 attention_mask=torch.ones_like(ids),
                 max_new_tokens=1,
@@ -151,9 +153,9 @@ class Reference:
             rows = [[0] * (width - len(prompts[index])) + prompts[index] for index in batch]
             masks = [[0] * (width - len(prompts[index])) + [1] * len(prompts[index]) for index in batch]
             with torch.inference_mode():
-                logits = self._model(
-                    input_ids=torch.tensor(rows, device=self._model.device),
-                    attention_mask=torch.tensor(masks, device=self._model.device),
+                logits = self.model(
+                    input_ids=torch.tensor(rows, device=self.model.device),
+                    attention_mask=torch.tensor(masks, device=self.model.device),
                     use_cache=False,
                     logits_to_keep=1,
                 ).logits[:, -1]
@@ -212,7 +214,7 @@ def equality_table(scores: dict[str, dict[str, list[float]]], thresholds: dict[s
         rows.append(
             [name, len(pairs), equal, share(equal / len(pairs)), f"{furthest:.5f}", furthest <= MOST_DIFFERENCE]
         )
-    columns = ["way", "verdicts", "equal", "share", "largest |Δp|", f"at most {MOST_DIFFERENCE}"]
+    columns = ["way", "verdicts", "equal", "share", "largest Δp", f"at most {MOST_DIFFERENCE}"]
     return Table("Verdicts equal to those of generate on the full prompt", columns, rows)
 
 

@@ -30,6 +30,7 @@ import boto3
 import psycopg2
 import redis
 from botocore.config import Config
+from psycopg2 import sql
 
 from bench import words
 from bench.clips import Clip, digest, load_clips
@@ -38,7 +39,8 @@ from bench.meter import session_cpu_seconds
 from bench.packages import DataError
 from bench.report import ROOT, Table, number, print_table, share, write_json
 from bench.speech import chosen
-from local.services import Services, stack
+from local.services import Services
+from local.services.postgres import ADMIN
 
 EARLIER = "596228d"
 HOST = "bench-host"
@@ -224,14 +226,21 @@ def one_round(name: str, tree: Path, archive: Path, services: Services, root: Pa
 def _fresh_stores(tree: Path, services: Services) -> tuple[str, str, str]:
     """A database with the schema of the tree, its address, and a bucket."""
     name = f"bench_{secrets.token_hex(4)}"
-    own, stack.SCHEMA = stack.SCHEMA, tree / "schema.sql"
-    try:
-        made = services.make_database(name)
-    finally:
-        stack.SCHEMA = own
+    if tree == ROOT:
+        services.make_database(name)
+    else:
+        services.make_database()  # gives the roles, which are the same in all databases, their passwords
+        connection = services.postgres.admin()
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        finally:
+            connection.close()
+        # Earlier schemas do not name the place of their tables.
+        services.postgres.psql(name, tree / "schema.sql", search_path="public")
     bucket = name.replace("_", "-")
     services.make_bucket(bucket)
-    return made.name, made.admin_dsn, bucket
+    return name, services.postgres.dsn(ADMIN, name), bucket
 
 
 @contextmanager
@@ -263,11 +272,11 @@ def _complete(dsn: str) -> bool:
     return bool(closed and not open_)
 
 
-def _query(dsn: str, sql: str) -> list[tuple[Any, ...]]:
+def _query(dsn: str, command: str) -> list[tuple[Any, ...]]:
     connection = psycopg2.connect(dsn)
     try:
         with connection, connection.cursor() as cursor:
-            cursor.execute(sql)
+            cursor.execute(command)
             return cursor.fetchall()
     finally:
         connection.close()
