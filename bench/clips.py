@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import random
 import sys
 import tomllib
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -24,7 +25,7 @@ import numpy as np
 
 from bench import effects
 from bench.effects import RATE_HZ, Signal
-from bench.packages import DataError, Package, default_folder, fetch
+from bench.packages import DataError, Package, default_folder, fetch, fetch_sentences
 from bench.report import Table, print_table
 from local.samples.archive import CLIPS as SAMPLES
 from local.samples.archive import LIBRIVOX, load_manifest
@@ -33,6 +34,7 @@ MANIFEST = Path(__file__).with_name("clips.toml")
 GAP_S = 0.35  # between joined parts, as between sentences
 # What is compared in time: clips as uploads are. The others show faults: they are too short, too long, or one too many.
 UNTIMED = frozenset({"short", "long", "recording"})
+SEED = 20_261_129
 WITHOUT_SPEECH = frozenset({"music", "silence", "recording"})
 
 
@@ -93,17 +95,33 @@ def load_clips(
         and (names is None or recipe["name"] in names)
         and (timed is None or (recipe["kind"] not in UNTIMED) == timed)
     ]
-    fetch(packages(content), folder)
+    used = {part for recipe in wanted for part in _named(recipe)}
+    fetch(packages(content, used), folder)
+    if any(part.startswith("librivox/") for part in used):
+        fetch_sentences(folder)
     return [_make(recipe, parts) for recipe in wanted]
 
 
-def packages(content: Mapping[str, Any]) -> list[Package]:
-    """The packages that a manifest names, with the files that are used of each."""
-    listed = content.get("package", [])
-    return [
-        Package(item["name"], item["version"], {part["path"]: part["sha256"] for part in item["part"]})
-        for item in listed
-    ]
+def _named(recipe: Mapping[str, Any]) -> list[str]:
+    """The ids of the parts that a recipe names."""
+    return [*recipe.get("parts", []), *recipe.get("second", []), *([recipe["music"]] if "music" in recipe else [])]
+
+
+def chosen(clips: Sequence[Clip], wanted: int | None) -> list[Clip]:
+    """The clips in a shuffled order that is always the same, so that each group has clips of all kinds."""
+    mixed = sorted(clips, key=lambda clip: clip.name)
+    random.Random(SEED).shuffle(mixed)  # noqa: S311 -- an order, not a secret
+    return mixed[:wanted]
+
+
+def packages(content: Mapping[str, Any], used: Collection[str]) -> list[Package]:
+    """The packages of a manifest with those of their files that are used; a package without any is left out."""
+    found = []
+    for item in content.get("package", []):
+        files = {part["path"]: part["sha256"] for part in item["part"] if part["id"] in used}
+        if files:
+            found.append(Package(item["name"], item["version"], files))
+    return found
 
 
 def digest(clips: Iterable[Clip]) -> str:

@@ -50,6 +50,16 @@ def fetch(packages: list[Package], folder: Path) -> None:
     for package in packages:
         if not _complete(package, folder):
             _fetch_one(package, folder)
+
+
+def fetch_sentences(folder: Path) -> None:
+    """Put the LibriVox sentences of the demo into `folder`/librivox.
+
+    Raises
+    ------
+    DataError
+        They cannot be downloaded.
+    """
     try:
         fetch_librivox(folder / "librivox")
     except LibrivoxError as error:

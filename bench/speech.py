@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import words
-from bench.clips import WITHOUT_SPEECH, Clip, digest, load_clips
+from bench.clips import SEED, WITHOUT_SPEECH, Clip, chosen, digest, load_clips
 from bench.clips import write as write_wav
 from bench.meter import Spent
 from bench.packages import DataError
@@ -31,7 +31,6 @@ from system.device import choose_device
 
 GROUP = 16  # clips that an engine gets before the next one's turn
 MAX_CLIP_S = 900.0
-SEED = 20_261_129
 
 Texts = dict[str, dict[str, Heard]]  # by engine, by clip
 
@@ -83,13 +82,6 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--no-equality", action="store_true", help="leave out the comparison with single decoding")
     parser.add_argument("--json", type=Path, help="where the figures go (default: bench/.results/speech.json)")
     return parser.parse_args()
-
-
-def chosen(clips: Sequence[Clip], wanted: int | None) -> list[Clip]:
-    """The clips in a shuffled order that is always the same, so that each group has clips of all kinds."""
-    mixed = sorted(clips, key=lambda clip: clip.name)
-    random.Random(SEED).shuffle(mixed)  # noqa: S311 -- an order, not a secret
-    return mixed[:wanted]
 
 
 def as_opus(clips: Sequence[Clip], folder: Path) -> dict[str, Path]:

@@ -33,12 +33,11 @@ from botocore.config import Config
 from psycopg2 import sql
 
 from bench import words
-from bench.clips import Clip, digest, load_clips
+from bench.clips import Clip, chosen, digest, load_clips
 from bench.clips import write as write_wav
 from bench.meter import session_cpu_seconds
 from bench.packages import DataError
 from bench.report import ROOT, Table, number, print_table, share, write_json
-from bench.speech import chosen
 from local.services import Services
 from local.services.postgres import ADMIN
 
