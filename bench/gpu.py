@@ -39,11 +39,10 @@ from bench.gpu_models import (
     build_gemma,
     build_whisper,
 )
+from bench.loading import load_scorer
 from bench.meter import Spent
 from bench.report import ROOT, Table, number, print_table, share, write_json
-from moderation.cope_a import load_cope_a
 from moderation.policies import Policy, load_policies
-from moderation.prompt import build_prompt, prompt_head
 from system.device import Device, choose_device
 
 TOKENS = 100  # of text in a window of 30 s of speech
@@ -51,6 +50,7 @@ BATCHES = (1, 2, 4, 8, 16, 32, 64)
 BEAMS = (5, 1)
 WINDOW_S = 30.0
 PROMPT = [50_258, 50_259, 50_359, 50_363]  # start, English, transcribe, no time stamps
+MEASURE_S = 2.0  # each batch size, at least
 LOOK_S = 0.2
 
 
@@ -182,7 +182,7 @@ def _one_batch(model: Any, shape: WhisperShape, roof: Roof, sizes: tuple[int, in
         run()  # the first call allocates
         with watched() as seen:
             began, runs = time.perf_counter(), 0
-            while runs < 2 or time.perf_counter() - began < 2:
+            while runs < 2 or time.perf_counter() - began < MEASURE_S:
                 run()
                 runs += 1
             window_s = (time.perf_counter() - began) / runs / batch
@@ -234,7 +234,7 @@ def judging(
 
 def _ways(base: Path, device: Device) -> Iterator[tuple[str, verdicts.Score]]:
     """The three ways. Two copies of the model do not fit on most GPUs, so one is freed before the other is loaded."""
-    scorer = load_cope_a(base, None, device=device, name="random", policy_text="full")
+    scorer = load_scorer(base, None, device)
     yield "ours", verdicts.ours(scorer)
     del scorer
     _free()
@@ -252,8 +252,8 @@ def _tokens(base: Path, policies: Sequence[Policy], texts: Sequence[str]) -> tup
     def count(prompt: str) -> int:
         return len(tokenizer(prompt, add_special_tokens=False)["input_ids"])
 
-    heads = [count(prompt_head(policy.body)) for policy in policies]
-    whole = sum(count(build_prompt(policy.body, text)) for policy in policies for text in texts)
+    heads = [count(verdicts.head_of(policy)) for policy in policies]
+    whole = sum(count(verdicts.head_of(policy) + text + verdicts.TAIL) for policy in policies for text in texts)
     return whole - sum(heads) * (len(texts) - 1), whole
 
 

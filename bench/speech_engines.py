@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from bench.loading import load_speech
 from media.audio import decode
 from system.device import Device
-from transcription import Transcript
-from transcription.whisperx_engine import WhisperxTranscriber, load_transcriber
+from transcription import Transcriber, Transcript
 
 BATCH = 16  # windows; what WhisperX's documentation uses
 BEAM = 5
@@ -46,7 +46,7 @@ class Ours:
 
     name = "ours"
 
-    def __init__(self, engine: WhisperxTranscriber) -> None:
+    def __init__(self, engine: Transcriber) -> None:
         self.engine = engine
 
     def transcribe(self, files: Sequence[Path]) -> list[Heard]:
@@ -95,7 +95,7 @@ def heard(transcript: Transcript) -> Heard:
 
 
 def load_ours(model: Path, device: Device, batch_size: int = BATCH) -> Ours:
-    return Ours(load_transcriber(model, name=model.name, device=device, batch_size=batch_size))
+    return Ours(load_speech(model, device, batch_size))
 
 
 def load_engines(model: Path, device: Device, threads: int, names: Sequence[str] = ()) -> list[Engine]:

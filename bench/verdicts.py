@@ -19,16 +19,40 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+from bench.loading import load_scorer
 from bench.meter import Spent
 from bench.report import ROOT, Table, number, print_table, share, write_json
 from local.samples.archive import load_manifest
 from models.sets import resolve
-from moderation.cope_a import answer_ids, load_cope_a
 from moderation.policies import Policy, load_policies
-from moderation.prompt import build_prompt
 from moderation.scorer import Scorer
 from system.device import Device, choose_device
 
+# CoPE-A's prompt, written here a second time: the reference shares no code with what it is compared with.
+HEAD = """INSTRUCTIONS
+============
+
+Examine the given POLICY and determine if the given CONTENT meets the criteria for ANY of the LABELS. \
+Answer "1" if yes, and "0" if no.
+
+
+POLICY
+======
+
+{policy}
+
+
+CONTENT
+=======
+
+"""
+TAIL = """
+
+
+ANSWER
+======
+
+"""
 BATCH = 8  # prompts in a padded batch, as in the examples that people start from
 MOST_DIFFERENCE = 0.02
 
@@ -43,7 +67,7 @@ def main() -> int:
     models = resolve("demo", arguments.models).moderation
     policies = load_policies(ROOT / "policies")[: arguments.policies]
     texts = some_texts(arguments.texts)
-    scorer = load_cope_a(models.base, models.adapter, device=device, name=models.name, policy_text="full")
+    scorer = load_scorer(models.base, models.adapter, device)
     reference = Reference(models.base, models.adapter, device)
     ways: dict[str, Score] = {
         "ours": ours(scorer),
@@ -96,6 +120,11 @@ def ours(scorer: Scorer) -> Score:
     return lambda policy, texts: [score.p_violation for score in scorer.score(policy, texts)]
 
 
+def head_of(policy: Policy) -> str:
+    """The part of the prompt that all texts of a policy share."""
+    return HEAD.format(policy=policy.body.strip())
+
+
 class Reference:
     """The same model without our scorer: the whole prompt of every text, as in the model's own example."""
 
@@ -115,10 +144,11 @@ class Reference:
         if adapter is not None:
             model = PeftModel.from_pretrained(model, adapter, local_files_only=True).merge_and_unload()
         self.model: Any = model.eval()
-        self._answers = list(answer_ids(self._tokenizer))
+        self._answers = [self._tokenizer(answer, add_special_tokens=False)["input_ids"][-1] for answer in "01"]
 
     def encode(self, policy: Policy, text: str) -> list[int]:
-        ids: list[int] = self._tokenizer(build_prompt(policy.body, text), add_special_tokens=False)["input_ids"]
+        prompt = head_of(policy) + text.strip() + TAIL
+        ids: list[int] = self._tokenizer(prompt, add_special_tokens=False)["input_ids"]
         return [self._tokenizer.bos_token_id, *ids]
 
     def generate(self, policy: Policy, texts: Sequence[str]) -> list[float]:
