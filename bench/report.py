@@ -94,11 +94,14 @@ def _commit() -> str:
     return done.stdout.strip() or "unknown"
 
 
+STARTED = machine()  # at the start: a benchmark is itself the load of the machine at its end
+
+
 def write_json(name: str, figures: Mapping[str, Any], target: Path | None = None) -> Path:
     """Write the figures to `target`, or to bench/.results/NAME.json, with what they depend on; return the path."""
     path = target or RESULTS / f"{name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    content = {"benchmark": name, "command": " ".join(sys.argv), "machine": machine(), **figures}
+    content = {"benchmark": name, "command": " ".join(sys.argv), "machine": STARTED, **figures}
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     print(f"\nfigures: {path}")
     return path

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench import gpu, growth, speech, verdicts, words, worker
+from bench import gpu, growth, page, speech, verdicts, words, worker
 from bench.clips import Clip
 from bench.gpu_models import GEMMA_2_9B, LARGE_V3
 from bench.growth import Cost
@@ -163,11 +163,28 @@ def test_a_table_is_markdown_with_aligned_columns():
 
 
 def test_figures_are_written_with_machine_and_date(tmp_path, capsys):
-    path = write_json("speech", {"clips": 3}, tmp_path / "deep" / "speech.json")
-    content = json.loads(path.read_text())
+    target = write_json("speech", {"clips": 3}, tmp_path / "deep" / "speech.json")
+    content = json.loads(target.read_text())
     assert content["clips"] == 3
     assert {"date", "processor", "cores", "torch", "commit"} <= content["machine"].keys()
-    assert str(path) in capsys.readouterr().out
+    assert str(target) in capsys.readouterr().out
+
+
+def test_the_page_gets_the_figures_and_keeps_those_without_new_ones(tmp_path):
+    write_json("speech", {"tables": [["Time", ["engine", "CPU s"], [["ours", "1.0"]]]]}, tmp_path / "speech.json")
+    old = f"# P\n{page.BEGIN}\n### Speech\n\nold\n\n### Growth\n\nkept\n{page.END}end\n"
+    written = page.rewritten(old, page.results(tmp_path))
+    assert "old" not in written
+    assert "| ours   |   1.0 |" in written
+    assert "`make bench-speech`" in written
+    assert written.index("### Speech") < written.index("### Growth\n\nkept")
+    assert written.endswith(f"{page.END}end\n")
+    assert page.rewritten(written, page.results(tmp_path)) == written
+
+
+def test_a_page_without_marks_is_refused():
+    with pytest.raises(page.PageError, match="needs the lines"):
+        page.rewritten("# P\n", {})
 
 
 def test_the_cpu_time_of_a_program_and_of_its_children_is_seen():
