@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -61,9 +62,11 @@ def main() -> int:
             tables.append(equality_table(equal))
     for table in tables:
         print_table(table)
+    reader = "ffmpeg" if shutil.which("ffmpeg") else "ours: there is no program ffmpeg"
     figures = {
         "model": arguments.model.name, "device": device.description, "compute_type": device.compute_type,
-        "threads": threads, "group": GROUP, "clips": len(clips), "fingerprint": digest(clips),
+        "threads": threads, "group": GROUP, "reader_of_whisperx": reader,
+        "clips": len(clips), "fingerprint": digest(clips),
         "time": time_figures(clips, spent), "equality": equal,
         "tables": [[table.title, list(table.columns), [list(row) for row in table.rows]] for table in tables],
         "texts": {name: {clip: vars(heard) for clip, heard in found.items()} for name, found in texts.items()},
@@ -155,17 +158,17 @@ def kind_table(clips: Sequence[Clip], texts: Texts) -> Table:
     for kind in dict.fromkeys(clip.kind for clip in clips if clip.spoken):
         own = [clip for clip in clips if clip.kind == kind]
         rows.append([kind, *_scores(own, texts), *_findings(own, texts)])
-    everything = [clip for clip in clips if clip.spoken]
-    rows.append(["all", *_scores(everything, texts), *_findings(everything, texts)])
+    everything = [clip for clip in clips if clip.spoken and clip.timed]
+    rows.append(["all but untimed", *_scores(everything, texts), *_findings(everything, texts)])
     return Table("Words kept and word error rate by kind", columns, rows)
 
 
 def language_table(clips: Sequence[Clip], texts: Texts) -> Table:
-    """Word error rate by language, over the clips of kind "plain" and over all."""
+    """Word error rate by language, over the clips of kind "plain" and over all timed ones."""
     columns = ["language", "clips", *(f"{name}: plain, all" for name in texts)]
     rows = []
     for language in sorted({clip.language for clip in clips if clip.spoken}):
-        own = [clip for clip in clips if clip.spoken and clip.language == language]
+        own = [clip for clip in clips if clip.spoken and clip.timed and clip.language == language]
         plain = [clip for clip in own if clip.kind == "plain"]
         cells = [
             f"{share(_counted(plain, found).error_rate)}, {share(_counted(own, found).error_rate)}"

@@ -15,6 +15,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -64,11 +65,13 @@ def main() -> int:
     arguments = _arguments()
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # it warns of a tokenizer that is not used here
     device = choose_device(arguments.device)
+    device = replace(device, dtype=arguments.dtype or device.dtype)
     models = resolve("demo", arguments.models).moderation
     policies = load_policies(ROOT / "policies")[: arguments.policies]
     texts = some_texts(arguments.texts)
     scorer = load_scorer(models.base, models.adapter, device)
-    reference = Reference(models.base, models.adapter, device)
+    exact = replace(device, dtype=arguments.reference_dtype or device.dtype)
+    reference = Reference(models.base, models.adapter, exact)
     ways: dict[str, Score] = {
         "ours": ours(scorer),
         "generate, one at a time": reference.generate,
@@ -84,7 +87,7 @@ def main() -> int:
     write_json(
         "verdicts",
         {
-            "model": models.name, "device": device.description, "dtype": device.dtype,
+            "model": models.name, "device": device.description, "dtype": device.dtype, "reference_dtype": exact.dtype,
             "policies": [policy.id for policy in policies], "texts": len(texts),
             "prompt_tokens": [len(reference.encode(policy, texts[0])) for policy in policies],
             "time": {name: vars(took) for name, took in spent.items()},
@@ -102,6 +105,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--policies", type=int, help="only so many policies")
     parser.add_argument("--models", type=Path, default=ROOT / "models", help="the folder of the model sets")
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
+    kinds = ["float32", "bfloat16"]
+    parser.add_argument("--dtype", choices=kinds, help="numbers of the weights (default: the device's)")
+    parser.add_argument("--reference-dtype", choices=kinds, help="those of the reference (default: the same)")
     parser.add_argument("--json", type=Path, help="where the figures go (default: bench/.results/verdicts.json)")
     return parser.parse_args()
 
