@@ -10,7 +10,7 @@ PROCESSES ?= 4
 CHECKED := src ra_app local tests $(if $(wildcard bench/*.py),bench)
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo demo-check demo-reset models browser test reliability reliability-long fleet fleet-keep fleet-runbook fleet-down check format docs lock clean
+.PHONY: help env demo demo-check demo-reset models browser test reliability reliability-long bench bench-data bench-speech bench-verdicts bench-archive bench-growth bench-gpu fleet fleet-keep fleet-runbook fleet-down check format docs lock clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -47,6 +47,26 @@ reliability-long: env ## the reliability tests for a release: 20 seeds of 1,000 
 	@PYTHONPATH=src:. $(PY) -m tests.reliability.chaos --seed $(or $(SEED),1) --runs 20 --clips 1000
 	@PYTHONPATH=src:. $(PY) -m tests.reliability.fault_points
 	@PYTHONPATH=src:. $(PY) -m tests.reliability.recovery_times --workers 32
+
+bench: bench-speech bench-verdicts bench-archive bench-growth ## all measurements that need no GPU (hours on two cores; docs/performance.md)
+
+bench-data: env ## fetch the recordings of the measurements and list the clips made of them (BENCH_DATA: where to)
+	@PYTHONPATH=src:. $(PY) -m bench.clips $(ARGS)
+
+bench-speech: env models ## our speech engine against WhisperX and faster-whisper, on the same clips; ARGS="--clips 12" for few
+	@PYTHONPATH=src:. $(PY) -m bench.speech $(ARGS)
+
+bench-verdicts: env models ## our scorer with full policies against one generate per text, and padded batches
+	@PYTHONPATH=src:. $(PY) -m bench.verdicts $(ARGS)
+
+bench-archive: env models ## archive to verdicts: the workers of this tree against those of an earlier commit
+	@PYTHONPATH=src:. $(PY) -m bench.worker $(ARGS)
+
+bench-growth: env ## what a clip costs when there are 10 to 10,000 of them, with stub models
+	@PYTHONPATH=src:. $(PY) -m bench.growth $(ARGS)
+
+bench-gpu: env models ## real shapes with random weights on a GPU, within 8 minutes; ARGS=--small without one
+	@PYTHONPATH=src:. $(PY) -m bench.gpu $(ARGS)
 
 fleet: env models ## deploy to test hosts on this machine and run all scenarios (needs root and systemd-nspawn); ARGS="--only NAME"
 	@$(PY) -m tests.fleet.run $(ARGS)

@@ -37,6 +37,7 @@ FOREIGN = {
     "OMP_WAIT_POLICY": "OpenMP's",
     "PYTHONPATH": "Python's",
     "SEED": "of make reliability",
+    "BENCH_DATA": "of make bench",
     "PROCESSES": "of make test",
     "ARGS": "of make test",
     "FLEET_SUITE": "of make fleet",
