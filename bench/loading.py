@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from moderation.cope_a import load_cope_a
+
 from moderation.scorer import Scorer
 from system.device import Device
 from transcription import Transcriber

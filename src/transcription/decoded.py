@@ -9,8 +9,9 @@ from transcription.gate import compression_ratio
 
 FRAMES_PER_S = 100  # of the features
 
-# How a window is decoded: plain; or so that no phrase occurs twice, which ends a decoder's loop.
-Way = Literal["plain", "no_repeats"]
+# How a window is decoded: by the most probable token at each step; with a beam ("plain"); or with a beam and so that no
+# phrase occurs twice, which ends a decoder's loop.
+Way = Literal["greedy", "plain", "no_repeats"]
 Task = Literal["transcribe", "translate"]
 
 

@@ -38,7 +38,7 @@ class WhisperDecoder(asr.WhisperModel):  # type: ignore[misc]  # whisperx has no
         results = self.model.generate(
             encoded,
             [list(tokenizer.sot_sequence) for tokenizer in tokenizers],
-            beam_size=BEAM_SIZE,
+            beam_size=1 if way == "greedy" else BEAM_SIZE,
             max_length=self.max_length,
             no_repeat_ngram_size=NO_LOOP_NGRAM if way == "no_repeats" else 0,
             return_scores=True,

@@ -98,7 +98,7 @@ def test_a_clip_without_speech_is_never_shown_to_whisper() -> None:
     ],
 )
 def test_a_clip_with_nothing_left_behind_the_gate_has_no_speech(speech: Samples, said: Said, reason: str) -> None:
-    (transcript,) = engine_on(ScriptedWhisper([said])).transcribe([speech])
+    (transcript,) = engine_on(ScriptedWhisper([said] * 2)).transcribe([speech])
     assert transcript.no_speech
     assert transcript.no_speech_reason == reason
     assert reason in REASONS
@@ -108,7 +108,7 @@ def test_a_clip_with_nothing_left_behind_the_gate_has_no_speech(speech: Samples,
 
 def test_a_dropped_window_leaves_its_values_and_its_reasons(speech: Samples) -> None:
     clip = np.concatenate([speech, speech, silence(25), speech])
-    model = ScriptedWhisper([Said("We met.", -0.2), Said("Thank you.", -0.9, 0.5)])
+    model = ScriptedWhisper([Said("We met.", -0.2), *[Said("Thank you.", -0.9, 0.5)] * 2])
     (transcript,) = engine_on(model).transcribe([clip])
     assert transcript.text == "We met."
     assert transcript.avg_logprob == pytest.approx(-0.2)
@@ -163,11 +163,18 @@ def test_a_window_whose_halves_have_no_more_words_stays_and_is_doubtful(speech: 
 def test_a_loop_is_decoded_again_with_loops_forbidden(speech: Samples) -> None:
     loop = Said("I will " * 80, tokens=160)
     other = Said("I will come for you tonight and nobody can find your little dog.", -0.2)
-    model = ScriptedWhisper([loop, other])
+    model = ScriptedWhisper([loop, loop, other])
     (transcript,) = engine_on(model).transcribe([speech])
     assert transcript.text == other.text
-    assert [asked.way for asked in model.asked] == ["plain", "no_repeats"]
+    assert [asked.way for asked in model.asked] == ["greedy", "plain", "no_repeats"]
     assert transcript.windows[0].decoding == "no_repeats"
+
+
+def test_a_window_of_which_the_model_is_unsure_is_decoded_with_a_beam(speech: Samples) -> None:
+    model = ScriptedWhisper([Said("I whale come.", -0.6), Said("I will come.", -0.4)])
+    (transcript,) = engine_on(model).transcribe([speech])
+    assert transcript.text == "I will come."
+    assert [asked.way for asked in model.asked] == ["greedy", "plain"]
 
 
 def test_a_window_in_another_language_is_decoded_in_its_own(speech: Samples) -> None:
