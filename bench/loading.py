@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from moderation.cope_a import load_cope_a
-
+from models.sets import ModerationModel
+from moderation.loading import load_scorer as load
 from moderation.scorer import Scorer
 from system.device import Device
 from transcription import Transcriber
-from transcription.whisperx_engine import load_transcriber
+from transcription.loading import load_transcriber
+
+MAX_TOKENS = 8192  # policy and content together
 
 
 def load_speech(model: Path, device: Device, batch_size: int) -> Transcriber:
@@ -19,4 +21,14 @@ def load_speech(model: Path, device: Device, batch_size: int) -> Transcriber:
 
 def load_scorer(base: Path, adapter: Path | None, device: Device) -> Scorer:
     """The pipeline's scorer for a model that reads CoPE-A's prompt; it is never refused for what it answers."""
-    return load_cope_a(base, adapter, device=device, name=base.name, policy_text="full")
+    files = ModerationModel(
+        name=base.name,
+        base=base,
+        adapter=adapter,
+        format="cope-a",
+        policy_text="full",
+        max_tokens=MAX_TOKENS,
+        thresholds={},
+        min_p_answer=0.0,
+    )
+    return load(files, device)
