@@ -7,6 +7,15 @@ from results.connection import tls_options
 from results.database import MIN_SERVER_VERSION, SCHEMA_VERSION, ClipRow, Database, FinishedBatch, NewClip
 from results.overview import PACE_MINUTES, Activity, BatchState, ClipState, DatabaseOverview
 from results.rows import Verdict
+from results.stored_transcripts import (
+    Sample,
+    SampledTranscript,
+    Selection,
+    StoredTranscript,
+    StoredTranscripts,
+    UnjudgedTranscript,
+    WantedVerdict,
+)
 from results.wanted import WantedResults, wanted_results
 
 __all__ = [
@@ -23,8 +32,15 @@ __all__ = [
     "DatabaseOverview",
     "FinishedBatch",
     "NewClip",
+    "Sample",
+    "SampledTranscript",
+    "Selection",
+    "StoredTranscript",
+    "StoredTranscripts",
+    "UnjudgedTranscript",
     "Verdict",
     "WantedResults",
+    "WantedVerdict",
     "tls_options",
     "wanted_results",
     "who",

@@ -1,0 +1,112 @@
+"""Judge stored transcripts by the policies and the model of now. No audio is needed.
+
+What has the current verdict already is left out, so a call that was stopped goes on where it stopped. The verdicts of
+`CLIPS_AT_ONCE` clips are committed together, each clip's all or none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from db import Selection, StoredTranscript, StoredTranscripts, UnjudgedTranscript, Verdict, WantedVerdict
+from moderation.policies import Policy
+from moderation.scorer import Score, Scorer
+from policy_lab.model import Judge
+
+CLIPS_AT_ONCE = 64  # enough to fill the model's batches; a call that is stopped loses at most their scores
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be done."""
+
+    clips: int
+    by_policy: dict[str, int]  # clips without the current verdict
+    by_language: dict[str, int]  # the same, by language, of the policy with the most
+
+
+@dataclass
+class Progress:
+    """What has been done so far."""
+
+    clips: int = 0
+    left_out: int = 0  # a worker has transcribed them again meanwhile, and judges them
+    newly_flagged: dict[str, int] = field(default_factory=dict)  # by policy
+    no_longer_flagged: dict[str, int] = field(default_factory=dict)
+
+
+def plan(db: StoredTranscripts, judge: Judge, policies: Sequence[Policy], selection: Selection) -> Plan:
+    """Count what is to be done; changes nothing."""
+    wanted = _wanted(judge, policies)
+    counts = db.count(wanted, selection)
+    by_policy = {policy.id: sum(count for (of, _), count in counts.items() if of == policy.id) for policy in policies}
+    most = max(by_policy, key=lambda of: by_policy[of], default="")
+    by_language = {language or "unknown": count for (of, language), count in counts.items() if of == most}
+    return Plan(db.count_clips(wanted, selection), by_policy, by_language)
+
+
+def rescore(
+    db: StoredTranscripts,
+    scorer: Scorer,
+    policies: Sequence[Policy],
+    selection: Selection,
+    done: Progress,
+    on_progress: Callable[[], None],
+) -> None:
+    """Judge and store. Counts in `done`, and calls `on_progress` after each commit; raises what `Scorer.score` does."""
+    wanted, last = _wanted(scorer, policies), 0
+    while page := db.to_judge(wanted, selection, after=last, limit=CLIPS_AT_ONCE):
+        last = page[-1].transcript_id
+        verdicts = _judge(scorer, policies, page)
+        left_out = set(db.save_verdicts([(item, verdicts[item.transcript_id]) for item in page]))
+        for item in page:
+            if item.transcript_id in left_out:
+                done.left_out += 1
+            else:
+                _count(done, item, verdicts[item.transcript_id])
+        on_progress()
+
+
+def _wanted(judge: Judge, policies: Sequence[Policy]) -> list[WantedVerdict]:
+    return [
+        WantedVerdict(
+            policy.id, policy.version, policy.sha256, judge.name, judge.prompt_version, judge.threshold(policy)
+        )
+        for policy in policies
+    ]
+
+
+def _judge(scorer: Scorer, policies: Sequence[Policy], page: Sequence[UnjudgedTranscript]) -> dict[int, list[Verdict]]:
+    """Transcript id -> the verdicts that it lacks. A policy is scored for all texts at once."""
+    verdicts: dict[int, list[Verdict]] = {item.transcript_id: [] for item in page}
+    for policy in policies:
+        lacking = [item for item in page if policy.id in item.missing]
+        scores = scorer.score(policy, [item.text for item in lacking]) if lacking else []
+        for item, score in zip(lacking, scores, strict=True):
+            verdicts[item.transcript_id].append(_verdict(scorer, policy, score))
+    return verdicts
+
+
+def _verdict(scorer: Scorer, policy: Policy, score: Score) -> Verdict:
+    threshold = scorer.threshold(policy)
+    return Verdict(
+        policy=policy.id,
+        policy_version=policy.version,
+        policy_sha256=policy.sha256,
+        model=scorer.name,
+        prompt_version=scorer.prompt_version,
+        violates=score.p_violation >= threshold,
+        score=score.p_violation,
+        threshold=threshold,
+        mass=score.p_answer,
+        truncated=score.truncated,
+    )
+
+
+def _count(done: Progress, item: StoredTranscript, verdicts: Sequence[Verdict]) -> None:
+    done.clips += 1
+    for verdict in verdicts:
+        if verdict.violates != (verdict.policy in item.flagged):
+            counts = done.newly_flagged if verdict.violates else done.no_longer_flagged
+            counts[verdict.policy] = counts.get(verdict.policy, 0) + 1
