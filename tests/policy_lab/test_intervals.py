@@ -4,7 +4,20 @@ from __future__ import annotations
 
 import pytest
 
-from policy_lab.intervals import f1_interval, wilson
+from policy_lab import intervals
+from policy_lab.intervals import Interval
+
+
+def wilson(hits: int, of: int) -> Interval:
+    found = intervals.wilson(hits, of)
+    assert found is not None
+    return found
+
+
+def f1_interval(hits: int, false_alarms: int, misses: int, rest: int) -> Interval:
+    found = intervals.f1_interval(hits, false_alarms, misses, rest)
+    assert found is not None
+    return found
 
 
 @pytest.mark.parametrize(
@@ -31,8 +44,8 @@ def test_the_wilson_interval_is_symmetric_and_stays_within_0_and_1():
 
 
 def test_nothing_counted_has_no_interval():
-    assert wilson(0, 0) is None
-    assert f1_interval(0, 0, 0, 30) is None
+    assert intervals.wilson(0, 0) is None
+    assert intervals.f1_interval(0, 0, 0, 30) is None
 
 
 def test_the_interval_of_f1_is_the_same_each_time_and_holds_the_value():
