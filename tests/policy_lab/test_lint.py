@@ -49,7 +49,7 @@ def test_nearly_equal_policies_are_found(tmp_path):
     assert "are those of two" in problem.text
 
 
-def test_a_draft_is_compared_with_the_installed_policies_but_not_with_its_own_version(tmp_path):
+def test_a_draft_is_compared_with_the_other_installed_policies(tmp_path):
     words = prose(200, 1)
     installed = [load_policy(write_policy(tmp_path / "in", id_, words)) for id_ in ("one", "two")]
     draft = write_policy(tmp_path / "draft", "one", f"{words} more", version="1.1.0")
