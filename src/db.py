@@ -7,12 +7,12 @@ from results.connection import tls_options
 from results.database import MIN_SERVER_VERSION, SCHEMA_VERSION, ClipRow, Database, FinishedBatch, NewClip
 from results.overview import PACE_MINUTES, Activity, BatchState, ClipState, DatabaseOverview
 from results.rows import Verdict
-from results.stored_transcripts import (
+from results.transcript_archive import (
+    ArchivedTranscript,
     Sample,
     SampledTranscript,
     Selection,
-    StoredTranscript,
-    StoredTranscripts,
+    TranscriptArchive,
     UnjudgedTranscript,
     WantedVerdict,
 )
@@ -23,6 +23,7 @@ __all__ = [
     "PACE_MINUTES",
     "SCHEMA_VERSION",
     "Activity",
+    "ArchivedTranscript",
     "AuditLog",
     "BatchState",
     "Change",
@@ -35,8 +36,7 @@ __all__ = [
     "Sample",
     "SampledTranscript",
     "Selection",
-    "StoredTranscript",
-    "StoredTranscripts",
+    "TranscriptArchive",
     "UnjudgedTranscript",
     "Verdict",
     "WantedResults",

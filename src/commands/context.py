@@ -21,7 +21,7 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
 from config import Settings, load_settings
-from db import AuditLog, Change, DatabaseOverview, StoredTranscripts
+from db import AuditLog, Change, DatabaseOverview, TranscriptArchive
 from errors import ConfigError
 from jobs.dead_letters import DeadLetters
 from system import shown
@@ -89,8 +89,8 @@ class Context:
         return DatabaseOverview(self.settings)
 
     @functools.cached_property
-    def stored_transcripts(self) -> StoredTranscripts:
-        return StoredTranscripts(self.settings)
+    def archive(self) -> TranscriptArchive:
+        return TranscriptArchive(self.settings)
 
     @functools.cached_property
     def s3(self) -> ObjectStore:

@@ -68,7 +68,7 @@ def diff(
     before = None if by_version else _of_policy(settings, old or name, name)
     after = _of_policy(settings, new, name)
     judge = model.judging(settings)
-    chosen = context.stored_transcripts.sample(
+    chosen = context.archive.sample(
         name, _selection(context, batch, since), sample,
         (str(old), judge.name, judge.prompt_version) if by_version else None,
     )  # fmt: skip
@@ -122,7 +122,7 @@ def rescore(
     settings = context.settings
     policies = _installed(settings, names)
     selection = _selection(context, batch, since, not_judged=not_judged)
-    planned = rescoring.plan(context.stored_transcripts, model.judging(settings), policies, selection)
+    planned = rescoring.plan(context.archive, model.judging(settings), policies, selection)
     if not planned.clips:
         context.say("No clip was recorded as not judged." if not_judged else "Every clip has the current verdicts.")
         return
@@ -147,7 +147,7 @@ def rescore(
                 advance(done.clips + done.left_out - shown)
                 shown = done.clips + done.left_out
 
-            rescoring.rescore(context.stored_transcripts, scorer, policies, selection, done, report)
+            rescoring.rescore(context.archive, scorer, policies, selection, done, report)
     except KeyboardInterrupt:
         context.fail(
             f"stopped; {counted(done.clips, 'clip')} done, each with all its verdicts; the same command continues",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from db import Selection, StoredTranscript, StoredTranscripts, UnjudgedTranscript, Verdict, WantedVerdict
+from db import ArchivedTranscript, Selection, TranscriptArchive, UnjudgedTranscript, Verdict, WantedVerdict
 from moderation.policies import Policy
 from moderation.scorer import Score, Scorer
 from policy_lab.model import Judge
@@ -36,7 +36,7 @@ class Progress:
     no_longer_flagged: dict[str, int] = field(default_factory=dict)
 
 
-def plan(db: StoredTranscripts, judge: Judge, policies: Sequence[Policy], selection: Selection) -> Plan:
+def plan(db: TranscriptArchive, judge: Judge, policies: Sequence[Policy], selection: Selection) -> Plan:
     """Count what is to be done; changes nothing."""
     wanted = _wanted(judge, policies)
     counts = db.count(wanted, selection)
@@ -47,7 +47,7 @@ def plan(db: StoredTranscripts, judge: Judge, policies: Sequence[Policy], select
 
 
 def rescore(
-    db: StoredTranscripts,
+    db: TranscriptArchive,
     scorer: Scorer,
     policies: Sequence[Policy],
     selection: Selection,
@@ -59,7 +59,7 @@ def rescore(
     while page := db.to_judge(wanted, selection, after=last, limit=CLIPS_AT_ONCE):
         last = page[-1].transcript_id
         verdicts = _judge(scorer, policies, page)
-        left_out = set(db.save_verdicts([(item, verdicts[item.transcript_id]) for item in page]))
+        left_out = set(db.store_verdicts([(item, verdicts[item.transcript_id]) for item in page]))
         for item in page:
             if item.transcript_id in left_out:
                 done.left_out += 1
@@ -104,7 +104,7 @@ def _verdict(scorer: Scorer, policy: Policy, score: Score) -> Verdict:
     )
 
 
-def _count(done: Progress, item: StoredTranscript, verdicts: Sequence[Verdict]) -> None:
+def _count(done: Progress, item: ArchivedTranscript, verdicts: Sequence[Verdict]) -> None:
     done.clips += 1
     for verdict in verdicts:
         if verdict.violates != (verdict.policy in item.flagged):

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from db import StoredTranscripts
+from db import TranscriptArchive
 from policy_lab import model
 from tests.policy_lab.archive import Archive
 from tests.policy_lab.policy_files import write_policy
@@ -51,7 +51,7 @@ def examples(tmp_path: Path) -> str:
 
 @pytest.fixture
 def archive(settings: Any, query: Any) -> Any:
-    opened = StoredTranscripts(settings)
+    opened = TranscriptArchive(settings)
     yield Archive(opened, query)
     opened.close()
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from db import StoredTranscripts, Verdict
+from db import TranscriptArchive, Verdict
 from jobs.payloads import TranscribeJob
 from transcription import Transcript
 
@@ -22,7 +22,7 @@ def transcript(text: str, language: str = "en") -> Transcript:
 
 
 class Archive:
-    def __init__(self, db: StoredTranscripts, query: Query) -> None:
+    def __init__(self, db: TranscriptArchive, query: Query) -> None:
         self.db, self.query = db, query
 
     def store(

@@ -7,7 +7,7 @@ import psycopg2
 import pytest
 
 from config import Settings
-from db import StoredTranscripts
+from db import TranscriptArchive
 from tests.policy_lab.archive import Archive
 from tests.workers.conftest import query  # noqa: F401 -- a fixture
 
@@ -19,6 +19,6 @@ def archive(settings: Settings, database: Any, query: Any) -> Iterator[Archive]:
     with connection, connection.cursor() as cursor:
         cursor.execute("TRUNCATE batches, operator_actions CASCADE")
     connection.close()
-    opened = StoredTranscripts(settings)
+    opened = TranscriptArchive(settings)
     yield Archive(opened, query)
     opened.close()

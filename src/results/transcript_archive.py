@@ -97,7 +97,7 @@ class Selection:
 
 
 @dataclass(frozen=True)
-class StoredTranscript:
+class ArchivedTranscript:
     transcript_id: int
     audio_id: int
     text: str
@@ -107,12 +107,12 @@ class StoredTranscript:
 
 
 @dataclass(frozen=True)
-class UnjudgedTranscript(StoredTranscript):
+class UnjudgedTranscript(ArchivedTranscript):
     missing: Sequence[str]  # policies without the wanted verdict
 
 
 @dataclass(frozen=True)
-class SampledTranscript(StoredTranscript):
+class SampledTranscript(ArchivedTranscript):
     old_score: float | None  # of the version that was asked for
     old_violates: bool | None
 
@@ -127,7 +127,7 @@ class Sample:
     others_stored: int
 
 
-class StoredTranscripts(Database):
+class TranscriptArchive(Database):
     def count(self, wanted: Sequence[WantedVerdict], selection: Selection) -> dict[tuple[str, str | None], int]:
         """(policy, language) -> how many transcripts lack the policy's wanted verdict."""
         with self._transaction() as cursor:
@@ -157,7 +157,7 @@ class StoredTranscripts(Database):
             )
             return [UnjudgedTranscript(*row) for row in cursor.fetchall()]
 
-    def save_verdicts(self, judged: Iterable[tuple[StoredTranscript, Sequence[Verdict]]]) -> list[int]:
+    def store_verdicts(self, judged: Iterable[tuple[ArchivedTranscript, Sequence[Verdict]]]) -> list[int]:
         """Save the verdicts of several clips in one transaction -> the ids of the transcripts that were left out.
 
         A transcript that a worker has made again since it was read is left out: the worker judges the new text.
