@@ -49,7 +49,7 @@ def lint(files: Sequence[Path], reading: Reading, others: Iterable[Policy] = ())
         findings += [Finding(path, problem.line, problem.reason) for problem in problems]
         if policy is not None:
             policies[path] = policy
-            tokens[path] = reading.count(reading.prompt(policy))
+            tokens[path] = reading.tokens(policy)
             findings += _length(path, tokens[path], reading)
     findings += _near_duplicates(policies, others)
     return Linted(sorted(findings, key=lambda item: (files.index(item.path), item.line)), tokens, files)

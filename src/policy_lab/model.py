@@ -47,13 +47,12 @@ class Judging:
 
 @dataclass(frozen=True)
 class Reading:
-    """What a model can read at once, and how many tokens a text has for it."""
+    """What a model can read at once, and how much of it a policy needs."""
 
     model: str
     max_tokens: int  # for policy, text and the words around them
-    prompt: Callable[[Policy], str]  # all of a policy's prompt but the text
-    count: Callable[[str], int]
-    exact: bool  # False: `count` is an estimate, because the tokenizer is not on this host
+    tokens: Callable[[Policy], int]  # of a policy's prompt, all but the text
+    exact: bool  # False: `tokens` is an estimate, because the tokenizer is not on this host
 
 
 def load_scorer(settings: Settings) -> Scorer:
@@ -97,15 +96,13 @@ def reading(settings: Settings) -> Reading:
     moderation = load_manifest(settings.models_root).set(settings.model_set).moderation
     tokenizer = _tokenizer(settings.models_root / settings.model_set / moderation.base / "tokenizer.json")
 
-    def prompt(policy: Policy) -> str:
-        return build_prompt(policy.overview if moderation.reads == "overview" else policy.body, "")
-
-    def count(text: str) -> int:
+    def tokens(policy: Policy) -> int:
+        prompt = build_prompt(policy.overview if moderation.reads == "overview" else policy.body, "")
         if tokenizer is None:
-            return -(-len(text) // CHARACTERS_PER_TOKEN)
-        return len(tokenizer.encode(text, add_special_tokens=False).ids) + 1  # the token at the start
+            return -(-len(prompt) // CHARACTERS_PER_TOKEN)
+        return len(tokenizer.encode(prompt, add_special_tokens=False).ids) + 1  # the token at the start
 
-    return Reading(moderation.name, MAX_TOKENS, prompt, count, exact=tokenizer is not None)
+    return Reading(moderation.name, MAX_TOKENS, tokens, exact=tokenizer is not None)
 
 
 def threshold_line(policy: Policy, threshold: float) -> str:

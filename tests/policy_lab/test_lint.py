@@ -10,12 +10,13 @@ import pytest
 
 from config import load_settings
 from moderation.policies import load_policies, load_policy
+from moderation.prompt import build_prompt
 from policy_lab.lint import lint, similarity
 from policy_lab.model import Reading, reading
 from tests.policy_lab.policy_files import write_policy
 
 ROOT = Path(__file__).resolve().parents[2]
-WORDS = Reading("a model", 4000, lambda policy: policy.body, lambda text: len(text.split()), exact=True)
+WORDS = Reading("a model", 4000, lambda policy: len(policy.body.split()), exact=True)
 UNUSED = {"S3_ENDPOINT": "http://unused", "S3_ACCESS_KEY": "unused", "S3_SECRET_KEY": "unused", "MODEL_SET": "demo"}
 
 
@@ -82,8 +83,6 @@ def test_tokens_are_those_of_the_models_tokenizer(models_root, tmp_path):
     guess = reading(load_settings({**UNUSED, "MODELS_ROOT": str(tmp_path)}))
     assert (exact.exact, guess.exact) == (True, False)
     [policy, *_] = load_policies(ROOT / "policies")
-    prompt = exact.prompt(policy)
-    assert exact.count(prompt) == len(
-        AutoTokenizer.from_pretrained(models_root / "demo/gemma-3-270m")(prompt).input_ids
-    )
-    assert exact.count(prompt) <= guess.count(prompt) < 1.4 * exact.count(prompt)
+    ids = AutoTokenizer.from_pretrained(models_root / "demo/gemma-3-270m")(build_prompt(policy.overview, "")).input_ids
+    assert exact.tokens(policy) == len(ids)
+    assert exact.tokens(policy) <= guess.tokens(policy) < 1.4 * exact.tokens(policy)
