@@ -17,13 +17,13 @@ from policy_lab.model import Judge
 CLIPS_AT_ONCE = 64  # enough to fill the model's batches; a call that is stopped loses at most their scores
 
 
-@dataclass(frozen=True)
+@dataclass
 class Plan:
     """What is to be done."""
 
     clips: int
     by_policy: dict[str, int]  # clips without the current verdict
-    by_language: dict[str, int]  # the same, by language, of the policy with the most
+    by_language: dict[str, int]  # clips
 
 
 @dataclass
@@ -39,11 +39,14 @@ class Progress:
 def plan(db: TranscriptArchive, judge: Judge, policies: Sequence[Policy], selection: Selection) -> Plan:
     """Count what is to be done; changes nothing."""
     wanted = _wanted(judge, policies)
-    counts = db.count(wanted, selection)
-    by_policy = {policy.id: sum(count for (of, _), count in counts.items() if of == policy.id) for policy in policies}
-    most = max(by_policy, key=lambda of: by_policy[of], default="")
-    by_language = {language or "unknown": count for (of, language), count in counts.items() if of == most}
-    return Plan(db.count_clips(wanted, selection), by_policy, by_language)
+    planned = Plan(0, dict.fromkeys((policy.id for policy in policies), 0), {})
+    for (missing, language), count in db.count(wanted, selection).items():
+        planned.clips += count
+        for policy in missing:
+            planned.by_policy[policy] += count
+        name = language or "unknown"
+        planned.by_language[name] = planned.by_language.get(name, 0) + count
+    return planned
 
 
 def rescore(

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from results.database import Database
-from results.rows import Verdict, one_row, save_verdict
+from results.rows import Verdict, save_verdict
 
 # Of transcripts t and clips a.
 _STORED = "transcripts t JOIN audio_files a USING (audio_id)"
@@ -51,24 +51,25 @@ _TO_JUDGE = f"""
     WHERE missing <> '{{}}'
 """  # noqa: S608 -- constants
 
+# First only ids: few rows of many are chosen, and their texts are long.
 _SAMPLE = f"""
     WITH stored AS (
-        SELECT t.transcript_id, t.audio_id, t.text, t.language, t.created_at, {_FLAGGED} AS flagged,
-               c.score AS old_score, c.violates AS old_violates
+        SELECT t.transcript_id, c.score AS old_score, c.violates AS old_violates,
+               coalesce((SELECT v.violates FROM verdicts_in_force v
+                         WHERE v.audio_id = t.audio_id AND v.policy = %(policy)s), false) AS is_flagged
         FROM {_STORED} LEFT JOIN classifications c
             ON c.audio_id = t.audio_id AND c.policy = %(policy)s AND c.policy_version = %(version)s
             AND c.model = %(model)s AND c.prompt_version = %(prompt)s
             AND c.transcript_id = t.transcript_id AND c.created_at >= t.created_at
         WHERE {_CHOSEN} AND t.not_judged IS NULL
     ), placed AS (
-        SELECT *, %(policy)s = ANY(flagged) AS is_flagged,
-               count(*) OVER (PARTITION BY %(policy)s = ANY(flagged)) AS among,
-               row_number() OVER (PARTITION BY %(policy)s = ANY(flagged)
-                                  ORDER BY md5(transcript_id::text), transcript_id) AS place
+        SELECT *, count(*) OVER (PARTITION BY is_flagged) AS among,
+               row_number() OVER (PARTITION BY is_flagged ORDER BY md5(transcript_id::text), transcript_id) AS place
         FROM stored WHERE %(version)s::text IS NULL OR old_score IS NOT NULL
     )
-    SELECT is_flagged, among, transcript_id, audio_id, text, language, created_at, flagged, old_score, old_violates
-    FROM placed WHERE place <= %(size)s ORDER BY place
+    SELECT is_flagged, among, transcript_id, t.audio_id, t.text, t.language, t.created_at,
+           {_FLAGGED} AS flagged, old_score, old_violates
+    FROM placed JOIN transcripts t USING (transcript_id) WHERE place <= %(size)s ORDER BY place
 """  # noqa: S608 -- constants
 
 
@@ -128,23 +129,16 @@ class Sample:
 
 
 class TranscriptArchive(Database):
-    def count(self, wanted: Sequence[WantedVerdict], selection: Selection) -> dict[tuple[str, str | None], int]:
-        """(policy, language) -> how many transcripts lack the policy's wanted verdict."""
+    def count(
+        self, wanted: Sequence[WantedVerdict], selection: Selection
+    ) -> dict[tuple[tuple[str, ...], str | None], int]:
+        """(policies whose wanted verdict is missing, language) -> how many transcripts."""
         with self._transaction() as cursor:
             cursor.execute(
-                f"SELECT policy, language, count(*) FROM ({_TO_JUDGE}) found, unnest(missing) policy GROUP BY 1, 2",  # noqa: S608
+                f"SELECT missing, language, count(*) FROM ({_TO_JUDGE}) found GROUP BY 1, 2",  # noqa: S608
                 {**_columns(wanted), **selection.parameters, "after": 0},
             )
-            return {(policy, language): count for policy, language, count in cursor.fetchall()}
-
-    def count_clips(self, wanted: Sequence[WantedVerdict], selection: Selection) -> int:
-        """How many transcripts lack a wanted verdict."""
-        with self._transaction() as cursor:
-            cursor.execute(
-                f"SELECT count(*) FROM ({_TO_JUDGE}) found",  # noqa: S608
-                {**_columns(wanted), **selection.parameters, "after": 0},
-            )
-            return int(one_row(cursor)[0])
+            return {(tuple(missing), language): count for missing, language, count in cursor.fetchall()}
 
     def to_judge(
         self, wanted: Sequence[WantedVerdict], selection: Selection, *, after: int, limit: int
