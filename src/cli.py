@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from commands import batch, database, failed, inject, logs, model_sets, settings, upkeep, worker
+from commands import batch, database, failed, inject, logs, model_sets, policy, policy_archive, settings, upkeep, worker
 from commands.context import CONFIG, ENV_FILE, NEEDS_A_PERSON, UNAVAILABLE, Context
 from commands.status import status
 from errors import ConfigError, PipelineError, ServiceUnavailableError
@@ -66,6 +66,8 @@ app.command(rich_help_panel="See")(logs.logs)
 app.add_typer(inject.app, name="inject", rich_help_panel="Repair")
 app.command(rich_help_panel="Repair")(upkeep.reconcile)
 app.command(rich_help_panel="Repair")(upkeep.expire)
+policy_archive.add_to(policy.app)
+app.add_typer(policy.app, name="policy", rich_help_panel="Policies")
 app.add_typer(settings.app, name="config", rich_help_panel="Set up")
 app.add_typer(database.app, name="db", rich_help_panel="Set up")
 app.add_typer(model_sets.app, name="models", rich_help_panel="Set up")

@@ -9,6 +9,14 @@ from results.judged_text import Judged, JudgedText, NotJudged, text_sha256, text
 from results.overview import PACE_MINUTES, Activity, BatchState, ClipState, DatabaseOverview
 from results.rows import Verdict
 from results.session import MIN_SERVER_VERSION, SCHEMA_VERSION
+from results.transcript_archive import (
+    ArchivedTranscript,
+    Sample,
+    SampledTranscript,
+    Selection,
+    TranscriptArchive,
+    UnjudgedTranscript,
+)
 from results.wanted import WantedResults, WantedVerdict, judging, wanted_results
 
 __all__ = [
@@ -16,6 +24,7 @@ __all__ = [
     "PACE_MINUTES",
     "SCHEMA_VERSION",
     "Activity",
+    "ArchivedTranscript",
     "AuditLog",
     "BatchState",
     "Change",
@@ -28,6 +37,11 @@ __all__ = [
     "JudgedText",
     "NewClip",
     "NotJudged",
+    "Sample",
+    "SampledTranscript",
+    "Selection",
+    "TranscriptArchive",
+    "UnjudgedTranscript",
     "Verdict",
     "WantedResults",
     "WantedVerdict",

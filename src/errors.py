@@ -59,6 +59,10 @@ class PolicyError(OperatorError):
     """A policy file is malformed; the message names the file and the line."""
 
 
+class ExamplesError(OperatorError):
+    """A file of examples for a policy is malformed; the message names the file and the line."""
+
+
 class ServiceUnavailableError(OperatorError):
     """Redis, Postgres, S3 or the ssh host cannot be reached, or it refuses the connection."""
 

@@ -19,7 +19,7 @@ FLOORS = (
     ("jobs",),
     ("results", "scratch", "archives"),
     ("db", "s3_utils"),
-    ("recovery", "monitoring"),
+    ("recovery", "monitoring", "policy_lab"),
     ("workers",),
     ("commands",),
     ("cli",),

@@ -21,7 +21,7 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
 from config import Settings, load_settings
-from db import AuditLog, Change, DatabaseOverview
+from db import AuditLog, Change, DatabaseOverview, TranscriptArchive
 from errors import ConfigError
 from jobs.dead_letters import DeadLetters
 from system import shown
@@ -66,10 +66,19 @@ class Context:
 
     @functools.cached_property
     def models_root(self) -> Path:
-        """The directory of the models. Reads no other setting: a host that only fetches models has no keys for S3."""
+        """The directory of the models."""
+        return self.settings_without_services("MODELS_ROOT").models_root
+
+    @functools.cached_property
+    def policy_settings(self) -> Settings:
+        """Where policies and models are, and the device."""
+        return self.settings_without_services("MODELS_ROOT", "MODEL_SET", "POLICIES_DIR", "DEVICE", "MODERATION_DTYPE")
+
+    def settings_without_services(self, *names: str) -> Settings:
+        """Read only the named settings: who fetches models or writes policies needs no keys for S3."""
         unused = {"S3_ENDPOINT": "http://unused", "S3_ACCESS_KEY": "unused", "S3_SECRET_KEY": "unused"}
-        own = {name: value for name, value in self.environ.items() if name == "MODELS_ROOT"}
-        return load_settings({**unused, **own}).models_root
+        own = {name: value for name, value in self.environ.items() if name in names}
+        return load_settings({**unused, **own})
 
     @functools.cached_property
     def redis(self) -> redis.Redis:
@@ -78,6 +87,10 @@ class Context:
     @functools.cached_property
     def db(self) -> DatabaseOverview:
         return DatabaseOverview(self.settings)
+
+    @functools.cached_property
+    def archive(self) -> TranscriptArchive:
+        return TranscriptArchive(self.settings)
 
     @functools.cached_property
     def s3(self) -> ObjectStore:

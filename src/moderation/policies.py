@@ -17,10 +17,10 @@ from __future__ import annotations
 import hashlib
 import re
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Never
+from typing import Any
 
 from errors import PolicyError
 
@@ -45,6 +45,14 @@ class Policy:
     overview: str  # text of the first section, on one line
     body: str
     sha256: str
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong with a policy file, and in which line."""
+
+    line: int
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -78,80 +86,100 @@ def load_policies(directory: Path) -> tuple[Policy, ...]:
 
 
 def load_policy(path: Path) -> Policy:
-    """Read one policy file; see `load_policies`."""
+    """Read one policy file; see `load_policies`. The error names the first problem; `check_policy` finds all."""
+    policy, problems = check_policy(path)
+    if policy is None:
+        raise PolicyError(f"{path}:{problems[0].line}: {problems[0].reason}")
+    return policy
+
+
+def check_policy(path: Path) -> tuple[Policy | None, list[Problem]]:
+    """Read one policy file -> the policy, or None and everything that is wrong with the file."""
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         line = path.read_bytes()[: error.start].count(b"\n") + 1
-        raise PolicyError(f"{path}:{line}: the text is not UTF-8") from error
+        return None, [Problem(line, "the text is not UTF-8")]
     except OSError as error:
-        raise PolicyError(f"{path}:1: the file cannot be read: {error.strerror}") from error
+        return None, [Problem(1, f"the file cannot be read: {error.strerror}")]
     lines = [_Line(number, line) for number, line in enumerate(text.splitlines(), 1)]
-    front, rest = _split(path, lines)
-    meta = _front_matter(path, front)
-    parts = _sections(path, rest)
-    _check_labels(path, parts[-1])
+    fence = _closing_fence(lines)
+    if isinstance(fence, Problem):
+        return None, [fence]
+    front, rest = lines[1:fence], lines[fence + 1 :]
+    before, parts = _parts(rest, "## ")
+    meta, problems = _front_matter(path, front)
+    problems += [*_stray_lines(rest, before), *_section_problems(rest, parts)]
+    for part in parts:
+        if part.heading.text.strip() == f"## {SECTIONS[-1]}":
+            problems += _label_problems(part)
+    if problems:
+        return None, problems
+    return _policy(meta, rest, parts[0]), []
+
+
+def _policy(meta: dict[str, Any], rest: Sequence[_Line], overview: _Part) -> Policy:
     body = "\n".join(line.text for line in rest).strip()
-    overview = " ".join(" ".join(line.text for line in parts[0].lines).split())  # however the file wraps its lines
-    digest = hashlib.sha256(body.encode()).hexdigest()
     return Policy(
         id=meta["id"],
         version=meta["version"],
         title=meta["title"],
         threshold=float(meta["threshold"]),
-        overview=overview,
+        overview=" ".join(" ".join(line.text for line in overview.lines).split()),  # however the file wraps its lines
         body=body,
-        sha256=digest,
+        sha256=hashlib.sha256(body.encode()).hexdigest(),
     )
 
 
-def _fail(path: Path, line: int, reason: str) -> Never:
-    raise PolicyError(f"{path}:{line}: {reason}")
-
-
-def _split(path: Path, lines: Sequence[_Line]) -> tuple[list[_Line], list[_Line]]:
-    """Split a file into the front matter and the rest."""
+def _closing_fence(lines: Sequence[_Line]) -> int | Problem:
+    """The index of the line that ends the front matter."""
     if not lines or lines[0].text.rstrip() != _FENCE:
-        _fail(path, 1, f"the file must begin with a line {_FENCE}, then id, version, title and threshold")
+        return Problem(1, f"the file must begin with a line {_FENCE}, then id, version, title and threshold")
     for index, line in enumerate(lines[1:], 1):
         if line.text.rstrip() == _FENCE:
-            return list(lines[1:index]), list(lines[index + 1 :])
-    _fail(path, len(lines), f"the front matter has no closing line {_FENCE}")
+            return index
+    return Problem(len(lines), f"the front matter has no closing line {_FENCE}")
 
 
-def _front_matter(path: Path, lines: Sequence[_Line]) -> dict[str, Any]:
+def _front_matter(path: Path, lines: Sequence[_Line]) -> tuple[dict[str, Any], list[Problem]]:
     try:
         meta = tomllib.loads("\n".join(line.text for line in lines))
     except tomllib.TOMLDecodeError as error:
         place = re.search(r"at line (\d+)", str(error))
         number = int(place[1]) + 1 if place else len(lines) + 1
-        _fail(path, number, f"the front matter is not TOML: {str(error).split(' (at')[0]}")
+        return {}, [Problem(number, f"the front matter is not TOML: {str(error).split(' (at')[0]}")]
     places = {line.text.split("=")[0].strip(): line.number for line in lines}
+    wrong = dict(_wrong_types(meta))
+    wrong |= _wrong_values(path, {key: value for key, value in meta.items() if key not in wrong})
+    return meta, [Problem(places.get(key, 1), reason) for key, reason in wrong.items()]
+
+
+def _wrong_types(meta: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for key, kind in _KEYS.items():
-        if key not in meta:
-            _fail(path, 1, f"the front matter lacks {key}")
         accepted = (int, float) if kind is float else (kind,)
-        if not isinstance(meta[key], accepted) or isinstance(meta[key], bool):
-            _fail(path, places.get(key, 1), f"{key} must be a {'number' if kind is float else 'text in quotes'}")
+        if key not in meta:
+            yield key, f"the front matter lacks {key}"
+        elif not isinstance(meta[key], accepted) or isinstance(meta[key], bool):
+            yield key, f"{key} must be a {'number' if kind is float else 'text in quotes'}"
     for key in meta:
         if key not in _KEYS:
-            _fail(path, places.get(key, 1), f"{key} is unknown; known are {', '.join(_KEYS)}")
-    for key, reason in _wrong_values(path, meta):
-        _fail(path, places.get(key, 1), reason)
-    return meta
+            yield key, f"{key} is unknown; known are {', '.join(_KEYS)}"
 
 
-def _wrong_values(path: Path, meta: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    if not _ID.fullmatch(meta["id"]):
-        yield "id", "id must be lower-case words joined by hyphens"
-    if meta["id"] != path.stem:
-        yield "id", f"id is {meta['id']!r}, but the file is {path.name}"
-    if not _VERSION.fullmatch(meta["version"]):
-        yield "version", f"version is {meta['version']!r}, but must be like 1.0.0"
-    if not meta["title"].strip():
-        yield "title", "title is empty"
-    if not 0 < meta["threshold"] < 1:
-        yield "threshold", f"threshold is {meta['threshold']}, but must be between 0 and 1"
+def _wrong_values(path: Path, meta: Mapping[str, Any]) -> dict[str, str]:
+    """Key -> what is wrong with its value; `meta` holds only keys whose values have the right type."""
+    wrong = {}
+    if "id" in meta and meta["id"] != path.stem:
+        wrong["id"] = f"id is {meta['id']!r}, but the file is {path.name}"
+    if "id" in meta and not _ID.fullmatch(meta["id"]):
+        wrong["id"] = "id must be lower-case words joined by hyphens"
+    if "version" in meta and not _VERSION.fullmatch(meta["version"]):
+        wrong["version"] = f"version is {meta['version']!r}, but must be like 1.0.0"
+    if "title" in meta and not meta["title"].strip():
+        wrong["title"] = "title is empty"
+    if "threshold" in meta and not 0 < meta["threshold"] < 1:
+        wrong["threshold"] = f"threshold is {meta['threshold']}, but must be between 0 and 1"
+    return wrong
 
 
 def _parts(lines: Sequence[_Line], marker: str) -> tuple[list[_Line], list[_Part]]:
@@ -166,67 +194,67 @@ def _parts(lines: Sequence[_Line], marker: str) -> tuple[list[_Line], list[_Part
     return before, parts
 
 
-def _refuse_stray_lines(path: Path, lines: Sequence[_Line], before: Sequence[_Line]) -> None:
+def _stray_lines(lines: Sequence[_Line], before: Sequence[_Line]) -> Iterator[Problem]:
     for line in lines:
         if _RULER.fullmatch(line.text):
-            _fail(path, line.number, "a line of equals signs would end the policy's part of the prompt")
+            yield Problem(line.number, "a line of equals signs would end the policy's part of the prompt")
         if line.text.startswith("# "):
-            _fail(path, line.number, "the title belongs in the front matter; sections begin with ##")
-    for line in before:
-        if line.text.strip():
-            _fail(path, line.number, f"text is not allowed before the first section (## {SECTIONS[0]})")
+            yield Problem(line.number, "the title belongs in the front matter; sections begin with ##")
+    text = next((line for line in before if line.text.strip() and not line.text.startswith("# ")), None)
+    if text is not None:
+        yield Problem(text.number, f"text is not allowed before the first section (## {SECTIONS[0]})")
 
 
-def _sections(path: Path, lines: Sequence[_Line]) -> list[_Part]:
-    before, parts = _parts(lines, "## ")
-    _refuse_stray_lines(path, lines, before)
+def _section_problems(lines: Sequence[_Line], parts: Sequence[_Part]) -> Iterator[Problem]:
     for expected, part in zip(SECTIONS, parts, strict=False):
-        if part.heading.text.strip() != f"## {expected}":
-            _fail(
-                path, part.heading.number, f"the section ## {expected} must be here, not {part.heading.text.strip()!r}"
-            )
+        heading = part.heading.text.strip()
+        if heading != f"## {expected}":
+            yield Problem(part.heading.number, f"the section ## {expected} must be here, not {heading!r}")
+            return  # the sections after it would all be called wrong
         if not any(line.text.strip() for line in part.lines):
-            _fail(path, part.heading.number, f"the section {expected} is empty")
-    last = lines[-1].number if lines else 1
+            yield Problem(part.heading.number, f"the section {expected} is empty")
     if len(parts) < len(SECTIONS):
-        _fail(path, last, f"the section ## {SECTIONS[len(parts)]} is missing")
+        last = lines[-1].number if lines else 1
+        yield Problem(last, f"the section ## {SECTIONS[len(parts)]} is missing")
     if len(parts) > len(SECTIONS):
         extra = parts[len(SECTIONS)].heading
-        _fail(path, extra.number, f"unexpected section {extra.text.strip()!r} after ## {SECTIONS[-1]}")
-    return parts
+        yield Problem(extra.number, f"unexpected section {extra.text.strip()!r} after ## {SECTIONS[-1]}")
 
 
-def _check_labels(path: Path, section: _Part) -> None:
+def _label_problems(section: _Part) -> Iterator[Problem]:
     before, labels = _parts(section.lines, "### ")
-    if not labels:
-        _fail(path, section.heading.number, "no label is defined; each begins with ### Name (CODE)")
-    for line in before:
-        if line.text.lstrip().startswith("-"):
-            _fail(path, line.number, "a list is not allowed before the first label (### Name (CODE))")
+    if not labels and any(line.text.strip() for line in section.lines):
+        yield Problem(section.heading.number, "no label is defined; each begins with ### Name (CODE)")
+    item = next((line for line in before if line.text.lstrip().startswith("-")), None)
+    if item is not None and labels:
+        yield Problem(item.number, "a list is not allowed before the first label (### Name (CODE))")
     seen: dict[str, int] = {}
     for label in labels:
         match = _LABEL.fullmatch(label.heading.text.rstrip())
         if match is None:
-            _fail(path, label.heading.number, "a label's heading must be like ### Name (CODE)")
-        if match[1] in seen:
-            _fail(path, label.heading.number, f"the code {match[1]} is already used in line {seen[match[1]]}")
-        seen[match[1]] = label.heading.number
-        _check_lists(path, label)
+            yield Problem(label.heading.number, "a label's heading must be like ### Name (CODE)")
+        elif match[1] in seen:
+            yield Problem(label.heading.number, f"the code {match[1]} is already used in line {seen[match[1]]}")
+        else:
+            seen[match[1]] = label.heading.number
+        yield from _list_problems(label)
 
 
-def _check_lists(path: Path, label: _Part) -> None:
-    """Check that a label has `Includes:` and `Excludes:`, in this order, each with at least one item."""
+def _list_problems(label: _Part) -> Iterator[Problem]:
+    """A label has `Includes:` and `Excludes:`, in this order, each with at least one item."""
     name = label.heading.text.removeprefix("### ").strip()
     heads = [(index, line) for index, line in enumerate(label.lines) if line.text.strip() in LISTS]
     found = [line.text.strip() for _, line in heads]
-    for expected in LISTS:
-        if found.count(expected) != 1:
-            _fail(path, label.heading.number, f"the label {name} must have one list {expected}")
+    wrong = [expected for expected in LISTS if found.count(expected) != 1]
+    for expected in wrong:
+        yield Problem(label.heading.number, f"the label {name} must have one list {expected}")
+    if wrong:
+        return
     if tuple(found) != LISTS:
-        _fail(path, heads[0][1].number, f"in the label {name}, Includes: must come before Excludes:")
+        yield Problem(heads[0][1].number, f"in the label {name}, Includes: must come before Excludes:")
     ends = [heads[1][0], len(label.lines)]
     for (index, head), end in zip(heads, ends, strict=True):
         if not any(re.match(r"\s*- \S", line.text) for line in label.lines[index + 1 : end]):
-            _fail(
-                path, head.number, f"in the label {name}, {head.text.strip()} has no item (a line that begins with -)"
+            yield Problem(
+                head.number, f"in the label {name}, {head.text.strip()} has no item (a line that begins with -)"
             )

@@ -6,6 +6,9 @@ import pytest
 import typer
 
 from cli import app
+from tests.test_floors import SRC
+
+POLICIES = SRC.parent / "policies"
 
 # Words of a call -> its exit code, and how its answer begins (on standard error where the code is not 0).
 CALLS = {
@@ -30,6 +33,11 @@ CALLS = {
     "inject s3 --yes": (0, "0 jobs pushed"),
     "reconcile --yes": (0, "Redis agrees with Postgres"),
     "expire --yes": (0, "0 archives"),
+    "policy lint": (0, "/"),
+    "policy test none": (1, "{policies} has no policy none"),
+    "policy calibrate none --recall 0.9": (1, "{policies} has no policy none"),
+    "policy diff none --new none.md": (1, "{policies} has no policy none"),
+    "policy rescore --yes": (0, "Every clip has the current verdicts."),
     "config show": (0, "SETTING"),
     "config check": (0, "Redis"),
     "db init --host /nowhere": (1, "schema.sql was not applied"),
@@ -64,5 +72,5 @@ def test_a_command_runs_as_a_program(program, call, tmp_path):
     done = program(*call.split(), LOG_DIR=str(tmp_path))
     assert done.returncode == code, done.stderr
     answer = done.stderr if code else done.stdout
-    assert answer.startswith(said)
+    assert answer.startswith(said.format(policies=POLICIES))
     assert (done.stderr == "") == (code == 0)

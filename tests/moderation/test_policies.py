@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from errors import PolicyError
-from moderation.policies import SECTIONS, load_policies, load_policy
+from moderation.policies import SECTIONS, check_policy, load_policies, load_policy
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 GOOD = """\
@@ -169,3 +169,15 @@ def test_the_repositorys_policies_load() -> None:
     for policy in policies:
         assert all(f"## {section}" in policy.body for section in SECTIONS)
         assert 40 < len(policy.overview.split()) < 200
+
+
+def test_all_mistakes_of_a_file_are_found_at_once(tmp_path: Path) -> None:
+    text = GOOD.replace('"1.2.3"', '"1.2"').replace("0.4", "2").replace("(K-2)", "(K-RUDE)").replace("- Sleep.", "")
+    policy, problems = check_policy(write(tmp_path, text))
+    assert policy is None
+    assert [problem.line for problem in problems] == [3, 5, 34, 39]
+
+
+def test_a_good_file_has_no_problems(tmp_path: Path) -> None:
+    path = write(tmp_path, GOOD)
+    assert check_policy(path) == (load_policy(path), [])
