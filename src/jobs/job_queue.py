@@ -182,8 +182,8 @@ class JobQueue:
         return self._release(claim, "back", 0, failed=False)
 
     def hand_back_all(self) -> int:
-        """Hand back every job that this process holds, for a stop that cannot wait -> how many."""
-        return sum(self.hand_back(claim) for claim in list(self._held))
+        """Hand back every job that this process holds -> how many. The last goes first: so they keep their order."""
+        return sum(self.hand_back(claim) for claim in reversed(list(self._held)))
 
     def owns(self, claim: Claim) -> bool:
         """Whether the job is still in our in-flight list."""
