@@ -90,6 +90,9 @@ class Worker(ABC):
         """
         return False
 
+    def let_go(self) -> None:  # noqa: B027 -- most workers have nothing in hand between two steps
+        """Hand back the jobs in hand, because this worker is about to be held."""
+
     def idle_state(self) -> tuple[State, str]:
         """The state and its explanation while `step` finds no work."""
         return "idle", ""
@@ -165,7 +168,8 @@ class Worker(ABC):
             while self.finish():
                 self.heartbeat.check()
         except OperatorError as error:
-            event(log, logging.WARNING, "jobs in hand were handed back, because they cannot be finished", reason=error)
+            event(log, logging.WARNING, "jobs in hand are handed back, because they cannot be finished", reason=error)
+            self.until_redis_answers(self.queue.hand_back_all)
 
     def _drained(self) -> bool:
         """Whether an operator has drained this worker. Logs when this changes."""
@@ -200,6 +204,7 @@ class Worker(ABC):
             except (ConfigError, ModelError, PolicyError):
                 raise
             except OperatorError as error:
+                self.let_go()
                 self._hold(error)
 
     def _hold(self, error: OperatorError) -> None:

@@ -7,17 +7,17 @@ is over to the next. Only the main thread uses Redis and Postgres.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import time
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import Any
 
 from config import Settings
-from errors import ConfigError, OperatorError
+from errors import ConfigError, OperatorError, ServiceUnavailableError
 from jobs.job_queue import Claim
 from system.memory import gib, used_bytes
 from system.service_manager import Watchdog
@@ -73,14 +73,22 @@ class ManyClipsWorker(QueueWorker):
     def step(self) -> bool:
         if self._too_large:
             return self._end_this_process()
-        with self._nothing_kept_if_held():
-            self._claim()
-            return self._go_on()
+        self._claim()
+        return self._go_on()
 
     def finish(self) -> bool:
-        with self._nothing_kept_if_held():
-            self._hand_back_what_has_not_begun()
-            return self._go_on()
+        self._hand_back_what_has_not_begun()
+        return self._go_on()
+
+    def let_go(self) -> None:
+        """Hand every clip back: another host may be able to do it.
+
+        While Redis is down that is impossible, and nobody could take them. So they stay in hand, each at its step.
+        """
+        with contextlib.suppress(ServiceUnavailableError):
+            for clip in reversed(list(self.hand)):  # each goes to the head of its queue, so that they keep their order
+                self.queue.hand_back(clip.claim)
+                self.hand.remove(clip)
 
     def check_memory_limit(self) -> None:
         """Raise ConfigError when the limit is below what the process needs without any clip."""
@@ -101,7 +109,11 @@ class ManyClipsWorker(QueueWorker):
                 self.queue.hand_back(claim)
                 self.hand.close()
                 break
-            self.attempt(claim, lambda claim=claim: self._take(claim))  # type: ignore[misc]
+            try:
+                self.attempt(claim, lambda claim=claim: self._take(claim))  # type: ignore[misc]
+            except OperatorError:
+                self.until_redis_answers(lambda claim=claim: self.queue.hand_back(claim))  # type: ignore[misc]
+                raise
         if self.hand:
             self.heartbeat.set("working", str(self.hand))
 
@@ -175,19 +187,9 @@ class ManyClipsWorker(QueueWorker):
             group.append(clip)
         return group
 
-    @contextmanager
-    def _nothing_kept_if_held(self) -> Iterator[None]:
-        """Hand every clip back after an OperatorError: other hosts may be able to do them."""
-        try:
-            yield
-        except OperatorError:
-            self.until_redis_answers(self.queue.hand_back_all)
-            self.hand.clear()
-            raise
-
     def _hand_back_what_has_not_begun(self) -> None:
         waiting = self.hand.at(*NOT_BEGUN)
-        for clip in reversed(waiting):  # each goes to the head of its queue, so that they keep their order
+        for clip in reversed(waiting):  # as in `let_go`
             self.queue.hand_back(clip.claim)
             self.hand.remove(clip)
         if waiting:

@@ -5,8 +5,9 @@
 With STUB_WAITS_FOR=/path it holds each clip until that file is there, with STUB_TAKES_S for so many seconds, and with
 STUB_FAILS=reason every call fails. Files hold the pitches of tones, or "all": over those in STUB_TOO_BIG the device
 runs out of memory, those in STUB_POISON make the whole call fail, those in STUB_KILLS kill the worker. With STUB_ROOM=4
-the device has memory for four clips at once. What the stubs "hear" is the pitch of the clip's tone, so a result that
-lands in another clip's row is noticed. Each call is logged with its number of clips.
+the device has memory for four clips at once, with STUB_GROWS_MIB=700 the worker keeps so much more with each call. What
+the stubs "hear" is the pitch of the clip's tone, so a result that lands in another clip's row is noticed. Each call is
+logged with its number of clips.
 """
 
 from __future__ import annotations
@@ -62,6 +63,7 @@ def stands_in(variable: str, pitches: Sequence[int]) -> bool:
 class StubTranscriber:
     def __init__(self, name: str) -> None:
         self.name = name
+        self._kept: list[bytes] = []
 
     def prepare(self, samples: Samples) -> PreparedClip:
         return PreparedClip(samples=samples)
@@ -75,6 +77,7 @@ class StubTranscriber:
             raise RuntimeError(os.environ.get("STUB_FAILS", "poison"))
         if stands_in("STUB_TOO_BIG", pitches) or len(clips) > int(os.environ.get("STUB_ROOM", "1000")):
             raise DeviceMemoryError(f"the device ran out of memory while transcribing {len(clips)} clips")
+        self._kept.append(b"x" * (int(os.environ.get("STUB_GROWS_MIB", "0")) << 20))
         return [self._one(clip.samples) for clip in clips]
 
     def transcribe(self, clips: Sequence[Samples]) -> list[Transcript]:
