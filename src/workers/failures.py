@@ -47,6 +47,11 @@ class QueueWorker(Worker):
         """Acknowledge a job whose results are committed."""
         return self._settle(claim, clip, None)
 
+    def hand_back(self, claim: Claim) -> None:
+        """Put the job back at the head of its queue; no attempt is spent."""
+        if not self.queue.hand_back(claim):
+            self._say_not_ours(claim)
+
     def attempt(self, claim: Claim, action: Callable[[], None]) -> bool:
         """Do the job, or a part of it -> whether this succeeded. After a failure the worker has let go of the job.
 
@@ -62,7 +67,7 @@ class QueueWorker(Worker):
         except OperatorError:
             raise
         except StopRequestedError:
-            self.until_redis_answers(lambda: self.queue.hand_back(claim))
+            self.until_redis_answers(lambda: self.hand_back(claim))
             event(log, logging.INFO, "job handed back", queue=claim.queue)
         except BusyError as error:
             self.queue.retry_later(claim, BUSY_RETRY_S, failed=False)
@@ -121,10 +126,14 @@ class QueueWorker(Worker):
     def _settle(self, claim: Claim, clip: ClipRef | None, letter: bytes | None) -> Settled:
         answer = self.until_redis_answers(lambda: self.queue.settle(claim, clip=clip, dead_letter=letter))
         if answer == "lost":
-            # Either this worker seemed dead (was it paused?) and another worker has the job, whose outcome counts. Or
-            # this outcome was counted, and only the reply was lost.
-            event(log, logging.WARNING, "job no longer belongs to this worker; not counted again", **self._facts(claim))
+            self._say_not_ours(claim)
         return answer
+
+    def _say_not_ours(self, claim: Claim) -> None:
+        """Either this worker seemed dead (was it paused?) and another worker has the job, whose outcome counts. Or the
+        job was settled or handed back, and only the reply was lost.
+        """
+        event(log, logging.WARNING, "job no longer belongs to this worker; not counted again", **self._facts(claim))
 
     def _facts(self, claim: Claim) -> dict[str, str | None]:
         clip = self.clip_of(claim)
@@ -161,7 +170,7 @@ class JobWorker(QueueWorker):
         try:
             self.attempt(claim, lambda: self._refuse_or_process(claim))
         except OperatorError:
-            self.until_redis_answers(lambda: self.queue.hand_back(claim))
+            self.until_redis_answers(lambda: self.hand_back(claim))
             raise
         self.went_well()
         event(log, logging.DEBUG, "job finished", queue=claim.queue, took_s=time.monotonic() - started)

@@ -87,7 +87,7 @@ class ManyClipsWorker(QueueWorker):
         """
         with contextlib.suppress(ServiceUnavailableError):
             for clip in reversed(list(self.hand)):  # each goes to the head of its queue, so that they keep their order
-                self.queue.hand_back(clip.claim)
+                self.hand_back(clip.claim)
                 self.hand.remove(clip)
 
     def check_memory_limit(self) -> None:
@@ -106,13 +106,13 @@ class ManyClipsWorker(QueueWorker):
             if claim is None:
                 break
             if claim.interruptions and self.hand:  # it must not be in hand with others: perhaps it kills its worker
-                self.queue.hand_back(claim)
+                self.hand_back(claim)
                 self.hand.close()
                 break
             try:
                 self.attempt(claim, lambda claim=claim: self._take(claim))  # type: ignore[misc]
             except OperatorError:
-                self.until_redis_answers(lambda claim=claim: self.queue.hand_back(claim))  # type: ignore[misc]
+                self.until_redis_answers(lambda claim=claim: self.hand_back(claim))  # type: ignore[misc]
                 raise
         if self.hand:
             self.heartbeat.set("working", str(self.hand))
@@ -190,7 +190,7 @@ class ManyClipsWorker(QueueWorker):
     def _hand_back_what_has_not_begun(self) -> None:
         waiting = self.hand.at(*NOT_BEGUN)
         for clip in reversed(waiting):  # as in `let_go`
-            self.queue.hand_back(clip.claim)
+            self.hand_back(clip.claim)
             self.hand.remove(clip)
         if waiting:
             event(log, logging.INFO, "clips handed back", clips=len(waiting), finishing=len(self.hand))
