@@ -139,8 +139,8 @@ class ClipsInHand:
 
     def hang(self) -> bool:
         """Whether a clip hangs in a pool, although others may go on. Any thread may ask."""
-        oldest = min((clip.stage_since for clip in self.at("preparing", "uploading")), default=None)
-        return oldest is not None and time.monotonic() - oldest > HANGS_S
+        running = [clip for clip in self.at("preparing", "uploading") if clip.work and not clip.work.done()]
+        return any(time.monotonic() - clip.stage_since > HANGS_S for clip in running)
 
     def __str__(self) -> str:
         """For the heartbeat: `16 clips in hand, the first is b1 a.mp3`."""
