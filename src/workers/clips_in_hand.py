@@ -10,7 +10,7 @@ or handed back.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -149,3 +149,18 @@ class ClipsInHand:
         first = self._clips[0].job
         number = "1 clip" if len(self._clips) == 1 else f"{len(self._clips)} clips"
         return f"{number} in hand, the first is {first.batch_id} {first.original_filename}"
+
+
+def first_group(ready: Sequence[ClipInHand], *, most: int, audio_s: float) -> list[ClipInHand]:
+    """The clips that go to the device next, in order: at most `most`, with at most `audio_s` seconds of audio.
+
+    A clip that is longer is a group of its own. So is one that failed before: no other has to be done twice for it.
+    """
+    group: list[ClipInHand] = []
+    seconds = 0.0
+    for clip in ready[:most]:
+        seconds += clip.audio_s
+        if group and (clip.claim.failures or group[0].claim.failures or seconds > audio_s):
+            break
+        group.append(clip)
+    return group

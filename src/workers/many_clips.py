@@ -12,7 +12,7 @@ import logging
 import os
 import time
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -23,7 +23,7 @@ from system.memory import gib, used_bytes
 from system.service_manager import Watchdog
 from utils import event
 from workers.base import IDLE_POLL_S, RestartNeededError
-from workers.clips_in_hand import NOT_BEGUN, ClipInHand, ClipsInHand, Judged
+from workers.clips_in_hand import NOT_BEGUN, ClipInHand, ClipsInHand, Judged, first_group
 from workers.device_thread import DeviceThread
 from workers.failures import QueueWorker, refuse_killers
 
@@ -165,7 +165,7 @@ class ManyClipsWorker(QueueWorker):
         ready = self.hand.at("prepared")
         if not ready or self.hand.at("decoding"):
             return
-        group = self._first_group(ready)
+        group = first_group(ready, most=self._group_clips, audio_s=self._group_audio_s)
         full = len(group) < len(ready) or len(group) >= self._group_clips
         waited_s = time.monotonic() - min(clip.stage_since for clip in ready)
         if not full and self.hand.at("claimed", "preparing") and waited_s < self.settings.batch_wait_s:
@@ -175,17 +175,6 @@ class ManyClipsWorker(QueueWorker):
             return
         self._groups += 1
         self.device.begin(group)
-
-    def _first_group(self, ready: Sequence[ClipInHand]) -> list[ClipInHand]:
-        """The clips to decode next, in order. One that failed before is by itself, so that no other is done twice."""
-        group: list[ClipInHand] = []
-        audio_s = 0.0
-        for clip in ready[: self._group_clips]:
-            audio_s += clip.audio_s
-            if group and (clip.claim.failures or group[0].claim.failures or audio_s > self._group_audio_s):
-                break
-            group.append(clip)
-        return group
 
     def _hand_back_what_has_not_begun(self) -> None:
         waiting = self.hand.at(*NOT_BEGUN)

@@ -139,7 +139,7 @@ def test_an_overtaken_run_of_unpack_records_nothing(
     theirs = {"SCRATCH_ROOT": str(scratch[other.name]), "TRANSCRIBE_QUEUE": f"{SHARED}:{other.name}"}
     last = other.s3.stall("PUT", "/processed/", times=1)
     other.start(world, "unpack", **theirs)
-    other.start(world, "gpu", **theirs)
+    other.start(world, "gpu", CLIPS_IN_HAND="1", **theirs)
     wait_until(lambda: last.hits, "the batch to be under way on the other host")
     if complete:
         last.lift()

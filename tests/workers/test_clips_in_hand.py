@@ -14,13 +14,13 @@ from jobs.payloads import TranscribeJob
 from moderation.policies import Policy, load_policies
 from moderation.scorer import Score
 from transcription import Transcript
-from workers.clips_in_hand import HANGS_S, ClipInHand, ClipsInHand
+from workers.clips_in_hand import HANGS_S, ClipInHand, ClipsInHand, first_group
 from workers.judging import judge
 
 
-def clip(name: str, *, interruptions: int = 0) -> ClipInHand:
+def clip(name: str, *, failures: int = 0, interruptions: int = 0, audio_s: float = 20.0) -> ClipInHand:
     job = TranscribeJob(opus_path=Path("/scratch/b1") / name, batch_id="b1", original_filename=name)
-    return ClipInHand(Claim("queue:transcribe", job.to_json(), 0, interruptions), job)
+    return ClipInHand(Claim("queue:transcribe", job.to_json(), failures, interruptions), job, audio_s=audio_s)
 
 
 def test_there_is_room_for_so_many_clips():
@@ -102,6 +102,22 @@ def test_the_heartbeat_says_how_many_clips_are_in_hand():
     assert str(hand) == "1 clip in hand, the first is b1 a.mp3"
     hand.add(clip("b.mp3"))
     assert str(hand) == "2 clips in hand, the first is b1 a.mp3"
+
+
+@pytest.mark.parametrize(
+    ("ready", "group"),
+    [
+        pytest.param([clip(name) for name in "abcdef"], "abcd", id="no more than four"),
+        pytest.param([clip(name) for name in "ab"], "ab", id="fewer"),
+        pytest.param([clip("a"), clip("b", audio_s=70), clip("c", audio_s=20)], "ab", id="no more than 100 s"),
+        pytest.param([clip("a", audio_s=500), clip("b")], "a", id="a long clip by itself"),
+        pytest.param([clip("a", failures=1), clip("b")], "a", id="one that failed before by itself"),
+        pytest.param([clip("a"), clip("b", failures=1), clip("c")], "a", id="one that failed before comes later"),
+    ],
+)
+def test_a_group_is_the_first_clips_that_may_be_on_the_device_together(ready: list[ClipInHand], group: str):
+    found = first_group(ready, most=4, audio_s=100)
+    assert "".join(item.job.original_filename for item in found) == group
 
 
 class LengthScorer:
