@@ -191,7 +191,7 @@ class JobQueue:
             return self.client.lpos(self.inflight_key(claim.queue), cast("str", claim.payload)) is not None
 
     def forget(self, claim: Claim) -> None:
-        """The job was settled by another script (`start_batch`)."""
+        """The job is not ours any more, by another script (`start_batch`, `restart_batch`, `reap`)."""
         self._forget(claim)
 
     def promote_due(self) -> int:

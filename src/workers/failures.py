@@ -50,7 +50,7 @@ class QueueWorker(Worker):
     def hand_back(self, claim: Claim) -> None:
         """Put the job back at the head of its queue; no attempt is spent."""
         if not self.queue.hand_back(claim):
-            self._say_not_ours(claim)
+            self.say_not_ours(claim)
 
     def attempt(self, claim: Claim, action: Callable[[], None]) -> bool:
         """Do the job, or a part of it -> whether this succeeded. After a failure the worker has let go of the job.
@@ -126,12 +126,14 @@ class QueueWorker(Worker):
     def _settle(self, claim: Claim, clip: ClipRef | None, letter: bytes | None) -> Settled:
         answer = self.until_redis_answers(lambda: self.queue.settle(claim, clip=clip, dead_letter=letter))
         if answer == "lost":
-            self._say_not_ours(claim)
+            self.say_not_ours(claim)
         return answer
 
-    def _say_not_ours(self, claim: Claim) -> None:
-        """Either this worker seemed dead (was it paused?) and another worker has the job, whose outcome counts. Or the
-        job was settled or handed back, and only the reply was lost.
+    def say_not_ours(self, claim: Claim) -> None:
+        """Log that another outcome counts.
+
+        This worker seemed dead (was it paused?) and another one has the job, or its batch was cancelled or requeued, or
+        the job was settled or handed back and only the reply was lost.
         """
         event(log, logging.WARNING, "job no longer belongs to this worker; not counted again", **self._facts(claim))
 

@@ -174,7 +174,17 @@ class ManyClipsWorker(QueueWorker):
             self._too_large = True
             return
         self._groups += 1
-        self.device.begin(group)
+        if ours := [clip for clip in group if self._is_still_ours(clip)]:
+            self.device.begin(ours)
+
+    def _is_still_ours(self, clip: ClipInHand) -> bool:
+        """Whether the job is still this worker's: its batch may be cancelled, or this worker was taken for dead."""
+        if self.queue.owns(clip.claim):
+            return True
+        self.queue.forget(clip.claim)
+        self.hand.remove(clip)
+        self.say_not_ours(clip.claim)
+        return False
 
     def _hand_back_what_has_not_begun(self) -> None:
         waiting = self.hand.at(*NOT_BEGUN)

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import redis
 
+from config import Settings
+from jobs.batches import Batches
 from tests.workers.conftest import dead_letters
 from tests.workers.processes import wait_until
 from tests.workers.tone_clips import JOBS, START_S, Bench, Query, at_once
@@ -132,6 +134,24 @@ def test_a_drained_worker_finishes_what_is_on_the_device_and_claims_nothing(
         assert bench.done()
         redis_db.delete("drain:all")
         wait_until(lambda: bench.done() == list(SIXTEEN), "the rest, after the drain")
+        bench.nobody_was_blamed(worker)
+
+
+def test_clips_whose_batch_was_cancelled_do_not_come_to_the_device(
+    bench: Bench, redis_db: redis.Redis, settings: Settings, tmp_path: Path
+):
+    gate = tmp_path / "gate"
+    bench.inject(*SIXTEEN)
+    with bench.worker(CLIPS_IN_HAND="16", STUB_WAITS_FOR=str(gate)) as worker:
+        wait_until(lambda: len(bench.in_hand()) == 16 and at_once(worker), "the clips to be in hand", START_S)
+        [begun] = at_once(worker)
+        Batches(redis_db).cancel("b1", settings.scratch_root)
+        gate.touch()
+        worker.wait_for("job no longer belongs to this worker")
+        wait_until(lambda: worker.text.count("job no longer belongs to this worker") == 16, "the worker to let go")
+        assert sum(at_once(worker)) == begun
+        bench.inject(440)
+        wait_until(lambda: 440 in bench.done(), "the worker to go on")
         bench.nobody_was_blamed(worker)
 
 
