@@ -189,6 +189,23 @@ class Settings(BaseSettings):
     )
     gate_tokens_per_s: Rate = setting("Gate: a window with fewer tokens of text per second of speech is doubtful", 1.0)
     gate_little_speech_s: Seconds = setting("Gate: a window with no more speech is doubtful (seconds)", 1.0)
+    clips_in_hand: Positive = setting(
+        "Most clips that a GPU worker has claimed at a time; half of them are on the device together, while the others "
+        "are prepared and stored. 1: one after the other",
+        32,
+    )
+    batch_wait_s: Seconds = setting(
+        "Longest time that a clip waits for others, so that more are on the device together (seconds)", 0.5
+    )
+    prepare_threads: Natural = setting(
+        "Clips that a GPU worker decodes and searches for speech at the same time; 0: one per core", 0, "4"
+    )
+    worker_memory_limit_bytes: Natural = setting(
+        "A GPU worker that uses more memory (resident, and reserved by torch on the GPU) ends what it has begun, and "
+        "starts again; 0: no limit (bytes)",
+        0,
+        "34359738368",
+    )
 
     transcribe_queue: Queue = setting(
         f"Where unpack pushes clips: {TRANSCRIBE} on one machine, this host's own list in a fleet",

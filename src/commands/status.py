@@ -16,7 +16,7 @@ from rich.text import Text
 from commands.batch import known_batch
 from commands.context import NEEDS_A_PERSON, Context, ago, cell, clock, escape, size
 from commands.options import AsJson
-from commands.worker import activity
+from commands.worker import activity, by_worker
 from monitoring.overview import BatchUnderWay, Gatherer, Overview
 from system import shown
 
@@ -132,14 +132,14 @@ def _batches(batches: list[BatchUnderWay]) -> Table:
 def _workers(overview: Overview) -> Table:
     table = _table("WORKER", "HOST", "STATE", "SINCE", "BEAT", "MEMORY", "WHAT", right=("BEAT", "MEMORY"))
     colours = {"working": "green", "held": "red", "waiting": "yellow", "draining": "cyan"}
-    claimed = {job.worker: job for job in overview.in_flight}
+    claimed = by_worker(overview.in_flight)
     for worker in overview.workers:
         pid = worker.worker.split(":")[-2]
         table.add_row(
             escape(f"{worker.kind} {pid}"), escape(worker.host),
             Text(shown.one_line(worker.state), colours.get(worker.state, "")),
             clock(worker.since), f"{worker.heartbeat_s:.0f} s", size(worker.memory_bytes),
-            cell(activity(worker, claimed.get(worker.worker)), 160),
+            cell(activity(worker, claimed[worker.worker]), 160),
         )  # fmt: skip
     for job in overview.in_flight:
         if job.since is None:

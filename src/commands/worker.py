@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, cast
 
@@ -42,7 +44,7 @@ def list_(ctx: typer.Context, *, as_json: AsJson = False) -> None:
     context: Context = ctx.obj
     with mapped_redis_errors():
         workers = living_workers(context.redis)
-        claimed = {job.worker: job for job in jobs_in_flight(context.redis, workers, context.settings.scratch_root)}
+        claimed = by_worker(jobs_in_flight(context.redis, workers, context.settings.scratch_root))
     drains = draining.drains(context.redis)
     if as_json:
         context.json({"workers": [vars(worker) for worker in workers], "drains": drains})
@@ -54,7 +56,7 @@ def list_(ctx: typer.Context, *, as_json: AsJson = False) -> None:
         table.add_row(
             escape(worker.worker), escape(worker.kind), escape(worker.state), clock(worker.since),
             f"{worker.heartbeat_s:.0f} s left",
-            size(worker.memory_bytes), cell(activity(worker, claimed.get(worker.worker)), 160),
+            size(worker.memory_bytes), cell(activity(worker, claimed[worker.worker]), 160),
         )  # fmt: skip
     context.console.print(table if workers else "No worker is alive.")
     for key, asked in drains.items():
@@ -185,9 +187,20 @@ def _ask(context: Context, host: str, deadline: float) -> dict[str, Any]:
             context.redis.lrem(queue, 1, cast("str", job))
 
 
-def activity(worker: WorkerState, job: InFlight | None) -> str:
-    """A worker's current job, or the reason why it has none."""
-    return f"{job.batch_id or ''} {job.clip or ''}".strip() if job else worker.detail
+def by_worker(jobs: Iterable[InFlight]) -> Mapping[str, Sequence[InFlight]]:
+    """Worker -> its jobs in hand, in the order of their claims; an empty list for a worker without any."""
+    found: defaultdict[str, list[InFlight]] = defaultdict(list)
+    for job in jobs:
+        found[job.worker].append(job)
+    return found
+
+
+def activity(worker: WorkerState, jobs: Sequence[InFlight]) -> str:
+    """A worker's first job and how many others it has in hand, or the reason why it has none."""
+    if not jobs:
+        return worker.detail
+    first = f"{jobs[0].batch_id or ''} {jobs[0].clip or ''}".strip()
+    return first if len(jobs) == 1 else f"{first} and {len(jobs) - 1} more"
 
 
 def _target(key: str) -> str:

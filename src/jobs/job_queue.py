@@ -182,8 +182,8 @@ class JobQueue:
         return self._release(claim, "back", 0, failed=False)
 
     def hand_back_all(self) -> int:
-        """Hand back every job that this process holds, for a stop that cannot wait -> how many."""
-        return sum(self.hand_back(claim) for claim in list(self._held))
+        """Hand back every job that this process holds -> how many. The last goes first: so they keep their order."""
+        return sum(self.hand_back(claim) for claim in reversed(list(self._held)))
 
     def owns(self, claim: Claim) -> bool:
         """Whether the job is still in our in-flight list."""
@@ -191,7 +191,7 @@ class JobQueue:
             return self.client.lpos(self.inflight_key(claim.queue), cast("str", claim.payload)) is not None
 
     def forget(self, claim: Claim) -> None:
-        """The job was settled by another script (`start_batch`)."""
+        """The job is not ours any more, by another script (`start_batch`, `restart_batch`, `reap`)."""
         self._forget(claim)
 
     def promote_due(self) -> int:

@@ -9,6 +9,7 @@ import contextlib
 import os
 import socket
 import time
+from collections.abc import Callable
 
 FEED_S = 1.0  # at most one datagram a second, however often there is progress
 START_MORE_S = 120  # more time to start, requested at each step: longer than any single step takes
@@ -26,15 +27,19 @@ def notify(message: str) -> None:
 
 
 class Watchdog:
-    """Each step of real work feeds it. A worker that hangs feeds nothing, and systemd restarts it (WatchdogSec=)."""
+    """Each step of real work feeds it. A worker that hangs feeds nothing, and systemd restarts it (WatchdogSec=).
 
-    def __init__(self) -> None:
+    A worker that does several things at once says by `hangs` that one of them hangs; then no other feeds it.
+    """
+
+    def __init__(self, hangs: Callable[[], bool] = lambda: False) -> None:
+        self._hangs = hangs
         self._fed = 0.0
         self.starting = True  # until the worker is ready; progress then also extends TimeoutStartSec=
 
     def feed(self) -> None:
         now = time.monotonic()
-        if now - self._fed >= FEED_S:
+        if now - self._fed >= FEED_S and not self._hangs():
             self._fed = now
             notify("WATCHDOG=1")
             if self.starting:

@@ -6,18 +6,19 @@ not help. The worker waits for a service that is down.
 
 Loop: `step()` does one piece of work, or returns False when there is none. An OperatorError holds the worker: it stops
 claiming, reports the reason, tries again after growing pauses, and continues by itself. No job loses an attempt.
-Under systemd (Type=notify) the worker reports when it is ready. It feeds the watchdog whenever work makes progress: at
-every request to S3 and every piece of a body, every piece of an archive, every clip, every removed file. Each step must
-feed the watchdog within WatchdogSec=, or systemd kills the worker; a job that loses three workers this way becomes a
-dead letter.
+Under systemd (Type=notify) the worker reports when it is ready. It feeds the watchdog while it is idle, and whenever
+work makes progress: at every request to S3 and every piece of a body, every piece of an archive, every clip, every
+removed file. Each step must feed the watchdog within WatchdogSec=, or systemd kills the worker; a job that loses three
+workers this way becomes a dead letter.
 
-Stop: after the first SIGTERM or SIGINT the worker finishes its current job, or stops at the next safe point. After
+Stop: after the first SIGTERM or SIGINT the worker finishes what is in hand, or stops at the next safe point. After
 STOP_TIMEOUT_S, or at a second signal, it hands its jobs back to their queues and exits at once. The jobs of a killed
 worker run again when its heartbeat has expired: see `JobQueue.reap`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
@@ -30,7 +31,7 @@ from types import FrameType
 from typing import ClassVar, TypeVar
 
 from config import Settings, load_settings
-from errors import ConfigError, ModelError, OperatorError, PolicyError, ServiceUnavailableError
+from errors import ConfigError, ModelError, OperatorError, PipelineError, PolicyError, ServiceUnavailableError
 from jobs.draining import drained_by
 from jobs.job_queue import JobQueue, WorkerName
 from monitoring.redis_checks import check_redis
@@ -52,6 +53,10 @@ HOLD_S = (2.0, 60.0)  # shortest and longest pause of a held worker
 
 class StopRequestedError(Exception):
     """Raised at a safe point inside a long job when the worker is asked to stop; the job goes back to its queue."""
+
+
+class RestartNeededError(PipelineError):
+    """This process has to end although nothing is wrong with its jobs; systemd starts a new one."""
 
 
 class Worker(ABC):
@@ -78,6 +83,16 @@ class Worker(ABC):
     def step(self) -> bool:
         """Do one piece of work; False when there was none."""
 
+    def finish(self) -> bool:
+        """Go on with jobs that are in hand between two steps, and begin no others; False when none is in hand.
+
+        Called instead of `step` while the worker is drained and after a stop signal.
+        """
+        return False
+
+    def let_go(self) -> None:  # noqa: B027 -- most workers have nothing in hand between two steps
+        """Hand back the jobs in hand, because this worker is about to be held."""
+
     def idle_state(self) -> tuple[State, str]:
         """The state and its explanation while `step` finds no work."""
         return "idle", ""
@@ -95,6 +110,11 @@ class Worker(ABC):
             self._when_possible(self._begin)
             while not self.stopping.is_set():
                 self._when_possible(self._work_or_wait)
+            self._leave()
+        except HeartbeatLostError:
+            with contextlib.suppress(OperatorError):  # the jobs did not kill this worker: no interruption is counted
+                self.queue.hand_back_all()
+            raise
         finally:
             self.heartbeat.stop()
             event(log, logging.INFO, "stopped")
@@ -115,6 +135,11 @@ class Worker(ABC):
                 self.watchdog.feed()
                 time.sleep(HOLD_S[0])
 
+    def went_well(self) -> None:
+        """Note that a piece of work has succeeded: feeds the watchdog, and the next hold begins with a short pause."""
+        self.watchdog.feed()
+        self._hold_s = HOLD_S[0]
+
     def _begin(self) -> None:
         for remark in check_redis(self.redis):
             event(log, logging.WARNING, "Redis could be safer", remark=remark)
@@ -127,16 +152,24 @@ class Worker(ABC):
         event(log, logging.INFO, "ready")
 
     def _work_or_wait(self) -> None:
-        self.watchdog.feed()
         self.heartbeat.check()
         self._housekeep()
-        if self._drained():
-            self.stopping.wait(IDLE_POLL_S)
-        elif self.step():
-            self._hold_s = HOLD_S[0]
-        else:
+        drained = self._drained()
+        if self.finish() if drained else self.step():
+            return
+        self.watchdog.feed()
+        if not drained:
             self.heartbeat.set(*self.idle_state())
-            self.stopping.wait(IDLE_POLL_S)
+        self.stopping.wait(IDLE_POLL_S)
+
+    def _leave(self) -> None:
+        """Bring the jobs in hand to an end after a stop signal."""
+        try:
+            while self.finish():
+                self.heartbeat.check()
+        except OperatorError as error:
+            event(log, logging.WARNING, "jobs in hand are handed back, because they cannot be finished", reason=error)
+            self.until_redis_answers(self.queue.hand_back_all)
 
     def _drained(self) -> bool:
         """Whether an operator has drained this worker. Logs when this changes."""
@@ -171,6 +204,7 @@ class Worker(ABC):
             except (ConfigError, ModelError, PolicyError):
                 raise
             except OperatorError as error:
+                self.let_go()
                 self._hold(error)
 
     def _hold(self, error: OperatorError) -> None:
@@ -195,6 +229,9 @@ def main(worker_class: type[Worker]) -> None:
     except HeartbeatLostError as error:
         log.critical("exiting, so that systemd starts this worker again: %s", error)
         sys.exit(EXIT_LOST)
+    except RestartNeededError as error:
+        log.warning("exiting, so that systemd starts this worker again: %s", error)
+        sys.exit(EXIT_LOST)
 
 
 def _install_signal_handlers(worker: Worker) -> None:
@@ -212,7 +249,7 @@ def _install_signal_handlers(worker: Worker) -> None:
             # In a thread: this signal handler may have interrupted a call to Redis.
             threading.Thread(target=leave_now, args=(f"second {name}",), daemon=True).start()
             return
-        event(log, logging.INFO, "stopping: finishing the current job", signal=name)
+        event(log, logging.INFO, "stopping: finishing what is in hand", signal=name)
         notify("STOPPING=1")
         worker.stopping.set()
         worker.heartbeat.set("draining")

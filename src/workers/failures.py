@@ -1,11 +1,10 @@
-"""A worker that takes jobs from queues: it claims, processes, and decides what happens after each failure.
+"""Workers that take jobs from queues, and what happens to a job after each kind of failure.
 
 - Retryable error: the job waits and is tried again, up to MAX_ATTEMPTS times. Then it becomes a dead letter.
 - Permanent error: the job becomes a dead letter at once.
 - Operator error: the job goes back to its queue without losing an attempt, and the worker is held.
-- Out of memory on the device: the job is tried again later and loses an attempt, because the next job may be smaller
-  and succeed. If three jobs in a row run out of memory, the device or a setting is the cause: jobs then lose no
-  attempt, and the worker is held.
+- Out of memory on the device, although it has room for other jobs: like a retryable error. (When it has room for no
+  job, the GPU worker raises an operator error.)
 - A job that three workers died with becomes a dead letter and is not processed again.
 """
 
@@ -15,9 +14,8 @@ import logging
 import random
 import time
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from config import Settings
 from errors import DeviceMemoryError, OperatorError, PermanentError, PipelineError
 from jobs import dead_letters
 from jobs.job_queue import Claim, ClipRef, Settled
@@ -28,7 +26,6 @@ log = logging.getLogger(__name__)
 
 MAX_INTERRUPTIONS = 3  # a job that this many workers died with is not processed again
 MAX_RETRY_S = 600.0
-MAX_TOO_BIG = 3  # different jobs that run out of memory without a success between: then it is no job's fault
 BUSY_RETRY_S = 10.0  # pause before a job is tried again that another process of this host blocks
 
 
@@ -36,19 +33,8 @@ class BusyError(PipelineError):
     """Another process blocks the job. The job runs again a little later and loses no attempt."""
 
 
-class JobWorker(Worker):
-    def __init__(self, settings: Settings) -> None:
-        super().__init__(settings)
-        self._too_big: set[bytes] = set()  # jobs that ran out of memory since the last success
-
-    @property
-    @abstractmethod
-    def queues(self) -> Sequence[str]:
-        """The queues that this worker serves, in order of preference."""
-
-    @abstractmethod
-    def process(self, claim: Claim) -> None:
-        """Do the job and acknowledge it (`self.done`); raises a PipelineError when this fails."""
+class QueueWorker(Worker):
+    """A worker that sorts the failures of its jobs."""
 
     @abstractmethod
     def clip_of(self, claim: Claim) -> ClipRef | None:
@@ -57,39 +43,31 @@ class JobWorker(Worker):
     def on_given_up(self, claim: Claim, clip: ClipRef | None, error: PipelineError) -> str | None:
         """Record that the job is given up, before it is settled -> the S3 key of the parked clip, or None."""
 
-    def next_claim(self) -> Claim | None:
-        """Claim the next job; None when there is none, or none that this worker may take now."""
-        return self.queue.claim(self.queues)
-
-    def step(self) -> bool:
-        claim = self.next_claim()
-        if claim is None:
-            return False
-        self.heartbeat.set("working", claim.payload[:200].decode("utf-8", "replace"))
-        started = time.monotonic()
-        try:
-            self._attempt(claim)
-        except OperatorError:
-            self.until_redis_answers(lambda: self.queue.hand_back(claim))
-            raise
-        event(log, logging.DEBUG, "job finished", queue=claim.queue, took_s=time.monotonic() - started)
-        return True
-
     def done(self, claim: Claim, clip: ClipRef | None = None) -> Settled:
         """Acknowledge a job whose results are committed."""
         return self._settle(claim, clip, None)
 
-    def _attempt(self, claim: Claim) -> None:
+    def hand_back(self, claim: Claim) -> None:
+        """Put the job back at the head of its queue; no attempt is spent."""
+        if not self.queue.hand_back(claim):
+            self.say_not_ours(claim)
+
+    def attempt(self, claim: Claim, action: Callable[[], None]) -> bool:
+        """Do the job, or a part of it -> whether this succeeded. After a failure the worker has let go of the job.
+
+        Raises
+        ------
+        OperatorError
+            The failure is not the job's. The job is still claimed: the caller hands it back.
+        """
         try:
-            _refuse_killers(claim)
-            self.process(claim)
-            self._too_big.clear()
-        except DeviceMemoryError as error:
-            self._put_off(claim, error)
+            action()
+        except DeviceMemoryError as error:  # an OperatorError, but of one job: see the top of this file
+            self._retry_or_give_up(claim, error)
         except OperatorError:
             raise
         except StopRequestedError:
-            self.until_redis_answers(lambda: self.queue.hand_back(claim))
+            self.until_redis_answers(lambda: self.hand_back(claim))
             event(log, logging.INFO, "job handed back", queue=claim.queue)
         except BusyError as error:
             self.queue.retry_later(claim, BUSY_RETRY_S, failed=False)
@@ -101,16 +79,9 @@ class JobWorker(Worker):
         except Exception as error:  # a bug must cost one job its attempts, not end the worker
             log.exception("unexpected error; please report it with these lines")
             self._retry_or_give_up(claim, PipelineError(f"{type(error).__name__}: {error}"))
-
-    def _put_off(self, claim: Claim, error: DeviceMemoryError) -> None:
-        """Delay a job that ran out of memory. At the head of its queue it would block all other jobs forever."""
-        if len(self._too_big) < MAX_TOO_BIG:
-            self._too_big.add(claim.payload)
-        if len(self._too_big) < MAX_TOO_BIG:
-            self._retry_or_give_up(claim, error)
-            return
-        self.queue.retry_later(claim, BUSY_RETRY_S, failed=False)
-        raise OperatorError(f"{MAX_TOO_BIG} jobs in a row ran out of memory: {error}") from error
+        else:
+            return True
+        return False
 
     def _retry_or_give_up(self, claim: Claim, error: PipelineError) -> None:
         attempt = claim.failures + 1
@@ -155,10 +126,16 @@ class JobWorker(Worker):
     def _settle(self, claim: Claim, clip: ClipRef | None, letter: bytes | None) -> Settled:
         answer = self.until_redis_answers(lambda: self.queue.settle(claim, clip=clip, dead_letter=letter))
         if answer == "lost":
-            # Either this worker seemed dead (was it paused?) and another worker has the job, whose outcome counts. Or
-            # this outcome was counted, and only the reply was lost.
-            event(log, logging.WARNING, "job no longer belongs to this worker; not counted again", **self._facts(claim))
+            self.say_not_ours(claim)
         return answer
+
+    def say_not_ours(self, claim: Claim) -> None:
+        """Log that another outcome counts.
+
+        This worker seemed dead (was it paused?) and another one has the job, or its batch was cancelled or requeued, or
+        the job was settled or handed back and only the reply was lost.
+        """
+        event(log, logging.WARNING, "job no longer belongs to this worker; not counted again", **self._facts(claim))
 
     def _facts(self, claim: Claim) -> dict[str, str | None]:
         clip = self.clip_of(claim)
@@ -170,7 +147,44 @@ class JobWorker(Worker):
         }
 
 
-def _refuse_killers(claim: Claim) -> None:
+class JobWorker(QueueWorker):
+    """A worker that does one job at a time."""
+
+    @property
+    @abstractmethod
+    def queues(self) -> Sequence[str]:
+        """The queues that this worker serves, in order of preference."""
+
+    @abstractmethod
+    def process(self, claim: Claim) -> None:
+        """Do the job and acknowledge it (`self.done`); raises a PipelineError when this fails."""
+
+    def next_claim(self) -> Claim | None:
+        """Claim the next job; None when there is none, or none that this worker may take now."""
+        return self.queue.claim(self.queues)
+
+    def step(self) -> bool:
+        claim = self.next_claim()
+        if claim is None:
+            return False
+        self.heartbeat.set("working", claim.payload[:200].decode("utf-8", "replace"))
+        started = time.monotonic()
+        try:
+            self.attempt(claim, lambda: self._refuse_or_process(claim))
+        except OperatorError:
+            self.until_redis_answers(lambda: self.hand_back(claim))
+            raise
+        self.went_well()
+        event(log, logging.DEBUG, "job finished", queue=claim.queue, took_s=time.monotonic() - started)
+        return True
+
+    def _refuse_or_process(self, claim: Claim) -> None:
+        refuse_killers(claim)
+        self.process(claim)
+
+
+def refuse_killers(claim: Claim) -> None:
+    """Raise PermanentError for a job that too many workers died with."""
     if claim.interruptions >= MAX_INTERRUPTIONS:
         raise PermanentError(
             f"{claim.interruptions} workers died during this job, so it is not tried again; see their last log lines "

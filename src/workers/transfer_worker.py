@@ -97,6 +97,8 @@ class TransferWorker(Worker):
             self._carry(archive)
         self._report()
         self._next_look = time.monotonic() + self.settings.transfer_poll_s
+        if ready:
+            self.went_well()
         return bool(ready)
 
     def _clear_leftovers(self) -> None:

@@ -191,7 +191,7 @@ def test_a_batch_is_given_up_with_all_its_jobs_and_taken_up_again_where_it_stopp
     [*_, third] = redis_db.lrange("queue:transcribe", 0, -1)
     redis_db.lrem("queue:transcribe", 1, third)
     redis_db.zadd("queue:delayed", {b"queue:transcribe\nnonce\n" + third: 9e9, b"queue:transcribe\nn\n" + other: 9e9})
-    stub = gpu(STUB_WAITS_FOR=str(gate))
+    stub = gpu(STUB_WAITS_FOR=str(gate), CLIPS_IN_HAND="1")
     wait_until(lambda: redis_db.keys("inflight:*"), "a clip to be in hand")
 
     asked = cli("batch", "cancel", "b1", answer="n")

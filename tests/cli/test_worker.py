@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from commands.worker import activity, by_worker
+from monitoring.overview import InFlight, WorkerState
 from tests.workers.processes import wait_until
 from tests.workers.programs import PATIENT, Program, heartbeat_key, heartbeat_state
 
@@ -145,3 +147,12 @@ def test_what_is_to_be_drained_must_be_said_once(cli, redis_db):
     assert nothing.returncode == 1
     assert nothing.stderr == "all is not drained; drained now: nothing\n"
     assert redis_db.keys() == []
+
+
+def test_a_worker_with_many_jobs_shows_the_first_and_how_many_others_it_has():
+    worker = WorkerState("h:1:n", "h", "gpu", "working", "3 clips in hand", "", 9.0, None, None)
+    jobs = [InFlight("queue:transcribe", "h:1:n", "h", "b1", f"{clip}.mp3", "now") for clip in "abc"]
+    in_hand = by_worker([*jobs, InFlight("queue:transcribe", "h:2:n", "h", "b2", "d.mp3", "now")])
+    assert activity(worker, in_hand["h:1:n"]) == "b1 a.mp3 and 2 more"
+    assert activity(worker, in_hand["h:2:n"]) == "b2 d.mp3"
+    assert activity(worker, in_hand["h:3:n"]) == "3 clips in hand"

@@ -110,12 +110,14 @@ def main() -> None:
             print(f"{kind}: {len(steps)} steps: {' '.join(step.split()[1] for step in steps)}", flush=True)
             for fault in FAULTS:
                 for at in range(1, len(steps) + 1, arguments.every):
-                    accounts, _ = range_.strike(kind, fault, at)
+                    accounts, struck_steps = range_.strike(kind, fault, at)
                     struck += 1
                     wrong = accounts.problems or accounts.lost or accounts.doubled
                     bad += bool(wrong)
                     verdict = f"WRONG: {accounts}" if wrong else "good"
-                    print(f"{kind} {fault} after step {steps[at - 1]}: {verdict}", flush=True)
+                    # In the order of this run: a GPU worker takes the steps of several clips side by side.
+                    step = next((line for line in struck_steps if line.startswith(f"{at} ")), steps[at - 1])
+                    print(f"{kind} {fault} after step {step}: {verdict}", flush=True)
     shutil.rmtree(root, ignore_errors=True)
     print(f"{struck} faults, {bad} with a wrong outcome")
     sys.exit(1 if bad else 0)

@@ -38,7 +38,7 @@ def measure(root: Path, services: Services, workers: int, rng: random.Random) ->
     world.inject("recovery", numbers)
     never = str(root / "never")
     fleet = [world.worker("unpack")]
-    holders = [world.worker("gpu", number, STUB_WAITS_FOR=never) for number in range(workers)]
+    holders = [world.worker("gpu", number, STUB_WAITS_FOR=never, CLIPS_IN_HAND="1") for number in range(workers)]
     try:
         wait_until(lambda: len(held(world)) == workers, "every worker to hold a clip", BOUND_S)
         fleet += [world.worker("gpu", workers + number) for number in range(2)]

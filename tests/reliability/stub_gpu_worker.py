@@ -2,14 +2,19 @@
 
     cd src && PYTHONPATH=.:.. python -m tests.reliability.stub_gpu_worker
 
-STUB_WAITS_FOR=/path: it holds each clip until that file exists. STUB_TAKES_S: it holds each clip for this many seconds.
-STUB_FAILS=reason: it fails. STUB_TOO_BIG=/path: it runs out of memory for tones whose pitch is in that file. The
-transcript is the pitch of the clip's tone, so a result in the row of another clip is noticed.
+With STUB_WAITS_FOR=/path it holds each clip until that file exists, with STUB_TAKES_S for so many seconds, and with
+STUB_FAILS=reason every call fails. Files hold the pitches of tones, or "all": over those in STUB_TOO_BIG the device
+runs out of memory, those in STUB_POISON make the whole call fail, those in STUB_KILLS kill the worker. With STUB_ROOM=4
+the device has memory for four clips at once, with STUB_GROWS_MIB=700 the worker keeps so much more with each call. The
+transcript is the pitch of the clip's tone, so a result in the row of another clip is noticed. Each call is logged with
+its number of clips.
 """
 
 from __future__ import annotations
 
+import logging
 import os
+import signal
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,8 +28,11 @@ from moderation.judging import Judging
 from moderation.policies import Policy, load_policies
 from moderation.scorer import Score
 from transcription import PreparedClip, Samples, Segment, Transcript
+from utils import event
 from workers.base import main
 from workers.gpu_worker import GpuWorker
+
+log = logging.getLogger(__name__)
 
 RATE = 16_000
 FLAGGED_EVERY = 5
@@ -47,14 +55,31 @@ def is_flagged(pitch: int) -> bool:
     return pitch // 10 % FLAGGED_EVERY == 0
 
 
+def stands_in(variable: str, pitches: Sequence[int]) -> bool:
+    """Whether the file that the variable names holds one of the pitches, or "all"."""
+    file = Path(os.environ.get(variable, "/nonexistent"))
+    words = file.read_text().split() if file.exists() else []
+    return "all" in words or any(str(pitch) in words for pitch in pitches)
+
+
 class StubTranscriber:
     def __init__(self, name: str) -> None:
         self.name = name
+        self._kept: list[bytes] = []
 
     def prepare(self, samples: Samples) -> PreparedClip:
         return PreparedClip(samples=samples)
 
     def decode(self, clips: Sequence[PreparedClip]) -> list[Transcript]:
+        event(log, logging.INFO, "the stub transcribes", at_once=len(clips))
+        pitches = [hertz(clip.samples) for clip in clips]
+        if stands_in("STUB_KILLS", pitches):
+            os.kill(os.getpid(), signal.SIGKILL)
+        if "STUB_FAILS" in os.environ or stands_in("STUB_POISON", pitches):
+            raise RuntimeError(os.environ.get("STUB_FAILS", "poison"))
+        if stands_in("STUB_TOO_BIG", pitches) or len(clips) > int(os.environ.get("STUB_ROOM", "1000")):
+            raise DeviceMemoryError(f"the device ran out of memory while transcribing {len(clips)} clips")
+        self._kept.append(b"x" * (int(os.environ.get("STUB_GROWS_MIB", "0")) << 20))
         return [self._one(clip.samples) for clip in clips]
 
     def with_words(self, clip: PreparedClip, transcript: Transcript) -> Transcript:  # noqa: ARG002
@@ -64,11 +89,6 @@ class StubTranscriber:
         return self.decode([self.prepare(clip) for clip in clips])
 
     def _one(self, samples: Samples) -> Transcript:
-        if "STUB_FAILS" in os.environ:
-            raise RuntimeError(os.environ["STUB_FAILS"])
-        too_big = Path(os.environ.get("STUB_TOO_BIG", "/nonexistent"))
-        if too_big.exists() and str(hertz(samples)) in too_big.read_text().split():
-            raise DeviceMemoryError("the device ran out of memory while transcribing 16 windows; reduce BATCH_SIZE")
         gate = os.environ.get("STUB_WAITS_FOR")
         while gate and not Path(gate).exists():
             threading.Event().wait(0.05)

@@ -69,7 +69,7 @@ def one_clip_in_hand(world: Scene, host: Host) -> tuple[WorkerProcess, Any]:
     kept = host.s3.stall("PUT", "/processed/", times=1)
     world.start("unpack", TRANSCRIBE_QUEUE=SHARED)
     world.inject("b1", CLIPS)
-    worker = host.start(world, "gpu")
+    worker = host.start(world, "gpu", CLIPS_IN_HAND="1")
     wait_until(lambda: kept.hits, "the first clip to be in hand")
     return worker, kept
 
@@ -85,7 +85,7 @@ def test_a_clip_of_a_cut_off_worker_is_done_by_another_and_its_late_end_is_refus
     # The other host does the lost host's clip and stalls in the next: the batch is still under way when the lost host
     # comes back with its finish.
     second = other.s3.stall("PUT", "/processed/", after=0)
-    survivor = other.start(world, "gpu")
+    survivor = other.start(world, "gpu", CLIPS_IN_HAND="1")
     wait_until(lambda: second.hits, "the clip to run on the other host")
     assert world.processed("b1") == 0
     next_of_lost = lost.s3.stall("PUT", "/processed/")  # it goes on working when it is back: nothing of that counts yet
@@ -109,7 +109,7 @@ def test_a_settle_that_arrives_after_the_heartbeat_has_expired_counts_nothing(wo
     wait_until(lambda: clip_name(0).encode() in lost.redis.held_back(), "the acknowledgement to be on its way")
     silent(world, zombie, lost)
     second = other.s3.stall("PUT", "/processed/", times=1)
-    survivor = other.start(world, "gpu")
+    survivor = other.start(world, "gpu", CLIPS_IN_HAND="1")
     wait_until(lambda: second.hits, "the other host to have passed on to the next clip")
     assert "clip has its results already" in survivor.log.read_text(), "the lost host had committed them"
     assert world.processed("b1") == 1
@@ -140,7 +140,7 @@ def test_an_overtaken_run_of_unpack_records_nothing(
     theirs = {"SCRATCH_ROOT": str(scratch[other.name]), "TRANSCRIBE_QUEUE": f"{SHARED}:{other.name}"}
     last = other.s3.stall("PUT", "/processed/", times=1)
     other.start(world, "unpack", **theirs)
-    other.start(world, "gpu", **theirs)
+    other.start(world, "gpu", CLIPS_IN_HAND="1", **theirs)
     wait_until(lambda: last.hits, "the batch to be under way on the other host")
     if complete:
         last.lift()

@@ -72,8 +72,8 @@ def test_work_that_is_finished_while_redis_is_dead_counts_when_it_is_back(
     kill_redis(services)
     for fault in stalled:
         fault.lift()
-    for worker in (unpack, gpu):
-        world.wait_for(worker, "waiting for Redis to acknowledge")
+    world.wait_for(unpack, "waiting for Redis to acknowledge")
+    world.wait_for(gpu, "Redis cannot be reached")
     services.valkey.start()
     world.ends_well({"b1": CLIPS, "b2": CLIPS})
     text = "\n".join(world.lines())
@@ -90,7 +90,7 @@ def test_a_job_whose_acknowledgement_redis_forgot_in_a_crash_runs_again(
     file, copy = services.root / "valkey" / "appendonlydir", tmp_path / "appendonlydir"
     first = s3.stall("PUT", "/processed/", times=1)
     world.start("unpack")
-    gpu = world.start("gpu")
+    gpu = world.start("gpu", CLIPS_IN_HAND="1")
     world.inject("b1", CLIPS)
     wait_until(lambda: first.hits, "the first clip to be in hand")
     written(world)
@@ -103,11 +103,11 @@ def test_a_job_whose_acknowledgement_redis_forgot_in_a_crash_runs_again(
     shutil.rmtree(file)
     shutil.copytree(copy, file)
     services.valkey.start()
-    # Busy with the second clip, the worker has seen nothing of the crash, and the first stands in its list again.
+    # The first clip stands in the worker's list again.
     assert world.processed("b1") == 0
     second.lift()
     world.ends_well({"b1": CLIPS})
-    assert gpu.log.read_text().count("clip has its results already") == 2
+    assert "clip has its results already" in gpu.log.read_text()
 
 
 @pytest.mark.thorough

@@ -76,6 +76,7 @@ def test_a_batch_ends_with_transcripts_verdicts_and_no_traces(worker, put_archiv
     assert redis_db.keys("batch*") == redis_db.keys("inflight:*") == []
     assert query("SELECT total, processed, failed FROM batches") == [(3, 3, 0)]
     assert process.text.count("batch complete") == 1
+    assert "both models stay loaded and take turns" in process.text
 
     # The same archive once more, by the same workers: nothing is done again, nothing doubles.
     unpacked(worker, put_archive, [THREAT, MUSIC, PLAIN])

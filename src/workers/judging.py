@@ -1,0 +1,50 @@
+"""From texts to verdicts: every text that is to be judged is scored for every policy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from db import JudgedText, Verdict
+from moderation.policies import Policy
+from moderation.scorer import Score, Scorer
+
+
+def judge(
+    scorer: Scorer,
+    policies: Sequence[Policy],
+    texts: Sequence[JudgedText | None],
+    on_progress: Callable[[], None] = lambda: None,
+) -> list[list[Verdict]]:
+    """The verdicts on each text: one for each policy, in their order; none where there is no text to judge.
+
+    A policy is scored for all texts at once, so that they fill the model's batches. `on_progress` is called after each
+    policy. Raises what `Scorer.score` raises.
+    """
+    judged = [text for text in texts if text is not None]
+    verdicts: list[list[Verdict]] = [[] for _ in judged]
+    for policy in policies if judged else ():
+        scores = scorer.score(policy, [text.text for text in judged])
+        for found, text, score in zip(verdicts, judged, scores, strict=True):
+            found.append(verdict(scorer, policy, text, score))
+        on_progress()
+    in_order = iter(verdicts)
+    return [[] if text is None else next(in_order) for text in texts]
+
+
+def verdict(scorer: Scorer, policy: Policy, text: JudgedText, score: Score) -> Verdict:
+    """The verdict that this score means, with all that is needed to trace it."""
+    threshold = scorer.threshold(policy)
+    return Verdict(
+        policy=policy.id,
+        policy_version=policy.version,
+        policy_sha256=policy.sha256,
+        model=scorer.name,
+        prompt_version=scorer.prompt_version,
+        violates=score.p_violation >= threshold,
+        score=score.p_violation,
+        threshold=threshold,
+        mass=score.p_answer,
+        truncated=score.truncated,
+        judged=text.judged,
+        text_sha256=text.sha256,
+    )
