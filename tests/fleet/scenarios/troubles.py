@@ -176,6 +176,8 @@ ELSEWHERE = {
 # Tested without hosts.
 BY_TESTS = {
     "An archive is not taken from the EC2 host": "tests/workers/test_transfer_worker.py",
+    "A GPU worker starts again by itself": "tests/workers/test_many_clips.py",
+    "Clips are done one after the other": "tests/workers/test_many_clips.py",
     "Clips without metadata": "tests/workers/test_unpack_worker.py",
     "A package or a model is refused": "tests/test_supply_chain.py",
     "Somebody cannot log in to the RA app": "tests/ra_app/test_ra_origins.py",
