@@ -6,7 +6,7 @@ export MODELS_ROOT
 # Where it is set, each of the many programs that the tests start compiles the code again.
 unexport PYTHONDONTWRITEBYTECODE
 # Processes of `make test`: more than there are processors, because tests mostly wait. Each process starts its own services.
-PROCESSES ?= 4
+PROCESSES ?= 5
 CHECKED := src ra_app local tests $(if $(wildcard bench/*.py),bench)
 
 .DEFAULT_GOAL := help

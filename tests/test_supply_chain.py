@@ -197,6 +197,7 @@ def test_a_host_gets_an_environment_whose_wheels_have_their_hashes(tmp_path: Pat
     assert not (tmp_path / "environment/installer").exists()
 
 
+@pytest.mark.thorough
 def test_a_host_refuses_a_tampered_wheel(tmp_path: Path) -> None:
     lock = lock_line(wheel(tmp_path / "wheels"))
     wheel(tmp_path / "wheels", "import os  # what somebody added\n")

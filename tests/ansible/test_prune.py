@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 
+import pytest
+
 from tests.ansible.local_play import play
 
 NAMES = ("v1", "v2", "v3", "v4", "v5", "v6", "v7", "v8")  # from the oldest on
 
 
+@pytest.mark.thorough
 def test_the_oldest_releases_go_and_those_in_use_stay(tmp_path):
     home = tmp_path / "home"
     for number, name in enumerate(NAMES):

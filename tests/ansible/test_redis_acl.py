@@ -145,6 +145,7 @@ def world(guarded: Services, tmp_path: Path) -> Iterator[Scene]:
         yield opened
 
 
+@pytest.mark.thorough
 def test_a_lost_hosts_batch_is_done_elsewhere_and_an_emptied_redis_is_filled_again(world):
     lost = {"WORKER_HOST": "host-lost", "TRANSCRIBE_QUEUE": "queue:transcribe:host-lost", **credentials("unpack")}
     first = world.start("unpack", **lost)

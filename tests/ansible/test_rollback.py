@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pytest
+
 from tests.ansible.local_play import play, release_of
 
 
@@ -30,10 +32,12 @@ def test_all_go_back_to_the_one_before(tmp_path):
     assert find(tmp_path, ("v3", "v2", 10), ("v3", "v2", 20), ("v3", "v2", 15)) == ["v2", "v2", "v2"]
 
 
+@pytest.mark.thorough
 def test_after_half_a_deploy_the_hosts_that_it_did_not_reach_stay(tmp_path):
     assert find(tmp_path, ("v3", "v2", 20), ("v2", "v1", 11), ("v2", "v1", 12)) == ["v2", "v2", "v2"]
 
 
+@pytest.mark.thorough
 def test_after_half_a_deploy_of_what_was_rolled_back_before(tmp_path):
     assert find(tmp_path, ("v2", "v3", 11), ("v3", "v2", 20), ("v2", "v3", 12)) == ["v2", "v2", "v2"]
 

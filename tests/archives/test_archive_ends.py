@@ -188,6 +188,7 @@ def test_input_that_yields_nothing_is_refused_by_name(tmp_path: Path, silent: by
 
 
 @every(COMPRESSED)
+@pytest.mark.thorough
 def test_noise_that_no_compressor_makes_smaller_is_read(tmp_path: Path, compress: Compress) -> None:
     noise = os.urandom(9 << 20)
     result = unpack(tmp_path, compress(tar({"a.mp3": noise})))

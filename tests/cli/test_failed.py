@@ -279,6 +279,7 @@ def test_a_clip_comes_back_from_where_it_is_parked_when_its_scratch_is_gone(
 
 
 @pytest.mark.parametrize("struck_at", [1, 5_000])
+@pytest.mark.thorough
 def test_a_kill_in_the_middle_of_a_bulk_retry_loses_and_doubles_none(begin, cli, redis_db, actions, query, struck_at):
     letters = 10_000
     redis_db.rpush(FAILED, *(letter(number) for number in range(letters)))

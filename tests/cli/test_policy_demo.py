@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 
+import pytest
 
+
+@pytest.mark.thorough
 def test_the_demo_model_is_measured_on_a_policys_test_set(cli):
     done = cli("policy", "test", "hate-speech", "--json")
     assert done.returncode == 0, done.stderr

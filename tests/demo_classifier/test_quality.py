@@ -67,6 +67,7 @@ def test_a_threshold_lies_between_the_classes():
     assert 0.1 < best_threshold([-3.0, -2.5, 2.0, 3.0], [False, False, True, True]) < 0.9
 
 
+@pytest.mark.thorough
 def test_bfloat16_gives_the_verdicts_of_float32(scorer, models_root):
     """Its probabilities differ by up to 0.06 (docs/decisions.md), so only thresholds nearby could tell."""
     from local.demo_classifier.training.evaluate import sets_of

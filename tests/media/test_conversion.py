@@ -184,6 +184,7 @@ def _children_named(_: str) -> list[int]:
     return [pid for pid in _session(os.getsid(0)) if _stat(pid)[1:2] == [str(os.getpid())] and _busy(pid)]
 
 
+@pytest.mark.thorough
 def test_processes_that_start_while_their_pool_ends_print_nothing(make_audio: MakeAudio, tmp_path: Path) -> None:
     """With few short clips, most processes are still starting when the last clip is done."""
     jobs = [(str(make_audio(f"{n}.wav", seconds=0.3)), str(tmp_path / f"{n}.opus")) for n in range(6)]

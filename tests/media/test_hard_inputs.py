@@ -159,6 +159,7 @@ def test_channels_that_do_not_cancel_are_mixed_as_ever(
     assert converted(path)[0].notes == ()
 
 
+@pytest.mark.thorough
 def test_the_sample_clips_are_mixed_as_ever_and_get_no_notes(tmp_path: Path) -> None:
     for path in sorted(SPOKEN.parent.glob("*.mp3"))[:8]:
         try:

@@ -44,6 +44,7 @@ def test_addresses_count_by_ipv4_address_and_ipv6_64(address: str | None, networ
     assert network_of(address) == network
 
 
+@pytest.mark.thorough
 def test_addresses_of_one_64_share_their_failures(world: World, app: Flask) -> None:
     world.add_user("mira")
     for number in range(throttle.PAIR_LIMIT):

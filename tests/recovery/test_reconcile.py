@@ -139,6 +139,7 @@ def test_a_clip_whose_job_vanished_is_found_wherever_it_vanished_from(site, reco
     assert planned(reconciler) == {}
 
 
+@pytest.mark.thorough
 def test_keys_that_are_gone_while_jobs_still_stand_bring_no_clip_back_twice(site, reconciler):
     site.transfer("begun")
     site.unpack("begun", ["a.mp3", "b.mp3", "c.mp3"])
@@ -197,6 +198,7 @@ def test_objects_that_are_no_archives_of_ours_get_no_jobs(site, reconciler):
     assert planned(reconciler) == {}
 
 
+@pytest.mark.thorough
 def test_a_dry_run_says_what_would_change_and_changes_nothing(site, reconciler, settings_env):
     in_every_state(site)
     site.client.flushdb()

@@ -24,6 +24,7 @@ def test_no_clip_is_lost_or_doubled_while_workers_are_killed_stopped_and_paused(
     assert report.accounts.done + report.accounts.failed == CLIPS
 
 
+@pytest.mark.thorough
 def test_a_kill_of_worker_or_redis_between_two_steps_changes_no_outcome(services: Services, tmp_path: Path):
     """The GPU worker in the middle of its work; `tests.reliability.fault_points` hits every step of every worker."""
     faults = Range(tmp_path, services)

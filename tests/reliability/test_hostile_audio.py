@@ -100,6 +100,7 @@ def assert_failed(siege: Siege, batch: str, expected: dict[str, tuple[bytes, str
         assert parked["Body"].read() == content, clip
 
 
+@pytest.mark.thorough
 def test_bad_clips_get_a_letter_each_and_strange_ones_are_heard(siege):
     mp3, m4a = encoded("mp3", "libmp3lame", 4.0), encoded("ipod", "aac")
     strange = {

@@ -132,6 +132,7 @@ def test_an_archive_that_can_never_fit_is_a_dead_letter_with_the_arithmetic(star
     assert [path.name for path in volume_of(worker, settings_env).iterdir()] == ["small-enough"]
 
 
+@pytest.mark.thorough
 def test_an_archive_that_unpacks_to_more_than_fits_costs_no_attempt(start, put_archive, redis_db, settings_env):
     worker = start(small=True, HEARTBEAT_TTL_S="2")
     volume = volume_of(worker, settings_env)
@@ -149,6 +150,7 @@ def test_an_archive_that_unpacks_to_more_than_fits_costs_no_attempt(start, put_a
     assert redis_db.llen("queue:failed") == redis_db.hlen("queue:attempts") == 0
 
 
+@pytest.mark.thorough
 def test_an_archive_that_waits_for_room_lets_only_so_many_smaller_ones_by(start, put_archive, redis_db, settings_env):
     names = [f"small-{number}" for number in range(MAX_PASSED_BY + 2)]
     for name in reversed(names):
@@ -206,6 +208,7 @@ def test_an_object_that_s3_refuses_costs_its_own_job_and_the_next_one_is_done(st
     assert redis_db.exists("batch:good:total")
 
 
+@pytest.mark.thorough
 def test_an_archive_that_fills_what_the_models_leave_is_given_up_after_a_while(start, put_archive, redis_db):
     put_archive(tar({"a.wav": tone()}), "small-enough")
     put_archive(tar({"a.wav": tone(), "zeros.txt": bytes(4 * MIB)}, "w:xz"), "swells")  # small as it lies in S3

@@ -141,6 +141,7 @@ def test_a_requeue_after_a_policy_changed_adds_its_verdicts(host: Host, requeue,
 
 
 @pytest.mark.usefixtures("complete")
+@pytest.mark.thorough
 def test_a_requeue_after_a_policy_went_back_puts_the_older_version_in_force(host: Host, requeue, query) -> None:
     for old, new in (("1.0.0", "2.0.0"), ("2.0.0", "1.0.0")):
         host.change_policy(old, new)
@@ -184,6 +185,7 @@ def test_a_language_that_is_not_judged_is_recorded_and_then_done(
 
 
 @pytest.mark.usefixtures("complete")
+@pytest.mark.thorough
 def test_a_requeue_with_another_speech_model_does_every_clip_again(host: Host, requeue, query) -> None:
     host.change_speech_model()
     requeue()
@@ -197,6 +199,7 @@ def test_a_requeue_with_another_speech_model_does_every_clip_again(host: Host, r
 
 
 @pytest.mark.usefixtures("complete")
+@pytest.mark.thorough
 def test_reviewers_see_the_older_verdict_until_the_new_one_is_there(host: Host, requeue, query) -> None:
     queue = "SELECT original_filename, policies, transcript, s3_opus_path FROM ra_queue"
     before = query(queue)

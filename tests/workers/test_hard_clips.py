@@ -46,6 +46,7 @@ def test_speech_in_opposite_phase_is_heard_judged_and_noted(worker, put_archive,
     assert query("SELECT original_filename FROM ra_queue") == [("anti.wav",)]
 
 
+@pytest.mark.thorough
 def test_batches_and_a_stop_leave_no_traceback_in_the_log_of_unpack(worker, put_archive):
     process = worker("unpack", CONVERT_PROCESSES="6")
     for number in range(6):

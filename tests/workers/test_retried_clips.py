@@ -118,6 +118,7 @@ def complete_with_a_failure(gpu: StartGpu, query: Query, batch: str, settings: S
     return worker
 
 
+@pytest.mark.thorough
 def test_a_broken_upload_that_is_mended_is_done_after_its_batch_and_scratch_are_gone(
     unpacked, gpu, letters, query, store, redis_db, settings
 ):
@@ -174,6 +175,7 @@ def test_a_batch_that_is_still_under_way_waits_for_a_clip_that_comes_back(
     assert worker.text.count("batch complete") == 1
 
 
+@pytest.mark.thorough
 def test_a_clip_that_is_retried_unmended_fails_again_and_can_be_retried_again(
     unpacked, gpu, letters, query, store, redis_db, settings
 ):
@@ -203,6 +205,7 @@ def test_a_letter_that_is_brought_back_twice_makes_one_job(unpacked, letters, re
     assert redis_db.get(f"batch:{batch}:failed") == b"0"
 
 
+@pytest.mark.thorough
 def test_a_worker_that_dies_with_a_clip_that_came_back_leaves_no_files_to_the_next(
     unpacked, gpu, letters, query, store, redis_db, settings, database
 ):

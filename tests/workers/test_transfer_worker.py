@@ -161,6 +161,7 @@ def test_what_was_fetched_of_an_archive_that_another_worker_took_goes(worker, re
     assert of_nobody.exists(), "an archive that nobody has taken yet is continued"
 
 
+@pytest.mark.thorough
 def test_killed_again_and_again_it_still_enqueues_each_archive_once(worker, remote, redis_db, store):
     for number in range(3):
         place(remote, f"{number}.tar", tar({f"{number}.wav": tone(60)}))

@@ -43,6 +43,7 @@ def unpack(settings: Settings) -> Iterator[tuple[UnpackWorker, ToldWatchdog]]:
     worker.heartbeat.stop()
 
 
+@pytest.mark.thorough
 def test_extraction_feeds_the_watchdog_as_it_moves_on(unpack, put_archive, settings):
     worker, watchdog = unpack
     batch = put_archive(bz2.compress(tar({"a.wav": tone(), "big.txt": os.urandom(LARGE)})))
