@@ -17,6 +17,7 @@ from results.transcript_archive import (
     TranscriptArchive,
     UnjudgedTranscript,
 )
+from results.verdicts import verdict_on
 from results.wanted import WantedResults, WantedVerdict, judging, wanted_results
 
 __all__ = [
@@ -49,6 +50,7 @@ __all__ = [
     "text_sha256",
     "text_to_judge",
     "tls_options",
+    "verdict_on",
     "wanted_results",
     "who",
 ]

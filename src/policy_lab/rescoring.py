@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 from config import Settings
 from db import (
     ArchivedTranscript,
+    JudgedText,
     Selection,
     TranscriptArchive,
     UnjudgedTranscript,
     Verdict,
     WantedResults,
-    text_sha256,
+    verdict_on,
 )
 from moderation.judging import Judge
 from moderation.policies import Policy
@@ -105,26 +106,9 @@ def _judge(
         if new := [text for text in texts if text not in scores]:
             scores |= zip(new, scorer.score(policy, new), strict=True)
         for item in lacking:
-            verdicts[item.transcript_id].append(_verdict(scorer, policy, item, scores[item.text]))
+            text = JudgedText(item.text, item.judged)
+            verdicts[item.transcript_id].append(verdict_on(text, policy, scores[item.text], scorer))
     return verdicts
-
-
-def _verdict(scorer: Scorer, policy: Policy, item: UnjudgedTranscript, score: Score) -> Verdict:
-    threshold = scorer.threshold(policy)
-    return Verdict(
-        policy=policy.id,
-        policy_version=policy.version,
-        policy_sha256=policy.sha256,
-        model=scorer.name,
-        prompt_version=scorer.prompt_version,
-        violates=score.p_violation >= threshold,
-        score=score.p_violation,
-        threshold=threshold,
-        mass=score.p_answer,
-        truncated=score.truncated,
-        judged=item.judged,
-        text_sha256=text_sha256(item.text),
-    )
 
 
 def _count(done: Progress, item: ArchivedTranscript, verdicts: Sequence[Verdict]) -> None:

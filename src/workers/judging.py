@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from db import JudgedText, Verdict
+from db import JudgedText, Verdict, verdict_on
 from moderation.policies import Policy
-from moderation.scorer import Score, Scorer
+from moderation.scorer import Scorer
 
 
 def judge(
@@ -25,26 +25,7 @@ def judge(
     for policy in policies if judged else ():
         scores = scorer.score(policy, [text.text for text in judged])
         for found, text, score in zip(verdicts, judged, scores, strict=True):
-            found.append(verdict(scorer, policy, text, score))
+            found.append(verdict_on(text, policy, score, scorer))
         on_progress()
     in_order = iter(verdicts)
     return [[] if text is None else next(in_order) for text in texts]
-
-
-def verdict(scorer: Scorer, policy: Policy, text: JudgedText, score: Score) -> Verdict:
-    """The verdict that this score means, with all that is needed to trace it."""
-    threshold = scorer.threshold(policy)
-    return Verdict(
-        policy=policy.id,
-        policy_version=policy.version,
-        policy_sha256=policy.sha256,
-        model=scorer.name,
-        prompt_version=scorer.prompt_version,
-        violates=score.p_violation >= threshold,
-        score=score.p_violation,
-        threshold=threshold,
-        mass=score.p_answer,
-        truncated=score.truncated,
-        judged=text.judged,
-        text_sha256=text.sha256,
-    )
