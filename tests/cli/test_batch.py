@@ -182,6 +182,7 @@ def test_a_complete_batch_cannot_be_cancelled(cli, add, redis_db, actions, query
     assert actions() == []
 
 
+@pytest.mark.thorough
 def test_a_batch_is_given_up_with_all_its_jobs_and_taken_up_again_where_it_stopped(  # noqa: PLR0917 -- fixtures
     cli, unpacked, worker, gpu, redis_db, query, tmp_path, actions, settings
 ):

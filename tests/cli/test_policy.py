@@ -43,6 +43,12 @@ def policy(cli: Any, policies: Path) -> Callable[..., Any]:
 
 
 @pytest.fixture
+def no_models(tmp_path: Path) -> dict[str, str]:
+    """Without a tokenizer, lint estimates the tokens, and loads no library that takes seconds."""
+    return {"MODELS_ROOT": str(tmp_path)}
+
+
+@pytest.fixture
 def examples(tmp_path: Path) -> str:
     path = tmp_path / "examples.jsonl"
     path.write_text("".join(json.dumps({"text": text, "label": label}) + "\n" for text, label in EXAMPLES))
@@ -56,16 +62,17 @@ def archive(settings: Any, query: Any) -> Any:
     opened.close()
 
 
-def test_lint_lists_all_problems_with_file_and_line(policy, policies):
-    assert policy("lint").stdout.endswith("2 files without problems\n")
+def test_lint_lists_all_problems_with_file_and_line(policy, policies, no_models):
+    assert policy("lint", **no_models).stdout.endswith("2 files without problems\n")
     path = write_policy(policies, "threats", "hurt", version="1", threshold=2)
-    done = policy("lint")
+    done = policy("lint", **no_models)
     assert done.returncode == 1
     assert [line.split(": ")[0] for line in done.stdout.splitlines()[:2]] == [f"{path}:3", f"{path}:5"]
     assert done.stderr == "2 problems in 2 files\n"
-    assert policy("lint", str(policies / "scams.md")).returncode == 0
+    assert policy("lint", str(policies / "scams.md"), **no_models).returncode == 0
 
 
+@pytest.mark.thorough
 def test_lint_calls_an_estimate_an_estimate(policy, tmp_path):
     exact, guess = policy("lint"), policy("lint", MODELS_ROOT=str(tmp_path))
     assert "The tokens are estimated" not in exact.stdout
@@ -76,8 +83,8 @@ def test_lint_calls_an_estimate_an_estimate(policy, tmp_path):
     assert "scams.md: about " in guess.stdout
 
 
-def test_no_service_and_no_key_is_needed_to_write_a_policy(policy, examples, scorer):
-    nothing = {"S3_ENDPOINT": "", "POSTGRES_HOST": "nowhere", "REDIS_HOST": "nowhere"}
+def test_no_service_and_no_key_is_needed_to_write_a_policy(policy, examples, scorer, no_models):
+    nothing = {**no_models, "S3_ENDPOINT": "", "POSTGRES_HOST": "nowhere", "REDIS_HOST": "nowhere"}
     assert policy("lint", **nothing).returncode == 0
     assert policy("test", "threats", "--examples", examples, **nothing).returncode == 0
     assert policy("calibrate", "threats", "--examples", examples, "--recall", "0.5", **nothing).returncode == 0

@@ -74,7 +74,8 @@ def one_clip_in_hand(world: Scene, host: Host) -> tuple[WorkerProcess, Any]:
     return worker, kept
 
 
-@pytest.mark.parametrize("fault", [pytest.param("drop", marks=pytest.mark.thorough), "close"])
+@pytest.mark.thorough
+@pytest.mark.parametrize("fault", ["drop", "close"])
 def test_a_clip_of_a_cut_off_worker_is_done_by_another_and_its_late_end_is_refused(
     world: Scene, hosts: tuple[Host, Host], fault: Any
 ):

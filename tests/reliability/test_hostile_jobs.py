@@ -141,6 +141,7 @@ def assert_letters(letters: list[DeadLetter], queue: str, cases: Cases) -> None:
     assert all(len(error) < 2_500 for error in found.values()), "a sentence, and one for people"
 
 
+@pytest.mark.thorough
 def test_no_payload_stops_a_worker_holds_it_or_goes_without_a_letter(siege):
     unpack, transcribe = {**no_json(), **bad_unpack_jobs()}, {**no_json(), **bad_transcribe_jobs(siege)}
     siege.store.client.put_object(Bucket=siege.store.bucket, Key="archives/..", Body=b"no audio")

@@ -62,6 +62,7 @@ def test_a_sentence_said_four_times_is_there_four_times(real: WhisperxTranscribe
     assert transcript.finding == "speech"
 
 
+@pytest.mark.thorough
 def test_a_short_call_said_eight_times_is_not_written_once(real: WhisperxTranscriber, threat: Any) -> None:
     call = threat.samples[int(3.3 * RATE) : int(5.6 * RATE)]
     (transcript,) = real.transcribe([np.tile(call, 8)])

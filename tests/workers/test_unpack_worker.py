@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pytest
 import zstandard
 from pyarrow import parquet
 
@@ -77,6 +78,7 @@ def test_a_batch_that_is_under_way_elsewhere_leaves_no_folder_here(worker, put_a
     assert list(here.iterdir()) == []
 
 
+@pytest.mark.thorough
 def test_a_killed_worker_leaves_a_job_that_the_next_one_finishes(worker, put_archive, redis_db, settings):
     clips = {f"{number:03}.wav": tone(20) for number in range(40)}
     batch = put_archive(tar(clips))
