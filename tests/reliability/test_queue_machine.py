@@ -140,7 +140,8 @@ class QueueMachine(QueueWorld, RuleBasedStateMachine):
         mine = [held for held in self.held if held.queue is queue]
         self.held = [held for held in self.held if held.queue is not queue]
         self.spent += mine
-        back = [self.model.hand_back(queue.worker, held.claim.queue, held.claim.payload) for held in mine]
+        # The last claim first: each job goes to the head of its queue, so that all of them keep their order.
+        back = [self.model.hand_back(queue.worker, held.claim.queue, held.claim.payload) for held in reversed(mine)]
         assert queue.hand_back_all() == sum(back)
 
     @precondition(lambda self: self.last_start)
