@@ -127,6 +127,7 @@ def test_the_operator_may_repair_and_may_not_end_the_server(guarded):
 
 
 @pytest.mark.parametrize("clips", [40, pytest.param(200, marks=pytest.mark.thorough)])
+@pytest.mark.thorough
 def test_archives_go_through_although_workers_are_killed(guarded, tmp_path, clips):
     """Transfer to completion with broken clips, retries, dead letters, reaping: every script that workers run.
 

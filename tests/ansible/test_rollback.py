@@ -42,6 +42,7 @@ def test_after_half_a_deploy_of_what_was_rolled_back_before(tmp_path):
     assert find(tmp_path, ("v2", "v3", 11), ("v3", "v2", 20), ("v2", "v3", 12)) == ["v2", "v2", "v2"]
 
 
+@pytest.mark.thorough
 def test_where_there_is_no_one_release_nothing_is_done(tmp_path):
     said = find(tmp_path, ("v3", "v2", 20), ("v3", "", 0))
     assert isinstance(said, str)

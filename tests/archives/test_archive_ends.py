@@ -211,6 +211,7 @@ def test_what_the_common_programs_write_is_read(tmp_path: Path, command: list[st
 
 
 @every(COMPRESSIONS)
+@pytest.mark.thorough
 def test_progress_is_told_for_each_chunk_and_each_member(tmp_path: Path, compress: Compress) -> None:
     told: list[None] = []
     files = {f"{number}.mp3": b"1" for number in range(30)} | {"large.mp3": os.urandom(5 << 20)}

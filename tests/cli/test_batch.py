@@ -65,6 +65,7 @@ def test_batches_are_listed_newest_first(cli, add):
     assert cli("batch", "list", "--limit", "0").returncode == 2
 
 
+@pytest.mark.thorough
 def test_a_batch_is_shown_with_every_clip_its_place_and_its_times(cli, unpacked, redis_db, query):
     unpacked()
     [first, second, third] = redis_db.lrange("queue:transcribe", 0, -1)

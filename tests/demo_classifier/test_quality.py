@@ -30,6 +30,7 @@ def scorer(models_root: Path) -> PolicyScorer:
         *(pytest.param(policy, 1, marks=pytest.mark.thorough) for policy in POLICY_IDS),
     ],
 )
+@pytest.mark.thorough
 def test_verdicts_on_texts_it_never_saw(scorer, policy, every):
     from local.demo_classifier.training.evaluate import (  # torch comes with it, which takes a second
         ACCURACY_BAR,

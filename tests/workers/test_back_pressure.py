@@ -180,6 +180,7 @@ def test_a_hand_made_job_at_the_head_goes_before_an_archive_that_waits(start, pu
     assert not redis_db.exists("batch:large:total")
 
 
+@pytest.mark.thorough
 def test_an_archive_that_does_not_fit_beside_the_models_is_given_up_after_a_while(start, put_archive, redis_db):
     put_archive(tar({"a.wav": tone()}), "small-enough")
     put_archive(padded(2 * MIB), "too-large")  # in front; needs 6 MiB, and the models take 5 of 8
@@ -193,6 +194,7 @@ def test_an_archive_that_does_not_fit_beside_the_models_is_given_up_after_a_whil
     assert worker.running
 
 
+@pytest.mark.thorough
 def test_an_object_that_s3_refuses_costs_its_own_job_and_the_next_one_is_done(start, put_archive, redis_db, services):
     put_archive(tar({"a.wav": tone()}), "good")
     put_archive(tar({"a.wav": tone()}), "cold")  # in front

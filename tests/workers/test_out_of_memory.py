@@ -47,6 +47,7 @@ def test_a_clip_that_needs_too_much_memory_loses_its_attempts_and_is_given_up(
         bench.nobody_was_blamed(worker, but=[440])
 
 
+@pytest.mark.thorough
 def test_several_clips_that_need_too_much_memory_are_all_given_up(bench: Bench, redis_db: redis.Redis, tmp_path: Path):
     (tmp_path / "too-big").write_text(" ".join(map(str, PITCHES)))
     bench.inject(*PITCHES)

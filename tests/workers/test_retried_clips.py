@@ -155,6 +155,7 @@ def test_a_failed_clip_that_is_mended_is_done_after_its_batch_and_scratch_are_go
     assert worker.text.count("batch complete") == 1
 
 
+@pytest.mark.thorough
 def test_a_batch_that_is_still_under_way_waits_for_a_clip_that_comes_back(
     unpacked, gpu, letters, query, store, redis_db, settings
 ):

@@ -156,6 +156,7 @@ def test_a_worker_that_cannot_finish_in_time_leaves_and_its_job_is_back_in_the_q
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.thorough
 def test_no_child_outlives_a_worker_that_ends_in_mid_conversion(start, put_archive, settings, how):
     worker = in_mid_conversion(start, put_archive, settings.scratch_root)
     members = session_members(worker.pid)

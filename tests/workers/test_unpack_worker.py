@@ -65,6 +65,7 @@ def test_the_same_job_twice_adds_nothing(worker, put_archive, redis_db, query):
     assert query("SELECT count(*) FROM audio_files") == [(1,)]
 
 
+@pytest.mark.thorough
 def test_a_batch_that_is_under_way_elsewhere_leaves_no_folder_here(worker, put_archive, tmp_path):
     archive = tar({"a.wav": tone()})
     put_archive(archive)
