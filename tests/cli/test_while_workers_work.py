@@ -171,7 +171,9 @@ def at_work(
     *,
     clip_s: float = 0.03,
 ) -> Iterator[Scene]:
-    world = World(root, services, ttl_s=TTL_S, STUB_TAKES_S=str(clip_s))
+    # Few clips in hand: operators who drain every second would otherwise send back more clips than are done.
+    more = {"CLIPS_IN_HAND": "4", "BATCH_WAIT_S": "0.05"}
+    world = World(root, services, ttl_s=TTL_S, STUB_TAKES_S=str(clip_s), **more)
     scene = Scene(world, [f"b{number}" for number in range(batches)], clips)
     try:
         scene.begin()
