@@ -36,7 +36,7 @@ browser: env ## find or install a Chromium for the browser tests
 test: env models browser ## all tests, against real services; ARGS="-k name" for some, ARGS="-n 0 FILE" for one file
 	@$(PY) -m pytest -n $(PROCESSES) --dist loadfile --durations=10 $(ARGS)
 
-reliability: env models ## process 1,000 clips while workers and services are killed, paused and cut off (about 25 minutes); SEED=n
+reliability: env models ## process 1,000 clips while workers and services are killed, paused and cut off (about 40 minutes); SEED=n
 	@$(PY) -m pytest -q -m thorough
 	@$(PY) -m pytest -q tests/reliability
 	@PYTHONPATH=src:. $(PY) -m tests.reliability.chaos --seed $(or $(SEED),1) --clips 1000
