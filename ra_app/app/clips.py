@@ -134,7 +134,7 @@ def _queue_of(user_id: int) -> sa.Join:
     return sa.outerjoin(ra_queue, Assignment, on)
 
 
-_TODO = sa.or_(Assignment.state.is_(None), Assignment.state == "open")
+_TO_REVIEW = sa.or_(Assignment.state.is_(None), Assignment.state == "open")
 
 
 def progress(user_id: int) -> Progress:
@@ -176,7 +176,7 @@ def list_clips(user_id: int, show: str, quality: str, page: int) -> list[ClipLin
         order: list[Any] = [Assignment.submitted_at.desc(), Assignment.audio_id]
     else:
         source, finding = _queue_of(user_id), ra_queue.c.finding
-        where = _TODO if show == "todo" else Assignment.state == "skipped"
+        where = _TO_REVIEW if show == "todo" else Assignment.state == "skipped"
         order = [ra_queue.c.audio_id]
     names = ("audio_id", "batch_id", "original_filename", "duration_s", "processed_at")
     query = (
@@ -194,7 +194,7 @@ def count_clips(user_id: int, quality: str) -> dict[str, int]:
     """Return how many clips each of the user's lists holds."""
     queued = (
         sa.select(
-            sa.func.count().filter(_TODO).label("todo"),
+            sa.func.count().filter(_TO_REVIEW).label("todo"),
             sa.func.count().filter(Assignment.state == "skipped").label("skipped"),
         )
         .select_from(_queue_of(user_id))
@@ -210,7 +210,7 @@ def next_clip(user_id: int, after: int = 0, quality: str = "all") -> int | None:
     query = (
         sa.select(ra_queue.c.audio_id)
         .select_from(_queue_of(user_id))
-        .where(_TODO, ra_queue.c.audio_id != after, _of_quality(ra_queue.c.finding, quality))
+        .where(_TO_REVIEW, ra_queue.c.audio_id != after, _of_quality(ra_queue.c.finding, quality))
         .order_by(ra_queue.c.audio_id <= after, ra_queue.c.audio_id)
         .limit(1)
     )

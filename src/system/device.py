@@ -106,10 +106,11 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 @contextmanager
-def out_of_memory_explained(doing: str, advice: str = "reduce BATCH_SIZE") -> Iterator[None]:
+def out_of_memory_explained(doing: str, advice: str) -> Iterator[None]:
     """Turn a library's error about memory into a DeviceMemoryError.
 
-    `doing` completes "ran out of memory while ...": it names the work, and how many pieces at once.
+    `doing` completes "ran out of memory while ...": it names the work, and how many pieces at once. `advice` says what
+    to do.
     """
     try:
         yield

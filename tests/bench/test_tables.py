@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from bench.report import ROOT, Table, as_text, write_json
 from bench.speech_engines import Heard
 from bench.worker import Round
 from moderation.policies import load_policies
+from tests.workers.processes import wait_until
 
 HELLO = "hello there my friend"
 BUSY = "import time\nend = time.monotonic() + 0.3\nwhile time.monotonic() < end: pass\nprint('x', flush=True)\ninput()"
@@ -194,10 +194,7 @@ def test_the_cpu_time_of_a_program_and_of_its_children_is_seen():
     ) as program:
         assert program.stdout
         program.stdout.readline()
-        deadline = time.monotonic() + 30
-        while session_cpu_seconds(program.pid) == 0 and time.monotonic() < deadline:
-            time.sleep(0.01)
-        assert session_cpu_seconds(program.pid) > 0
+        wait_until(lambda: session_cpu_seconds(program.pid) > 0, "the time of both programs to be seen")
         program.kill()
 
 

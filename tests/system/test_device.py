@@ -12,10 +12,11 @@ OF_CTRANSLATE2 = RuntimeError("CUDA failed with error out of memory")
 
 
 def test_work_that_needs_too_much_is_explained_with_what_to_turn():
-    with pytest.raises(DeviceMemoryError) as caught, out_of_memory_explained("transcribing 16 windows at once"):
+    said = pytest.raises(DeviceMemoryError)
+    with said as caught, out_of_memory_explained("transcribing 16 windows at once", "stop other programs"):
         raise OF_CTRANSLATE2
     assert str(caught.value) == (
-        "the device ran out of memory while transcribing 16 windows at once; reduce BATCH_SIZE"
+        "the device ran out of memory while transcribing 16 windows at once; stop other programs"
         " (CUDA failed with error out of memory)"
     )
 
@@ -27,7 +28,7 @@ def test_the_memory_of_the_host_counts_as_the_devices():
 
 
 def test_another_error_of_the_library_stays_what_it_is():
-    with pytest.raises(RuntimeError, match="an illegal instruction"), out_of_memory_explained("scoring"):
+    with pytest.raises(RuntimeError, match="an illegal instruction"), out_of_memory_explained("scoring", "x"):
         raise RuntimeError("an illegal instruction was encountered")
 
 
