@@ -30,6 +30,7 @@ FIRST = (
     *TOGETHER,
     *ALONE,
     "tests/ra_app/test_browser.py",
+    "tests/test_supply_chain.py",
     "tests/workers/",
     "tests/cli/",
     "tests/ansible/",
@@ -37,6 +38,9 @@ FIRST = (
     "tests/ra_app/",
     "tests/security/",
     "tests/tls/",
+    "tests/archives/",
+    "tests/media/",
+    "tests/models/",
 )
 
 
