@@ -229,7 +229,10 @@ class GpuWorker(ManyClipsWorker):
         return key
 
     def _has_results(self, job: TranscribeJob, row: ClipRow) -> bool:
-        """Whether all results of this worker exist, or any results if the clip's file and its batch are gone."""
+        """Whether all results that this worker would write exist.
+
+        Any results are enough for a job that names no parked object and whose file is gone: nothing more can be done.
+        """
         gone = not job.opus_path.is_file() and not job.opus_s3_key
         if gone and row.status in {"done", "no_speech"}:
             return True

@@ -11,6 +11,7 @@ from config import Settings
 from models.sets import resolve
 from moderation.policies import Policy, load_policies
 from moderation.scorer import Scorer
+from moderation.thresholds import measured_for_others
 from system.memory import device_bytes, gib
 from transcription import Transcriber
 from transcription.gate import Limits
@@ -66,6 +67,12 @@ def load(settings: Settings, on_progress: Callable[[], None]) -> LoadedModels:
         policies=",".join(f"{policy.id}@{policy.version}" for policy in policies),
         took_s=time.monotonic() - began,
     )  # fmt: skip
+    for policy, others in measured_for_others(policies, moderation.thresholds).items():
+        event(
+            log, logging.WARNING, "the model's threshold was measured for another version of this policy",
+            policy=policy, measured_for=",".join(others), model=moderation.name,
+            used="the threshold of the policy's file", advice="audio-pipeline policy calibrate",
+        )  # fmt: skip
     _say_what_is_left(device.name, free)
     return LoadedModels(transcriber, scorer, policies)
 
