@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import gc
-import os
 import shutil
 import subprocess
 import sys
@@ -43,6 +42,7 @@ from bench.loading import load_scorer
 from bench.meter import Spent
 from bench.report import ROOT, Table, number, print_table, share, write_json
 from moderation.policies import Policy, load_policies
+from moderation.tokenizer import load_tokenizer
 from system.device import Device, choose_device
 
 TOKENS = 100  # of text in a window of 30 s of speech
@@ -72,7 +72,6 @@ class Watched:
 
 def main() -> int:
     arguments = _arguments()
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # it warns of a tokenizer that is not used here
     device = choose_device("cpu" if arguments.small else "auto")
     if device.name != "cuda" and not arguments.small:
         print("There is no CUDA device; --small runs the same on tiny shapes on the CPU.", file=sys.stderr)
@@ -245,9 +244,7 @@ def _ways(base: Path, device: Device) -> Iterator[tuple[str, verdicts.Score]]:
 
 def _tokens(base: Path, policies: Sequence[Policy], texts: Sequence[str]) -> tuple[int, int]:
     """Tokens to compute for all verdicts: with each policy's own part once, and with every prompt whole."""
-    from transformers import AutoTokenizer
-
-    tokenizer: Any = AutoTokenizer.from_pretrained(base, local_files_only=True)
+    tokenizer: Any = load_tokenizer(base)
 
     def count(prompt: str) -> int:
         return len(tokenizer(prompt, add_special_tokens=False)["input_ids"])

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from moderation.tokenizer import load_tokenizer
+
 VOCABULARY = 51_865  # of the demo's Whisper; large-v3 has one token more
 FRAMES = 1500  # of the encoder's output for 30 s
 END = 50_257  # the end token
@@ -101,10 +103,10 @@ def build_whisper(shape: WhisperShape, sample: Path, target: Path, quantization:
 def build_gemma(shape: GemmaShape, sample: Path, target: Path, dtype: str, device: str) -> Path:
     """Write a Gemma-2 of this shape, with the tokenizer of the model in `sample`."""
     import torch
-    from transformers import AutoTokenizer, Gemma2Config, Gemma2ForCausalLM
+    from transformers import Gemma2Config, Gemma2ForCausalLM
     from transformers.modeling_utils import no_init_weights
 
-    tokenizer: Any = AutoTokenizer.from_pretrained(sample, local_files_only=True)
+    tokenizer: Any = load_tokenizer(sample)
     config = Gemma2Config(
         vocab_size=len(tokenizer), hidden_size=shape.width, intermediate_size=shape.inner,
         num_hidden_layers=shape.layers, num_attention_heads=shape.heads, num_key_value_heads=shape.key_heads,

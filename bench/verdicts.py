@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -63,7 +62,6 @@ Score = Callable[[Policy, Sequence[str]], list[float]]
 
 def main() -> int:
     arguments = _arguments()
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # it warns of a tokenizer that is not used here
     device = choose_device(arguments.device)
     device = replace(device, dtype=arguments.dtype or device.dtype)
     models = resolve("demo", arguments.models).moderation

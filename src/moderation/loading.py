@@ -22,6 +22,7 @@ from errors import ModelError
 from moderation.adapters import FORMATS, PolicyText, prompt_version
 from moderation.policy_scorer import PolicyScorer
 from moderation.prompt_ids import PromptBuilder
+from moderation.tokenizer import load_tokenizer
 from system.device import Device, is_out_of_memory
 
 # Computed tokens in one forward pass, padding included; the policy, which is computed before, does not count. On a GPU
@@ -73,8 +74,6 @@ def load_scorer(files: ModelFiles, device: Device, *, tokens_per_batch: int | No
     """
     os.environ["HF_HUB_OFFLINE"] = "1"
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    # transformers 4.57 warns of a wrong Mistral tokenizer when it reads any tokenizer from a directory.
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     _check_files(files)
     try:
         model, tokenizer = _load(files, device)
@@ -115,9 +114,9 @@ def _check_answer(scorer: PolicyScorer, files: ModelFiles, device: Device) -> No
 
 def _load(files: ModelFiles, device: Device) -> tuple[Any, Any]:
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
 
-    tokenizer = AutoTokenizer.from_pretrained(files.base, local_files_only=True)
+    tokenizer = load_tokenizer(files.base)
     # The device map loads each weight directly to the device, so the host's memory never holds all 18 GB.
     model = AutoModelForCausalLM.from_pretrained(
         files.base,

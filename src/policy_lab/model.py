@@ -5,7 +5,6 @@ The only file here that knows how a model set describes its moderation model.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from moderation.policies import Policy
 from moderation.prompt_ids import PromptBuilder
 from moderation.scorer import Scorer
 from moderation.thresholds import threshold_key
+from moderation.tokenizer import load_tokenizer
 
 CHARACTERS_PER_TOKEN = 4  # of English under the tokenizers of such models, a little less than measured
 FRAME_CHARACTERS = 210  # about, of the words around policy and text
@@ -73,10 +73,8 @@ def _prompts(folder: Path, moderation: Moderation) -> PromptBuilder | None:
     """Makes the model's prompts; None on a host without the tokenizer, or without the library that reads it."""
     if not (folder / "tokenizer.json").is_file():
         return None
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # it warns of a wrong tokenizer for any folder
     try:
-        from transformers import AutoTokenizer
+        tokenizer = load_tokenizer(folder)
     except ImportError:
         return None
-    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     return PromptBuilder(tokenizer, FORMATS[moderation.format], moderation.max_tokens)

@@ -40,7 +40,7 @@ FLEET = (("unpack", "host-1"), ("unpack", "host-2"), ("gpu", "host-1"), ("gpu", 
 TRANSCRIBE = "queue:transcribe"
 LOOK_S = 0.003  # between looks for a moment that passes quickly
 CALM_S = 1.2  # a drained fleet is watched for so long; its workers look for jobs every 0.25 s
-PATIENCE_S = 90.0
+PATIENCE_S = 300.0  # on a busy machine an archive may wait long for its turn
 
 
 class Command:
