@@ -127,6 +127,16 @@ ALTER TABLE public.audio_files ADD COLUMN IF NOT EXISTS classify_s double precis
 -- Since version 4: what of the upload the clip does not hold, or holds differently; one sentence each.
 ALTER TABLE public.audio_files ADD COLUMN IF NOT EXISTS audio_notes jsonb NOT NULL DEFAULT '[]';
 
+-- Since version 7: what a player needs before it has the audio, measured on the samples of the stored clip. All three are
+-- null for a clip that an earlier release finished.
+-- Largest absolute amplitude in each of up to 600 equal parts of the clip, in order, one byte each: 255 is full scale.
+ALTER TABLE public.audio_files ADD COLUMN IF NOT EXISTS peaks bytea;
+-- Integrated loudness (ITU-R BS.1770, EBU R 128) in LUFS, of the mono clip played on both sides; null also for silence and
+-- for less than 0.4 s.
+ALTER TABLE public.audio_files ADD COLUMN IF NOT EXISTS loudness_lufs double precision;
+-- The largest sample in dB of full scale, at most 0; null also if all samples are 0.
+ALTER TABLE public.audio_files ADD COLUMN IF NOT EXISTS peak_dbfs double precision;
+
 -- What was said. One transcript per clip and speech model.
 CREATE TABLE IF NOT EXISTS public.transcripts (
     transcript_id        bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -268,5 +278,5 @@ GRANT USAGE, SELECT, UPDATE ON SEQUENCE public.audio_files_audio_id_seq TO pipel
 GRANT SELECT ON public.batches, public.audio_files, public.transcripts, public.classifications, public.policies,
     public.schema_version, public.verdicts_in_force, public.ra_queue TO ra_app;
 
-INSERT INTO public.schema_version (version) VALUES (1), (2), (3), (4), (5), (6) ON CONFLICT DO NOTHING;
+INSERT INTO public.schema_version (version) VALUES (1), (2), (3), (4), (5), (6), (7) ON CONFLICT DO NOTHING;
 COMMIT;

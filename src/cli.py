@@ -8,7 +8,20 @@ from typing import Annotated
 
 import typer
 
-from commands import batch, database, failed, inject, logs, model_sets, policy, policy_archive, settings, upkeep, worker
+from commands import (
+    batch,
+    clip,
+    database,
+    failed,
+    inject,
+    logs,
+    model_sets,
+    policy,
+    policy_archive,
+    settings,
+    upkeep,
+    worker,
+)
 from commands.context import CONFIG, ENV_FILE, NEEDS_A_PERSON, UNAVAILABLE, Context
 from commands.status import status
 from errors import ConfigError, PipelineError, ServiceUnavailableError
@@ -64,6 +77,7 @@ app.add_typer(failed.app, name="failed", rich_help_panel="See")
 app.add_typer(worker.app, name="worker", rich_help_panel="See")
 app.command(rich_help_panel="See")(logs.logs)
 app.add_typer(inject.app, name="inject", rich_help_panel="Repair")
+app.add_typer(clip.app, name="clip", rich_help_panel="Repair")
 app.command(rich_help_panel="Repair")(upkeep.reconcile)
 app.command(rich_help_panel="Repair")(upkeep.expire)
 policy_archive.add_to(policy.app)

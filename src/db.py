@@ -6,6 +6,7 @@ from results.audit import AuditLog, Change, who
 from results.connection import tls_options
 from results.database import ClipRow, Database, FinishedBatch, NewClip
 from results.judged_text import Judged, JudgedText, NotJudged, text_sha256, text_to_judge
+from results.level_archive import LevelArchive, StoredClip
 from results.overview import PACE_MINUTES, Activity, BatchState, ClipState, DatabaseOverview
 from results.rows import Verdict
 from results.session import MIN_SERVER_VERSION, SCHEMA_VERSION
@@ -36,11 +37,13 @@ __all__ = [
     "FinishedBatch",
     "Judged",
     "JudgedText",
+    "LevelArchive",
     "NewClip",
     "NotJudged",
     "Sample",
     "SampledTranscript",
     "Selection",
+    "StoredClip",
     "TranscriptArchive",
     "UnjudgedTranscript",
     "Verdict",

@@ -29,6 +29,7 @@ from av.audio.frame import AudioFrame
 from errors import AudioError, OperatorError
 from media.choice import best_take, damage_notes
 from media.downmix import SAMPLE_RATE, Mono
+from media.levels import LevelMeter, Levels
 from media.source import How, open_audio, reading, source_format_of
 
 MIN_CLIP_S = 0.1  # a shorter clip holds no word, and some encoders and players fail on it
@@ -57,6 +58,7 @@ class ConvertedClip:
     source_format: str  # container/codec
     source_bytes: int
     source_sha256: str
+    levels: Levels
     damaged_packets: int = 0
     notes: tuple[str, ...] = ()
 
@@ -120,16 +122,23 @@ def convert_to_opus(source: Path, target: Path, *, max_clip_s: float) -> Convert
     with reading(source) as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
         size = file.tell()
-    _write_atomically(target, take.result.getbuffer())
+    opus, levels = take.result
+    _write_atomically(target, opus.getbuffer())
     return ConvertedClip(
-        tally.samples / SAMPLE_RATE, take.source_format, size, digest, tally.bad, tuple(damage_notes(tally) + notes)
+        duration_s=tally.samples / SAMPLE_RATE,
+        source_format=take.source_format,
+        source_bytes=size,
+        source_sha256=digest,
+        levels=levels,
+        damaged_packets=tally.bad,
+        notes=tuple(damage_notes(tally) + notes),
     )
 
 
-def _encoded(pieces: Iterator[Mono]) -> io.BytesIO:
-    target = io.BytesIO()
-    _encode_opus(pieces, target)
-    return target
+def _encoded(pieces: Iterator[Mono]) -> tuple[io.BytesIO, Levels]:
+    target, meter = io.BytesIO(), LevelMeter()
+    _encode_opus(meter.watch(pieces), target)
+    return target, meter.levels()
 
 
 def _encode_opus(pieces: Iterator[Mono], target: BinaryIO) -> None:

@@ -20,12 +20,21 @@ from moderation.policies import Policy
 from moderation.scorer import Score
 from results import known_policies, known_scores
 from results.judged_text import NotJudged
-from results.rows import COUNTS, Verdict, insert_clip, recount_if_complete, save_transcript, save_verdict
+from results.rows import (
+    COUNTS,
+    Verdict,
+    insert_clip,
+    recount_if_complete,
+    save_levels,
+    save_transcript,
+    save_verdict,
+)
 from results.session import Session
 from results.values import json_text, storable, time_or_none
 from results.wanted import HAS_RESULTS, WantedResults, clip_has, clips_with
 
 if TYPE_CHECKING:  # with numpy, which the command line can do without
+    from media.levels import Levels
     from transcription import Transcript
 
 
@@ -41,6 +50,7 @@ class NewClip:
     source_sha256: str | None = None
     platform_metadata: Mapping[str, Any] | None = None
     audio_notes: Sequence[str] = ()
+    levels: Levels | None = None
 
 
 @dataclass(frozen=True)
@@ -48,6 +58,7 @@ class ClipRow:
     audio_id: int
     status: str  # pending, done, no_speech or failed
     s3_opus_path: str | None
+    has_levels: bool
 
 
 @dataclass(frozen=True)
@@ -140,13 +151,15 @@ class Database(Session):
                 cursor,
                 f"""
                 INSERT INTO audio_files (batch_id, original_filename, status, error, duration_s, source_format,
-                                         source_bytes, source_sha256, platform_metadata, audio_notes)
+                                         source_bytes, source_sha256, platform_metadata, audio_notes, peaks,
+                                         loudness_lufs, peak_dbfs)
                 VALUES %s
                 ON CONFLICT (batch_id, original_filename) DO UPDATE SET
                     status = EXCLUDED.status, error = EXCLUDED.error, duration_s = EXCLUDED.duration_s,
                     source_format = EXCLUDED.source_format, source_bytes = EXCLUDED.source_bytes,
                     source_sha256 = EXCLUDED.source_sha256, platform_metadata = EXCLUDED.platform_metadata,
-                    audio_notes = EXCLUDED.audio_notes
+                    audio_notes = EXCLUDED.audio_notes, peaks = EXCLUDED.peaks,
+                    loudness_lufs = EXCLUDED.loudness_lufs, peak_dbfs = EXCLUDED.peak_dbfs
                 WHERE NOT (audio_files.{HAS_RESULTS})
                 """,  # noqa: S608 -- a constant
                 _calling(on_progress, (_clip_row(job.batch_id, clip) for clip in clips)),
@@ -211,13 +224,15 @@ class Database(Session):
         verdicts: Sequence[Verdict],
         s3_opus_path: str,
         duration_s: float,
+        levels: Levels | None = None,
         not_judged: NotJudged | None = None,
         transcribe_s: float | None = None,
         classify_s: float | None = None,
     ) -> None:
         """Save transcript, verdicts and the clip's status in one transaction.
 
-        `not_judged` says why there is no verdict although there is speech; the last two are the models' seconds.
+        `levels` replaces what unpack measured; None keeps it. `not_judged` says why there is no verdict although there
+        is speech; the last two are the models' seconds.
         """
         with self._transaction() as cursor:
             transcript_id = save_transcript(cursor, audio_id, transcript, speech_model, not_judged)
@@ -238,6 +253,8 @@ class Database(Session):
                     audio_id,
                 ),
             )
+            if levels is not None:
+                save_levels(cursor, audio_id, levels)
             recount_if_complete(cursor, audio_id)
 
     def mark_failed(self, batch_id: str, original_filename: str, error: str) -> None:
@@ -310,7 +327,8 @@ class Database(Session):
 
 def _find_clip(cursor: psycopg2.extensions.cursor, job: TranscribeJob) -> ClipRow | None:
     cursor.execute(
-        "SELECT audio_id, status, s3_opus_path FROM audio_files WHERE batch_id = %s AND original_filename = %s",
+        "SELECT audio_id, status, s3_opus_path, peaks IS NOT NULL FROM audio_files "
+        "WHERE batch_id = %s AND original_filename = %s",
         (job.batch_id, job.original_filename),
     )
     found = cursor.fetchone()
@@ -336,4 +354,7 @@ def _clip_row(batch_id: str, clip: NewClip) -> tuple[Any, ...]:
         clip.source_sha256,
         None if clip.platform_metadata is None else json_text(clip.platform_metadata),
         json_text(list(clip.audio_notes)),
+        clip.levels and clip.levels.peaks,
+        clip.levels and clip.levels.loudness_lufs,
+        clip.levels and clip.levels.peak_dbfs,
     )

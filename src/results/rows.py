@@ -14,6 +14,7 @@ from results.values import json_text, storable
 from results.wanted import HAS_RESULTS
 
 if TYPE_CHECKING:  # with numpy, which the command line can do without
+    from media.levels import Levels
     from transcription import Transcript
 
 # Takes a batch id.
@@ -100,6 +101,13 @@ def save_verdict(cursor: psycopg2.extensions.cursor, audio_id: int, transcript_i
             judged = EXCLUDED.judged, text_sha256 = EXCLUDED.text_sha256, created_at = EXCLUDED.created_at
         """,
         {"audio_id": audio_id, "transcript_id": transcript_id, **vars(verdict)},
+    )
+
+
+def save_levels(cursor: psycopg2.extensions.cursor, audio_id: int, levels: Levels) -> None:
+    cursor.execute(
+        "UPDATE audio_files SET peaks = %s, loudness_lufs = %s, peak_dbfs = %s WHERE audio_id = %s",
+        (levels.peaks, levels.loudness_lufs, levels.peak_dbfs, audio_id),
     )
 
 

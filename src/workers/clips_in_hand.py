@@ -20,6 +20,7 @@ from typing import Any, Literal
 from db import ClipRow, NotJudged, Verdict
 from jobs.job_queue import Claim, ClipRef
 from jobs.payloads import TranscribeJob
+from media.levels import Levels
 from transcription import PreparedClip, Transcript
 
 Stage = Literal["claimed", "preparing", "prepared", "decoding", "uploading"]
@@ -56,6 +57,7 @@ class ClipInHand:
     copies: ExitStack = field(default_factory=ExitStack)  # removes the copy of a parked clip
     prepared: PreparedClip | None = None
     audio_s: float = 0.0
+    levels: Levels | None = None  # of a clip whose row had none
     prepare_s: float = 0.0
 
     @property

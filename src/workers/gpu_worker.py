@@ -39,6 +39,7 @@ from jobs.payloads import BATCH_ID, TranscribeJob, parse_probe, parse_transcribe
 from jobs.s3_keys import parked_key
 from media.audio import decode
 from media.downmix import SAMPLE_RATE
+from media.levels import levels_of
 from moderation.policies import Policy, load_policies
 from moderation.scorer import Scorer
 from monitoring.store_checks import check_stores
@@ -145,6 +146,10 @@ class GpuWorker(ManyClipsWorker):
                 fetched = parked_clips.fetched(self.s3, str(clip.job.opus_s3_key), self.settings)
                 clip.opus_path = clip.copies.enter_context(fetched)
         samples = decode(clip.opus_path)
+        # Unpack has measured its clips, but not those that were injected or that an earlier release unpacked. A parked
+        # clip is measured again, because a person may have repaired it.
+        if clip.row is None or not clip.row.has_levels:
+            clip.levels = levels_of(samples)
         found = self.transcriber.prepare(samples)
         clip.audio_s, clip.prepare_s = len(samples) / SAMPLE_RATE, time.monotonic() - began
         return found
@@ -190,6 +195,7 @@ class GpuWorker(ManyClipsWorker):
             not_judged=judged.not_judged,
             s3_opus_path=s3_opus_path,
             duration_s=clip.audio_s,
+            levels=clip.levels,
             transcribe_s=transcribe_s,
             classify_s=judged.classify_s,
         )

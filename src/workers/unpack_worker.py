@@ -391,6 +391,7 @@ def _row(member: Member, clip: ConvertedClip, metadata: Mapping[str, Any] | None
         source_sha256=clip.source_sha256,
         platform_metadata=metadata,
         audio_notes=clip.notes,
+        levels=clip.levels,
     )
 
 

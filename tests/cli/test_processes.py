@@ -31,6 +31,7 @@ CALLS = {
     "inject unpack archives/none.tar": (1, "nothing was pushed: "),
     "inject transcribe /none.opus": (1, "nothing was pushed: "),
     "inject s3 --yes": (0, "0 jobs pushed"),
+    "clip waveforms --yes": (0, "Every stored clip has a waveform and its levels."),
     "reconcile --yes": (0, "Redis agrees with Postgres"),
     "expire --yes": (0, "0 archives"),
     "policy lint": (0, "/"),

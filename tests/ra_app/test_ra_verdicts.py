@@ -69,11 +69,29 @@ def test_a_clip_that_left_the_queue_shows_the_transcript_made_last(mira: Visitor
     assert "by the first model again" in mira.get(f"/review/{clip}").text
 
 
-def test_without_the_releases_schema_the_app_is_not_healthy(visitor: Visitor, world: World) -> None:
-    world.sql("ALTER VIEW verdicts_in_force RENAME TO hidden")
+@pytest.mark.parametrize(
+    ("lacks", "has"),
+    [
+        ("ALTER VIEW verdicts_in_force RENAME TO hidden", "ALTER VIEW hidden RENAME TO verdicts_in_force"),
+        *(
+            (f"ALTER TABLE {table} RENAME {column} TO hidden", f"ALTER TABLE {table} RENAME hidden TO {column}")
+            for table, column in (
+                ("ra_queue", "finding"),
+                ("ra_queue", "reasons"),
+                ("transcripts", "finding"),
+                ("audio_files", "processed_at"),
+                ("verdicts_in_force", "threshold"),
+            )
+        ),
+    ],
+)
+def test_without_the_releases_schema_the_app_is_not_healthy(
+    visitor: Visitor, world: World, lacks: str, has: str
+) -> None:
+    world.sql(lacks)
     try:
         answer = visitor.get("/healthz")
     finally:
-        world.sql("ALTER VIEW hidden RENAME TO verdicts_in_force")
-    assert answer.status_code == 503
+        world.sql(has)
+    assert (answer.status_code, answer.text) == (503, "unavailable\n")
     assert visitor.get("/healthz").status_code == 200

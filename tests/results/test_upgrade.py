@@ -1,4 +1,4 @@
-"""From the release before: its database is brought up to date, and it works on the new schema, before and after."""
+"""From an earlier release: its database is brought up to date, and it works on the new schema, before and after."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import pytest
 
 from local.services import Services
 
-VERSION_5 = Path(__file__).resolve().parents[1] / "security/schema_version_5.sql"
+SCHEMAS = Path(__file__).resolve().parents[1] / "security"
 
-# As the release with version 5 writes a clip's results.
+# As the releases with versions 5 and 6 write a clip's results; the latter also says more.
 CLIP = """
 INSERT INTO batches (batch_id) VALUES ('b1') ON CONFLICT DO NOTHING;
 INSERT INTO audio_files (batch_id, original_filename, status, s3_opus_path)
@@ -44,7 +44,7 @@ QUEUE = "SELECT original_filename, transcript, language, segments, policies, sco
 
 @dataclass(frozen=True)
 class Old:
-    """A database that began with version 5."""
+    """A database that began with version 5 or 6."""
 
     services: Services
     name: str
@@ -58,7 +58,7 @@ class Old:
         return found
 
     def write(self, clip: str, text: str) -> None:
-        """Write a clip's results as the release before does, with the pipeline's rights."""
+        """Write a clip's results as the earlier release does, with the pipeline's rights."""
         status = "done" if text else "no_speech"
         [(audio_id,)] = self.ask(CLIP, "pipeline", clip=clip, status=status)
         [(transcript_id,)] = self.ask(TRANSCRIPT, "pipeline", audio_id=audio_id, text=text, no_speech=not text)
@@ -69,8 +69,8 @@ class Old:
         self.services.apply_schema(self.name)
 
 
-@pytest.fixture
-def old(services: Services) -> Iterator[Old]:
+@pytest.fixture(params=[5, 6])
+def old(services: Services, request: pytest.FixtureRequest) -> Iterator[Old]:
     name = f"old_{secrets.token_hex(4)}"
     services.make_database(f"{name}_roles")  # brings the login roles and their passwords
     services.drop_database(f"{name}_roles")
@@ -78,7 +78,7 @@ def old(services: Services) -> Iterator[Old]:
     with connection.cursor() as cursor:
         cursor.execute(f"CREATE DATABASE {name}")
     connection.close()
-    services.postgres.psql(name, VERSION_5, search_path="public")
+    services.postgres.psql(name, SCHEMAS / f"schema_version_{request.param}.sql", search_path="public")
     made = Old(services, name)
     made.write("a.mp3", "we meet")
     made.write("quiet.mp3", "")
@@ -95,7 +95,8 @@ def test_rows_of_the_release_before_are_kept_and_say_what_they_are(old: Old) -> 
     assert found == [("we meet", "speech", [], None), ("", "no_speech", [], None)]
     assert old.ask("SELECT judged, text_sha256 FROM classifications") == [("transcript", None)]
     assert old.ask("SELECT finding, reasons FROM ra_queue", "ra_app") == [("speech", [])]
-    assert old.ask("SELECT max(version) FROM schema_version") == [(6,)]
+    assert old.ask("SELECT peaks, loudness_lufs, peak_dbfs FROM audio_files", "ra_app") == [(None, None, None)] * 2
+    assert old.ask("SELECT max(version) FROM schema_version") == [(7,)]
 
 
 def test_the_release_before_works_on_the_new_schema(old: Old) -> None:

@@ -95,12 +95,15 @@ def clips(query: Query, batch: str) -> dict[object, tuple[object, object]]:
 
 
 def assert_all_is_well(query: Query, batch: str, names: dict[str, int], store: ObjectStore) -> None:
-    """Every clip has the results of its own tone, its file is in S3, and the batch's counts say so."""
+    """Every clip has the results and the levels of its own tone, its file is in S3, and the batch's counts say so."""
     assert clips(query, batch) == {name: ("done", spoken(hertz)) for name, hertz in names.items()}
     assert outcome(query, batch) == [(True, len(names), len(names), 0)]
-    for key, error in query("SELECT s3_opus_path, error FROM audio_files WHERE batch_id = %s", batch):
+    found = query("SELECT s3_opus_path, error, peak_dbfs FROM audio_files WHERE batch_id = %s AND peaks <> ''", batch)
+    assert len(found) == len(names)
+    for key, error, peak_dbfs in found:
         assert store.stored_size(str(key))
         assert error is None
+        assert peak_dbfs == pytest.approx(-12, abs=2)
 
 
 def assert_no_traces(client: redis.Redis, settings: Settings) -> None:
