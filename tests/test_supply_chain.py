@@ -155,6 +155,7 @@ def test_make_env_refuses_a_tampered_wheel(workplace: Path, capfd: pytest.Captur
     assert not installed(make_env.VENV)
 
 
+@pytest.mark.thorough
 def test_make_env_refuses_a_line_without_a_hash(workplace: Path, capfd: pytest.CaptureFixture[str]) -> None:
     wheel(workplace / "wheels")
     make_env.LOCK.write_text(lock_line(None))
@@ -164,6 +165,7 @@ def test_make_env_refuses_a_line_without_a_hash(workplace: Path, capfd: pytest.C
     assert not installed(make_env.VENV)
 
 
+@pytest.mark.thorough
 def test_make_env_refuses_a_tampered_installer(
     workplace: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

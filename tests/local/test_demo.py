@@ -105,7 +105,8 @@ def test_a_signal_at_any_moment_ends_all_that_was_started(tmp_path: Path, moment
     assert not list((tmp_path / "demo/run").glob("*.pid"))
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.thorough)])
+@pytest.mark.thorough
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_a_demo_that_a_shell_put_into_the_background(tmp_path: Path, number: signal.Signals) -> None:
     """A shell without job control starts background processes with SIGINT ignored. The demo must still react to it."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -153,6 +153,7 @@ def test_a_requeue_after_a_policy_went_back_puts_the_older_version_in_force(host
 
 
 @pytest.mark.usefixtures("complete")
+@pytest.mark.thorough
 def test_a_policy_edited_without_a_new_version_stops_the_gpu_worker(host: Host, redis_db, tmp_path) -> None:
     host.edit_policy()
     with Program(STUB_GPU, host.env, tmp_path / "refused.log") as gpu:
