@@ -20,6 +20,7 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from app import accounts
+from app.models import DEFAULT_STUDY
 from local.services import Services
 
 PASSWORD = "correct horse battery"
@@ -71,7 +72,18 @@ class World:
             return cursor.fetchall() if cursor.description else []
 
     def empty(self) -> None:
-        self.sql("TRUNCATE batches, ra_users, ra_login_attempts, ra_known_networks RESTART IDENTITY CASCADE")
+        """Empty every table but the default study. `replica`: without the triggers that keep what is only added to."""
+        self.sql("SET session_replication_role = replica")
+        self.sql("TRUNCATE batches, ra_users, ra_items, ra_codebooks, ra_login_attempts RESTART IDENTITY CASCADE")
+        self.sql("DELETE FROM ra_studies WHERE name <> %s", DEFAULT_STUDY)
+        self.sql("SET session_replication_role = origin")
+        self.study(mode="reveal", state="open", coders_per_item=1, shows=[], lease_s=900)
+        self.study(head_audio_id=0, round_audio_id=0, taken_up_at=None)
+
+    def study(self, **settings: Any) -> None:
+        """Change the default study."""
+        columns = ", ".join(f"{name} = %s" for name in settings)
+        self.sql(f"UPDATE ra_studies SET {columns} WHERE name = %s", *settings.values(), DEFAULT_STUDY)
 
     def add_user(self, username: str = "mira", password: str = PASSWORD, role: str = "ra") -> int:
         with self.app.app_context():

@@ -79,7 +79,7 @@ def _page(clip: clips.Clip, assignment: Assignment, submission: Submission, *, r
         stored=labelling.newest_label(assignment),
         revisions=len(assignment.labels),
         verdicts=clips.verdicts(clip.audio_id) if revealed else [],
-        progress=clips.progress(assignment.user_id),
+        progress=clips.progress(g.viewer.user_id),
         confidences=CONFIDENCES,
         note_length=NOTE_LENGTH,
     )
