@@ -17,6 +17,10 @@ class CodebookError(StartError):
     """The codebook is not valid. The message names the file, the entry and the reason."""
 
 
+class CodebookChangedError(Exception):
+    """The codebook's file was edited, but names a version that was published with another content."""
+
+
 class StorageUnavailableError(Exception):
     """S3 cannot be reached, or it refuses the app's request."""
 

@@ -15,14 +15,16 @@ import av
 import boto3
 import numpy as np
 import psycopg2
+import sqlalchemy as sa
 from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from app import accounts
-from app.models import DEFAULT_STUDY
+from app import accounts, claims, take_up
+from app.models import DEFAULT_STUDY, Study, db
 from local.services import Services
 
+HIDDEN = ("submission_key", "codebook_version", "base_label", "transcript_id", "classification_ids")
 PASSWORD = "correct horse battery"
 QUICK = {"compression_level": "0", "frame_duration": "60"}  # encoding is no part of what is tested
 RATE = 48_000  # Opus knows no other clock
@@ -78,6 +80,7 @@ class World:
         self.sql("DELETE FROM ra_studies WHERE name <> %s", DEFAULT_STUDY)
         self.sql("SET session_replication_role = origin")
         self.study(mode="reveal", state="open", coders_per_item=1, shows=[], lease_s=900)
+        self.app.extensions["ra"].codebook_published.clear()
         self.study(head_audio_id=0, round_audio_id=0, taken_up_at=None)
 
     def study(self, **settings: Any) -> None:
@@ -157,6 +160,8 @@ class Visitor:
     """A test client that keeps cookies and sends the CSRF token of forms, as a browser does."""
 
     def __init__(self, app: Flask, address: str = "192.0.2.7") -> None:
+        self.app = app
+        self.username = ""
         self.client: FlaskClient = app.test_client()
         self.address = {"REMOTE_ADDR": address}
 
@@ -172,13 +177,35 @@ class Visitor:
         return field(page if page.status_code == 200 else self.get("/login"), "csrf_token")
 
     def log_in(self, username: str = "mira", password: str = PASSWORD, **options: Any) -> TestResponse:
+        self.username = username.strip().lower()
         return self.post("/login", {"username": username, "password": password}, **options)
 
-    def label(self, audio_id: int, *codes: str, **form: Any) -> TestResponse:
-        """Open the clip and send its form, as the page would."""
+    def claim(self) -> int | None:
+        """Press “Next clip”, and return the clip that opens."""
+        to = self.post("/next").location or ""
+        return int(to.removeprefix("/review/")) if to.startswith("/review/") else None
+
+    def hold(self, audio_id: int) -> Visitor:
+        """Let this visitor hold this very clip, whatever the order of clips is."""
+        with self.app.app_context():
+            for study_id in db.session.scalars(sa.select(Study.study_id)):
+                while not take_up.take_up(study_id):
+                    pass
+            user = accounts.find_user(self.username)
+            assert user is not None
+            assert claims.take(user.user_id, audio_id), f"{self.username} cannot have clip {audio_id}"
+        return self
+
+    def form(self, audio_id: int) -> dict[str, Any]:
+        """The hidden fields of the clip's page."""
         page = self.get(f"/review/{audio_id}")
-        hidden = {name: field(page, name) for name in ("submission_key", "codebook_version")}
-        return self.post(f"/review/{audio_id}", {**hidden, "label": list(codes), **form})
+        return {name: field(page, name) for name in HIDDEN}
+
+    def label(self, audio_id: int, *codes: str, **form: Any) -> TestResponse:
+        """Hold the clip, open it and send its form, as the page would."""
+        if self.get(f"/review/{audio_id}").status_code == 404:
+            self.hold(audio_id)
+        return self.post(f"/review/{audio_id}", {**self.form(audio_id), "label": list(codes), **form})
 
 
 def field(page: TestResponse, name: str) -> str:

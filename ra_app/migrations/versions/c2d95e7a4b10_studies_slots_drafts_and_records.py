@@ -187,6 +187,11 @@ def carry_over():
         "INSERT INTO ra_declines (item_id, user_id, kind, declined_at) "
         "SELECT item_id, user_id, 'skip', opened_at FROM ra_assignments WHERE state = 'skipped'"
     )
+    # Whoever opened a clip comes back to it, also when somebody else holds it by now.
+    op.execute(
+        "INSERT INTO ra_audit (at, user_id, event, audio_id, assignment_id) "
+        "SELECT opened_at, user_id, 'claimed', audio_id, assignment_id FROM ra_assignments ORDER BY opened_at"
+    )
     # The app knew only this mode: verdicts are shown after the first label. `blind` says which labels came after that.
     op.execute("UPDATE ra_labels SET mode = 'reveal'")
 
