@@ -145,6 +145,11 @@ class World:
             score,
         )
 
+    def unflag(self, audio_id: int, *, violates: bool = False, version: str = "2.0.0") -> None:
+        """Judge the clip again, so that it is not flagged any more; or, with `violates`, flag it again."""
+        transcript = self.sql("SELECT transcript_id FROM transcripts WHERE audio_id = %s", audio_id)[0][0]
+        self.classify(audio_id, transcript, violates=violates, score=0.9 if violates else 0.1, version=version)
+
     def put(self, key: str, body: bytes) -> None:
         self._s3.put_object(Bucket=self.bucket, Key=key, Body=body)
 
@@ -206,6 +211,14 @@ class Visitor:
         if self.get(f"/review/{audio_id}").status_code == 404:
             self.hold(audio_id)
         return self.post(f"/review/{audio_id}", {**self.form(audio_id), "label": list(codes), **form})
+
+
+def listed(page: str) -> list[int]:
+    """The clips of a list on the queue page, in order."""
+    return [
+        int(number)
+        for number in re.findall(r'class="act">\s*<(?:a href|form method="post" action)="/review/(\d+)', page)
+    ]
 
 
 def field(page: TestResponse, name: str) -> str:
