@@ -73,7 +73,7 @@ def length_ms(parts: Intervals) -> int:
 def _intervals(text: str) -> Intervals:
     try:
         given = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return []
     if not isinstance(given, list) or len(given) > MAX_INTERVALS:
         return []

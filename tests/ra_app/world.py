@@ -192,13 +192,7 @@ class Visitor:
 
     def hold(self, audio_id: int) -> Visitor:
         """Let this visitor hold this very clip, whatever the order of clips is."""
-        with self.app.app_context():
-            for study_id in db.session.scalars(sa.select(Study.study_id)):
-                while not take_up.take_up(study_id):
-                    pass
-            user = accounts.find_user(self.username)
-            assert user is not None
-            assert claims.take(user.user_id, audio_id), f"{self.username} cannot have clip {audio_id}"
+        hold(self.app, self.username, audio_id)
         return self
 
     def form(self, audio_id: int) -> dict[str, Any]:
@@ -211,6 +205,16 @@ class Visitor:
         if self.get(f"/review/{audio_id}").status_code == 404:
             self.hold(audio_id)
         return self.post(f"/review/{audio_id}", {**self.form(audio_id), "label": list(codes), **form})
+
+
+def hold(app: Flask, username: str, audio_id: int) -> None:
+    with app.app_context():
+        for study_id in db.session.scalars(sa.select(Study.study_id)).all():
+            while not take_up.take_up(study_id):
+                pass
+        user = accounts.find_user(username)
+        assert user is not None
+        assert claims.take(user.user_id, audio_id), f"{username} cannot have clip {audio_id}"
 
 
 def listed(page: str) -> list[int]:
