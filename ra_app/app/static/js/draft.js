@@ -14,11 +14,8 @@ export class Draft {
     this.forget((name) => !name.startsWith(this.person)); // drafts of other reviewers in this tab
     if (this.restore()) notice.hidden = false;
     form.addEventListener("input", () => this.save());
-    form.addEventListener("submit", () => {
-      this.save();
-      this.sent = true; // the form itself brings the content to the server
-    });
-    addEventListener("pagehide", () => this.flush());
+    form.addEventListener("submit", () => this.save());
+    addEventListener("pagehide", () => this.flush(true));
     addEventListener("pageshow", () => { this.sent = false; });
     document.querySelector("form[data-logout]")?.addEventListener("submit", () => this.forget(() => true));
   }
@@ -42,14 +39,22 @@ export class Draft {
     this.timer = setTimeout(() => this.flush(), PAUSE_MS);
   }
 
+  // The form itself brings the content to the server.
+  leave() {
+    this.sent = true;
+  }
+
   // Sends the content to the server. If that fails, the draft in this tab is still there, and the next change tries again.
-  flush() {
+  flush(leaving = false) {
     clearTimeout(this.timer);
     if (!this.waiting || this.sent) return;
     this.waiting = false;
     const now = this.read();
-    fetch(this.form.dataset.draft, { method: "POST", body: new FormData(this.form), keepalive: true })
-      .then((answer) => { if (answer.ok) this.reported = now; })
+    fetch(this.form.dataset.draft, { method: "POST", body: new FormData(this.form), keepalive: leaving })
+      .then(async (answer) => {
+        await answer.text(); // an answer that is not read keeps the connection busy
+        if (answer.ok) this.reported = now;
+      })
       .catch(() => {});
   }
 

@@ -20,10 +20,11 @@ export class Presence {
     }
     audio.addEventListener("timeupdate", () => this.listen());
     for (const end of ["pause", "seeking", "ended"]) audio.addEventListener(end, () => { this.part = null; });
-    form.addEventListener("submit", () => this.fill());
     setInterval(() => this.tick(), TICK_MS);
     setInterval(() => this.beat(), EVERY_MS);
-    document.addEventListener("visibilitychange", () => this.beat());
+    document.addEventListener("visibilitychange", () => this.beat(document.visibilityState === "hidden"));
+    addEventListener("pagehide", () => this.beat(true));
+    addEventListener("pageshow", () => { this.sent = false; });
     this.beat();
   }
 
@@ -52,8 +53,15 @@ export class Presence {
     this.form.elements.heard.value = JSON.stringify(heard.filter(([from, to]) => to > from));
   }
 
-  async beat() {
-    if (!this.here) return;
+  // The form itself brings the report to the server.
+  leave() {
+    this.fill();
+    this.sent = true;
+  }
+
+  async beat(leaving = false) {
+    if (this.sent || !(this.here || leaving)) return;
+    this.tick();
     this.fill();
     const report = new FormData();
     for (const name of ["csrf_token", "active_ms", "heard"]) report.set(name, this.form.elements[name].value);
@@ -66,7 +74,8 @@ export class Presence {
       this.parts.unshift(...parts);
     };
     try {
-      const answer = await fetch(this.form.dataset.heartbeat, { method: "POST", body: report });
+      const answer = await fetch(this.form.dataset.heartbeat, { method: "POST", body: report, keepalive: leaving });
+      await answer.text(); // an answer that is not read keeps the connection busy
       if (!answer.ok && answer.status !== 409) put();
       if (answer.status === 401) this.say("Your session has ended. Submit to log in again; what you chose and wrote is kept.");
       else if (answer.status === 409) this.say("Somebody else has this clip by now. What you chose and wrote is kept as a draft.");

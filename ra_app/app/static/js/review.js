@@ -17,7 +17,7 @@ const helpButton = byId("help-open");
 const shortcuts = byId("shortcuts-on");
 const player = new Player(byId("player"), [...document.querySelectorAll(".segment")], byId("audio-problem"));
 const draft = new Draft(form, byId("draft")); // before Labels, which reads the chosen labels
-new Presence(form, player.audio, byId("lease"));
+const presence = new Presence(form, player.audio, byId("lease"));
 const labels = new Labels(form, codebook.querySelector(".definitions"), byId("problem"));
 
 const submit = () => form.requestSubmit(form.querySelector("button.primary"));
@@ -61,7 +61,12 @@ player.audio.addEventListener("focusin", () => {
 let leaving = false;
 form.addEventListener("submit", (event) => {
   if (event.defaultPrevented) return;
-  if (leaving) event.preventDefault();
+  if (leaving) {
+    event.preventDefault();
+    return;
+  }
   leaving = true;
+  draft.leave();
+  presence.leave();
 });
 addEventListener("pageshow", () => { leaving = false; });
