@@ -5,7 +5,6 @@ from __future__ import annotations
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
-ra_queue = sa.table("ra_queue", sa.column("audio_id", sa.BigInteger), sa.column("finding", sa.Text))
 # Its partial index on (audio_id) WHERE violates is how flagged clips are found without reading the whole queue.
 classifications = sa.table("classifications", sa.column("audio_id", sa.BigInteger), sa.column("violates", sa.Boolean))
 audio_files = sa.table(

@@ -16,13 +16,20 @@ from typing import Any
 import sqlalchemy as sa
 
 from app.models import Study, db
-from app.pipeline import classifications, ra_queue
+from app.pipeline import classifications
 
 LOW = 200  # free slots below which a step begins
 STEP = 500  # clips that one step looks at; some milliseconds
 EVERY_S = 5
 _LOCK = 0x7261_7475  # "ratu"
 
+# One look into the view per clip. For a list of clips in a condition Postgres would read the verdicts of all clips; the
+# LIMIT keeps it from joining the view with the list, which would come to the same.
+FLAGGED = sa.text("""
+    SELECT c.audio_id, q.finding = 'doubtful' AS doubtful
+    FROM unnest(CAST(:audio_ids AS bigint[])) c (audio_id)
+    CROSS JOIN LATERAL (SELECT finding FROM ra_queue WHERE ra_queue.audio_id = c.audio_id LIMIT 1) q
+""")
 _ADD_ITEMS = sa.text("""
     INSERT INTO ra_items AS i (study_id, audio_id, position, doubtful)
     SELECT :study_id, f.audio_id, f.audio_id, f.doubtful
@@ -65,10 +72,8 @@ def take_up(study_id: int) -> bool:
 
 def flagged(audio_ids: Sequence[int]) -> dict[int, bool]:
     """Return those of the clips that are flagged now, and whether the transcript of each is doubtful."""
-    query = sa.select(ra_queue.c.audio_id, ra_queue.c.finding == "doubtful").where(
-        ra_queue.c.audio_id == sa.any_(sa.cast(list(audio_ids), sa.ARRAY(sa.BigInteger)))
-    )
-    return {row[0]: bool(row[1]) for row in db.session.execute(query)}
+    rows = db.session.execute(FLAGGED, {"audio_ids": list(audio_ids)})
+    return {row.audio_id: bool(row.doubtful) for row in rows}
 
 
 def count_arrivals(study: Study) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -11,6 +12,8 @@ from flask import Flask
 from app import take_up
 from app.models import db
 from tests.ra_app.world import Visitor, World
+
+ONE_CLIP = "FROM ra_queue WHERE ra_queue.audio_id = c.audio_id LIMIT 1"
 
 
 @pytest.fixture
@@ -101,7 +104,7 @@ def test_clips_are_taken_up_in_bounded_steps_until_enough_are_free(
     assert mira.claim() == clips[-1]
     asked = [statement for statement in statements if "ra_queue" in statement]
     assert asked
-    assert all("WHERE ra_queue.audio_id = ANY" in statement for statement in asked), "never the whole queue"
+    assert all(ONE_CLIP in statement for statement in asked), "never the whole queue"
 
 
 def test_pages_and_claims_ask_the_queue_about_given_clips_only(
@@ -114,7 +117,19 @@ def test_pages_and_claims_ask_the_queue_about_given_clips_only(
         mira.claim()
         mira.label(clip, "hate")
     for statement in statements:
-        assert "ra_queue" not in statement or "WHERE ra_queue.audio_id = ANY" in statement
+        assert "ra_queue" not in statement or ONE_CLIP in statement
+
+
+def test_the_look_at_given_clips_reads_the_verdicts_of_these_clips_only(app: Flask, world: World) -> None:
+    """The plan, with the table scans switched off that Postgres prefers while the tables are small."""
+    world.add_clip()
+    with app.app_context():
+        db.session.execute(sa.text("SET LOCAL enable_seqscan = off"))
+        rows = db.session.execute(sa.text(f"EXPLAIN {take_up.FLAGGED.text}"), {"audio_ids": [1, 2]})
+        plan = "\n".join(row[0] for row in rows)
+        db.session.rollback()
+    of_verdicts = plan.partition(" on classifications")[2]
+    assert re.match(r"[^\n]*\n\s*(Index|Recheck) Cond: \(\(?audio_id = c.audio_id", of_verdicts), plan
 
 
 def test_while_clips_are_free_nobody_looks_for_more_again_and_again(
