@@ -15,7 +15,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from app.models import Study, db
+from app.models import Item, Study, db
 from app.pipeline import classifications
 
 LOW = 200  # free slots below which a step begins
@@ -79,7 +79,10 @@ def flagged(audio_ids: Sequence[int]) -> dict[int, bool]:
 def count_arrivals(study: Study) -> int:
     """Return how many flagged clips have arrived that were not taken up yet; at most `LOW`. Changes nothing."""
     found = _violating(after=study.head_audio_id, limit=LOW)
-    return len(flagged(found)) if found else 0
+    if not found:
+        return 0
+    known = sa.select(Item.audio_id).where(Item.study_id == study.study_id, Item.audio_id.in_(found))
+    return len(flagged(found).keys() - set(db.session.scalars(known)))
 
 
 def withdraw(item_id: int) -> None:

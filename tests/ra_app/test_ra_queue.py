@@ -95,7 +95,7 @@ def test_others_may_take_what_is_set_aside_when_nothing_else_is_left(
     assert f"/review/{first}/take" not in mira.get("/?show=skipped").text
     answer = mira.post(f"/review/{first}/take")
     assert answer.location == "/?show=skipped"
-    assert f"Somebody else is working on clip {first}" in mira.get("/").text
+    assert f"Clip {first} cannot be had: somebody else" in mira.get("/").text
     assert world.sql("SELECT user_id, kind FROM ra_declines") == [(1, "skip")], "it is still known who set it aside"
     visitor.post(f"/review/{first}/skip")
     assert mira.post(f"/review/{first}/take").location == f"/review/{first}"

@@ -146,6 +146,16 @@ def test_while_clips_are_free_nobody_looks_for_more_again_and_again(
     assert [statement for statement in statements if "FROM classifications" in statement]
 
 
+def test_clips_that_the_release_before_has_opened_do_not_count_as_new(mira: Visitor, world: World) -> None:
+    """Its rows became items, but no look for flagged clips has been made yet."""
+    for _ in range(3):
+        world.add_clip()
+    world.sql("INSERT INTO ra_assignments (audio_id, user_id) SELECT 1, user_id FROM ra_users")
+    assert "<strong>0</strong> of <strong>3</strong>" in mira.get("/").text
+    assert mira.claim() == 1
+    assert "<strong>0</strong> of <strong>3</strong>" in mira.get("/").text
+
+
 def test_one_process_at_a_time_takes_up(mira: Visitor, world: World) -> None:
     """Somebody who has clips in hand does not wait for another process that takes up clips."""
     clips = [world.add_clip() for _ in range(3)]

@@ -33,7 +33,7 @@ def show(audio_id: int) -> ResponseReturnValue:
     stored = labelling.newest_label(slot)
     draft = drafts.newer(slot.assignment_id, g.viewer.user_id, stored)
     page = _page(slot, drafts.as_submission(draft) if draft is not None else of_label(stored), draft=draft)
-    records.note(g.viewer.user_id, "opened", audio_id, slot.assignment_id)
+    records.note(g.viewer.user_id, "opened", audio_id, slot.assignment_id, verdicts_shown=labelling.sees_verdicts(slot))
     db.session.commit()
     return page
 
@@ -81,7 +81,10 @@ def take(audio_id: int) -> ResponseReturnValue:
     if not access.may_take(g.viewer, audio_id):
         abort(404)
     if not claims.take(g.viewer.user_id, audio_id):
-        flash(f"Somebody else is working on clip {audio_id}, or has labelled it.", "info")
+        flash(
+            f"Clip {audio_id} cannot be had: somebody else is working on it or has labelled it, or no open study has it.",
+            "info",
+        )
         return redirect(url_for("queue.index", show="skipped"))
     return redirect(url_for("review.show", audio_id=audio_id))
 
