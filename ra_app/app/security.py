@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from flask import Flask, Response, current_app, flash, g, redirect, request, session, url_for
+from flask.sessions import SecureCookieSessionInterface, SessionMixin
 from flask.typing import ResponseReturnValue
 from flask_login import LoginManager, current_user
 from flask_wtf import CSRFProtect
@@ -46,14 +47,25 @@ FORM_PAGES = {
     "queue.next_clip": "queue.index",
     "auth.account": "auth.account",
 }
-# A script or a player asks here; it cannot show the log-in page.
-WITHOUT_PAGE = frozenset({"audio.stream", "presence.heartbeat", "presence.draft"})
+
+# The page sends these by itself. They must not lengthen a session that nobody uses.
+BY_ITSELF = frozenset({"presence.heartbeat", "presence.draft"})
 
 csrf = CSRFProtect()
 login_manager = LoginManager()
 
 
+class Sessions(SecureCookieSessionInterface):
+    """Flask's sessions. A session that is idle but for what the page sends by itself ends as an idle one."""
+
+    def should_set_cookie(self, app: Flask, session: SessionMixin) -> bool:
+        if request.endpoint in BY_ITSELF:
+            return session.modified
+        return super().should_set_cookie(app, session)
+
+
 def protect(app: Flask) -> None:
+    app.session_interface = Sessions()
     # Runs before the CSRF check: a form that is sent after the session has ended leads to the log-in page.
     app.before_request(require_login)
     csrf.init_app(app)
@@ -70,7 +82,7 @@ def require_login() -> ResponseReturnValue | None:
     if current_user.is_authenticated:
         g.viewer = current_user._get_current_object()  # noqa: SLF001 - werkzeug's documented way to the real object
         return None
-    if request.endpoint in WITHOUT_PAGE:
+    if request.endpoint in BY_ITSELF | {"audio.stream"}:  # these cannot show the log-in page
         return Response("Log in to go on with this clip.\n", status=401, mimetype="text/plain")
     ended = "_user_id" in session
     if ended:  # without an ended session, keep the CSRF token: a log-in page in another tab needs it

@@ -82,7 +82,7 @@ def take(audio_id: int) -> ResponseReturnValue:
         abort(404)
     if not claims.take(g.viewer.user_id, audio_id):
         flash(
-            f"Clip {audio_id} cannot be had: somebody else is working on it or has labelled it, or no open study has it.",
+            f"Clip {audio_id} cannot be had: somebody else works on it or has labelled it, or no open study has it.",
             "info",
         )
         return redirect(url_for("queue.index", show="skipped"))
