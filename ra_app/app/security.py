@@ -48,18 +48,20 @@ FORM_PAGES = {
     "auth.account": "auth.account",
 }
 
-# The page sends these by itself. They must not lengthen a session that nobody uses.
-BY_ITSELF = frozenset({"presence.heartbeat", "presence.draft"})
+# A script or a player asks here; it cannot show the log-in page.
+WITHOUT_PAGE = frozenset({"audio.stream", "presence.heartbeat", "presence.draft"})
+# The page sends this by itself, so it must not lengthen a session that nobody uses.
+SIGN_OF_LIFE = "presence.heartbeat"
 
 csrf = CSRFProtect()
 login_manager = LoginManager()
 
 
 class Sessions(SecureCookieSessionInterface):
-    """Flask's sessions. A session that is idle but for what the page sends by itself ends as an idle one."""
+    """Flask's sessions. A session that is idle but for signs of life of an open page ends as an idle one."""
 
     def should_set_cookie(self, app: Flask, session: SessionMixin) -> bool:
-        if request.endpoint in BY_ITSELF:
+        if request.endpoint == SIGN_OF_LIFE:
             return session.modified
         return super().should_set_cookie(app, session)
 
@@ -82,7 +84,7 @@ def require_login() -> ResponseReturnValue | None:
     if current_user.is_authenticated:
         g.viewer = current_user._get_current_object()  # noqa: SLF001 - werkzeug's documented way to the real object
         return None
-    if request.endpoint in BY_ITSELF | {"audio.stream"}:  # these cannot show the log-in page
+    if request.endpoint in WITHOUT_PAGE:
         return Response("Log in to go on with this clip.\n", status=401, mimetype="text/plain")
     ended = "_user_id" in session
     if ended:  # without an ended session, keep the CSRF token: a log-in page in another tab needs it
