@@ -27,14 +27,14 @@ _NEVER_MINE = """
     AND (SELECT count(*) FROM ra_items i WHERE i.item_id = a.item_id AND i.withdrawn_at IS NULL) = 1
 """
 LAPSED = "(a.claimed_until < now() OR a.claimed_until IS NULL)"
-_LAST = """coalesce(
+LAST = """coalesce(
     (SELECT max(m.position) FROM ra_assignments m WHERE m.user_id = :user_id AND m.study_id = :study_id), -1)"""
 # The ways to a slot, in this order: what one holds already; what somebody left; what nobody had, forward from one's
 # last clip and then from the start; and last what somebody set aside, so that they can come back to it for long.
 _WAYS = (
     ("a.user_id = :user_id AND a.state = 'open'", "a.claimed_until DESC NULLS LAST, a.position"),
     (f"a.state = 'open' AND {LAPSED} {_NEVER_MINE}", "a.position"),
-    (f"a.state = 'free' AND a.position > {_LAST} {_NEVER_MINE}", "a.position"),
+    (f"a.state = 'free' AND a.position > {LAST} {_NEVER_MINE}", "a.position"),
     (f"a.state = 'free' {_NEVER_MINE}", "a.position"),
     (f"a.state = 'skipped' {_NEVER_MINE}", "a.position"),
 )

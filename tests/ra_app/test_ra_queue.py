@@ -68,6 +68,15 @@ def test_with_two_coders_each_reviewer_gets_every_clip(mira: Visitor, world: Wor
     assert world.sql("SELECT coder_number, user_id FROM ra_assignments ORDER BY 1") == [(1, 1), (2, 2)]
 
 
+def test_a_clip_for_two_coders_counts_once_in_progress(mira: Visitor, world: World) -> None:
+    world.study(coders_per_item=2)
+    for _ in range(3):
+        world.add_clip()
+    assert progress(mira.get("/").text) == "0 of 3 clips labelled"
+    mira.label(2, "hate")
+    assert progress(mira.get("/").text) == "1 of 3 clips labelled", "one in hand, and one before it"
+
+
 def test_labelled_and_skipped_clips_have_lists_with_a_way_back(mira: Visitor, world: World) -> None:
     first, second = world.add_clip(), world.add_clip()
     mira.label(first, "hate")
