@@ -107,6 +107,25 @@ def test_a_form_without_a_good_base_overwrites_nothing(mira: Visitor, world: Wor
     assert world.sql("SELECT labels FROM ra_labels") == [(["hate"],)]
 
 
+@pytest.mark.parametrize("base", ["999999", "1"])
+def test_a_refused_form_with_any_base_is_kept_as_a_draft(mira: Visitor, world: World, base: str) -> None:
+    clip = world.add_clip()
+    form = {**mira.hold(clip).form(clip), "base_label": base, "note": "no label chosen"}
+    assert mira.post(f"/review/{clip}", form).status_code == 422
+    assert mira.post(f"/review/{clip}/skip", form).status_code == 302
+    mira.post(f"/review/{clip}/take")
+    assert note_of(mira.get(f"/review/{clip}").text) == "no label chosen"
+
+
+def test_a_form_that_arrives_twice_is_reported_once(mira: Visitor, world: World) -> None:
+    clip = world.add_clip()
+    form = {**mira.hold(clip).form(clip), "label": "hate", "active_ms": "700", "heard": "[[0, 1]]"}
+    mira.post(f"/review/{clip}", form)
+    mira.post(f"/review/{clip}", form)
+    assert world.sql("SELECT sum(heard_ms) FROM ra_exposures") == [(1000,)]
+    assert world.sql("SELECT active_ms FROM ra_assignments") == [(700,)]
+
+
 def test_a_form_that_arrives_again_after_a_correction_changes_nothing(mira: Visitor, world: World) -> None:
     clip = world.add_clip()
     first = {**mira.hold(clip).form(clip), "label": "hate"}

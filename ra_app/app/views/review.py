@@ -45,10 +45,9 @@ def submit(audio_id: int) -> ResponseReturnValue:
     slot = _held(audio_id)
     if slot is None:
         return _lost(audio_id, submission)
-    records.report(slot, g.viewer.user_id, request.form)
     if labelling.is_stored(slot, submission):
-        db.session.commit()
         return to_next_clip()
+    records.report(slot, g.viewer.user_id, request.form)
     if submission.problem is not None:
         return _refuse(slot, submission, 422)
     if slot.study.state == "closed":
@@ -68,7 +67,7 @@ def skip(audio_id: int) -> ResponseReturnValue:
         submission = read_submission(request.form, request.form.getlist("label"), codebook_in_force())
         records.report(slot, g.viewer.user_id, request.form)
         if submission.labels or submission.note:
-            drafts.keep(slot.assignment_id, g.viewer.user_id, submission, submission.base)
+            drafts.keep(slot.assignment_id, g.viewer.user_id, submission, None)  # an open slot has no label yet
         labelling.skip(slot)
         flash(str(audio_id), "skipped")
     db.session.commit()
@@ -154,7 +153,8 @@ def _lost_page(audio_id: int, draft: Draft | None) -> ResponseReturnValue:
 
 def _refuse(slot: Assignment, submission: Submission, code: int, problem: str = "") -> ResponseReturnValue:
     """Show the form again with what was sent, and keep it as a draft. Nothing is stored as a label."""
-    drafts.keep(slot.assignment_id, g.viewer.user_id, submission, submission.base)
+    base = submission.base if any(label.label_id == submission.base for label in slot.labels) else None
+    drafts.keep(slot.assignment_id, g.viewer.user_id, submission, base)
     page = _page(slot, submission, problem=problem or submission.problem)
     db.session.commit()
     return page, code

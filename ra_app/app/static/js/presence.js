@@ -3,6 +3,7 @@
 
 const EVERY_MS = 60_000;
 const TICK_MS = 1000;
+const MOST_PARTS = 400; // in one report; a form must not become too long because the network was away
 const IDLE_MS = 60_000; // without a key, a click or a movement for this long, the reviewer counts as away
 
 export class Presence {
@@ -50,7 +51,7 @@ export class Presence {
   fill() {
     const heard = this.parts.filter(([from, to]) => to > from).map((part) => part.map((at) => Math.round(at * 1000) / 1000));
     this.form.elements.active_ms.value = Math.round(this.active);
-    this.form.elements.heard.value = JSON.stringify(heard.filter(([from, to]) => to > from));
+    this.form.elements.heard.value = JSON.stringify(heard.filter(([from, to]) => to > from).slice(-MOST_PARTS));
   }
 
   // The form itself brings the report to the server.
