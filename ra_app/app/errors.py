@@ -18,7 +18,7 @@ class CodebookError(StartError):
 
 
 class CodebookChangedError(Exception):
-    """The codebook's file was edited, but names a version that was published with another content."""
+    """The codebook was edited without a new version, or a study names one that was never published."""
 
 
 class StorageUnavailableError(Exception):

@@ -84,8 +84,8 @@ def database_failed(error: sqlalchemy.exc.DBAPIError | sqlalchemy.exc.TimeoutErr
 def codebook_changed(error: CodebookChangedError) -> ResponseReturnValue:
     current_app.logger.error("%s", error)
     sentence = (
-        "The codebook of this site was edited without a new version, so labels cannot be taken now. Your stored labels "
-        "and your drafts are safe. Tell your lead researcher; the log of the app says how to mend it."
+        "The codebook of this site was edited without a new version, or is missing, so labels cannot be taken now. "
+        "Your stored labels and your drafts are safe. Tell your lead researcher; the log says how to mend it."
     )
     page = render_template("error.html", code=503, title="The codebook must be mended", sentence=sentence)
     return page, 503, {"Retry-After": str(RETRY_AFTER_S)}

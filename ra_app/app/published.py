@@ -9,9 +9,9 @@ from __future__ import annotations
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
-from app.codebook import Codebook
+from app.codebook import Codebook, of_content
 from app.errors import CodebookChangedError
-from app.models import PublishedCodebook, db
+from app.models import PublishedCodebook, Study, db
 from app.state import state
 
 
@@ -41,6 +41,31 @@ def publish(codebook: Codebook) -> bool:
             "publish`, or put the old text back; the table ra_codebooks has it"
         )
     return added is not None
+
+
+def codebook_of(study: Study) -> Codebook:
+    """Return the codebook by which a study is labelled: the app's, or the published one that the study names.
+
+    Raises
+    ------
+    CodebookChangedError
+        As `publish` does, or the study names a codebook that was never published.
+    """
+    ours = codebook_in_force()
+    named = (study.codebook_id, study.codebook_version)
+    if named in {(None, None), (ours.id, ours.version)}:
+        return ours
+    content = db.session.scalar(
+        sa.select(PublishedCodebook.content).where(
+            PublishedCodebook.codebook_id == study.codebook_id, PublishedCodebook.version == study.codebook_version
+        )
+    )
+    if content is None:
+        raise CodebookChangedError(
+            f"The study “{study.name}” is labelled by the codebook {study.codebook_id}, version "
+            f"{study.codebook_version}, which was never published; name one of the table ra_codebooks in ra_studies"
+        )
+    return of_content(content)
 
 
 def codebook_in_force() -> Codebook:

@@ -97,6 +97,33 @@ def test_the_app_refuses_an_edited_codebook_and_says_how_to_mend_it(
             db.engine.dispose()
 
 
+def test_a_study_may_be_labelled_by_an_earlier_codebook(
+    mira: Visitor, world: World, ra_env: dict[str, str], tmp_path: Path
+) -> None:
+    path = tmp_path / "earlier.toml"
+    path.write_text(SHIPPED.replace('version = "2"', 'version = "1.9"').replace('"Hate speech"', '"Hatred"'))
+    assert run("flask codebook publish", {**ra_env, "CODEBOOK_PATH": str(path)}).returncode == 0
+    clip = world.add_clip()
+    world.study(codebook_id="spoken-clips", codebook_version="1.9")
+    page = mira.hold(clip).get(f"/review/{clip}").text
+    assert "Hatred" in page
+    assert "version 1.9" in page
+    mira.post(f"/review/{clip}/draft", {**mira.form(clip), "label": "hate"})
+    mira.label(clip, "hate")
+    kept = "SELECT codebook_version, content -> 'labels' -> 2 ->> 'name' FROM ra_labels JOIN ra_codebooks "
+    assert world.sql(kept + "ON codebook_sha256 = sha256") == [("1.9", "Hatred")]
+
+
+def test_a_study_that_names_an_unknown_codebook_says_so(
+    mira: Visitor, world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    clip = world.add_clip()
+    mira.hold(clip)
+    world.study(codebook_id="spoken-clips", codebook_version="0")
+    assert mira.get(f"/review/{clip}").status_code == 503
+    assert "which was never published; name one of the table ra_codebooks" in caplog.text
+
+
 def test_labels_name_the_content_of_their_codebook(mira: Visitor, world: World) -> None:
     mira.label(world.add_clip(), "hate")
     assert world.sql("SELECT count(*) FROM ra_labels JOIN ra_codebooks ON codebook_sha256 = sha256") == [(1,)]

@@ -11,7 +11,7 @@ from flask.typing import ResponseReturnValue
 
 from app import claims, drafts, labelling, records
 from app.models import db
-from app.published import codebook_in_force
+from app.published import codebook_in_force, codebook_of
 from app.submission import read_submission
 from app.views.review import CLIP
 
@@ -33,9 +33,11 @@ def heartbeat(audio_id: int) -> ResponseReturnValue:
 @blueprint.post(CLIP + "/draft")
 def draft(audio_id: int) -> ResponseReturnValue:
     """Keep the unsent form. Also for a clip that went to somebody else, so that nothing that was written is lost."""
-    submission = read_submission(request.form, request.form.getlist("label"), codebook_in_force())
-    user_id = g.viewer.user_id
+    user_id, codebook = g.viewer.user_id, codebook_in_force()
     slot = claims.slot_of(user_id, audio_id, lock=True)
+    if slot is not None:
+        codebook = codebook_of(slot.study)
+    submission = read_submission(request.form, request.form.getlist("label"), codebook)
     if slot is None:
         held = claims.once_held(user_id, audio_id)
         if held is not None:

@@ -15,7 +15,7 @@ from flask.typing import ResponseReturnValue
 
 from app import access, claims, clips, drafts, labelling, lists, quality, records
 from app.models import CONFIDENCES, NOTE_LENGTH, Assignment, Draft, Study, db
-from app.published import codebook_in_force
+from app.published import codebook_in_force, codebook_of
 from app.submission import Submission, of_label, read_submission
 from app.views.queue import to_next_clip
 
@@ -40,9 +40,11 @@ def show(audio_id: int) -> ResponseReturnValue:
 
 @blueprint.post(CLIP)
 def submit(audio_id: int) -> ResponseReturnValue:
-    codebook = codebook_in_force()
-    submission = read_submission(request.form, request.form.getlist("label"), codebook)
+    codebook = codebook_in_force()  # before a row is locked: the first time it commits
     slot = _held(audio_id)
+    if slot is not None:
+        codebook = codebook_of(slot.study)
+    submission = read_submission(request.form, request.form.getlist("label"), codebook)
     if slot is None:
         return _lost(audio_id, submission)
     if labelling.is_stored(slot, submission):
@@ -62,9 +64,10 @@ def submit(audio_id: int) -> ResponseReturnValue:
 
 @blueprint.post(CLIP + "/skip")
 def skip(audio_id: int) -> ResponseReturnValue:
+    codebook_in_force()  # before a row is locked: the first time it commits
     slot = _held(audio_id)
     if slot is not None and slot.state == "open":
-        submission = read_submission(request.form, request.form.getlist("label"), codebook_in_force())
+        submission = read_submission(request.form, request.form.getlist("label"), codebook_of(slot.study))
         records.report(slot, g.viewer.user_id, request.form)
         if submission.labels or submission.note:
             drafts.keep(slot.assignment_id, g.viewer.user_id, submission, None)  # an open slot has no label yet
@@ -184,6 +187,7 @@ def _page(
     if clip is None:
         abort(404)
     context: dict[str, Any] = {
+        "codebook": codebook_of(study),
         "slot": slot,
         "submission": submission,
         "problem": problem,
@@ -198,7 +202,6 @@ def _page(
         "review.html",
         clip=clip,
         doubts=_doubts(clip),
-        codebook=codebook_in_force(),
         progress=lists.progress(g.viewer.user_id),
         confidences=CONFIDENCES,
         note_length=NOTE_LENGTH,
