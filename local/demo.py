@@ -139,9 +139,10 @@ class Demo:
         env = paths.ra_app_environ(self.services)
         flask = [sys.executable, "-m", "flask"]
         home = paths.ROOT / "ra_app"
-        programs.run_command(
-            "flask db upgrade", [*flask, "db", "upgrade"], cwd=home, env=env, log=paths.LOGS / "migrate.log"
-        )
+        for command, log in ((["db", "upgrade"], "migrate.log"), (["codebook", "publish"], "codebook.log")):
+            programs.run_command(
+                f"flask {' '.join(command)}", [*flask, *command], cwd=home, env=env, log=paths.LOGS / log
+            )
         password = self.services.state.secret("ra-demo-password", 16)
         write_private(paths.RA_PASSWORD_FILE, password + "\n")
         if not self._has_account():

@@ -14,6 +14,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from app.assets import fingerprint_static
 from app.codebook import load_codebook
+from app.codebook_commands import codebook
 from app.commands import users
 from app.config import APP_ROOT, Settings, load_settings
 from app.failures import handle_failures
@@ -22,7 +23,7 @@ from app.models import db
 from app.security import protect
 from app.state import State
 from app.storage import AudioStore
-from app.views import audio, auth, health, queue, review
+from app.views import audio, auth, health, presence, queue, review
 
 FORM_LIMIT = 64 * 1024  # bytes; far more than a note of 2000 characters and all labels need
 CONNECT_TIMEOUT_S = 5
@@ -62,9 +63,10 @@ def create_app(config: Settings | None = None) -> Flask:
     handle_failures(app)
     fingerprint_static(app)
     add_formats(app)
-    for view in (auth, queue, review, audio, health):
+    for view in (auth, queue, review, presence, audio, health):
         app.register_blueprint(view.blueprint)
     app.cli.add_command(users)
+    app.cli.add_command(codebook)
     if settings.trusted_proxies:
         hops = settings.trusted_proxies
         app.wsgi_app = ProxyFix(  # type: ignore[method-assign]  # Flask's documented way to add middleware

@@ -1,15 +1,17 @@
 """The codebook: the labels that a reviewer may give, and what each label means.
 
 It is one TOML file. The app reads it at its start. If the file has a mistake, the app does not start, and the message
-names the file, the entry and the reason.
+names the file, the entry and the reason. `app/published.py` keeps the content of each version in the database.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ MAX_LABELS = 20  # more labels do not fit on one screen
 
 _CODE = re.compile(r"[a-z][a-z0-9_]{0,31}")
 _KEY = re.compile(r"[0-9a-z]")
+_POLICY = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")  # as the pipeline writes the ids of its policies
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +36,7 @@ class Label:
     include_when: tuple[str, ...] = ()
     exclude_when: tuple[str, ...] = ()
     examples: tuple[str, ...] = ()
+    policies: tuple[str, ...] = ()  # ids of the pipeline's policies that this label is the answer to
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +45,19 @@ class Codebook:
     version: str
     title: str
     labels: tuple[Label, ...]
+
+    def content(self) -> dict[str, Any]:
+        """Return all that the file says, as JSON."""
+        parsed: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return parsed
+
+    def sha256(self) -> str:
+        """Return the hash of the canonical content: JSON with sorted names, no blanks, in UTF-8.
+
+        Comments and the layout of the file do not count.
+        """
+        canonical = json.dumps(self.content(), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        return hashlib.sha256(canonical.encode()).hexdigest()
 
     def label(self, code: str) -> Label | None:
         return next((label for label in self.labels if label.code == code), None)
@@ -70,6 +87,11 @@ def load_codebook(path: Path) -> Codebook:
     return _Reader(path).codebook(raw)
 
 
+def of_content(content: Mapping[str, Any]) -> Codebook:
+    """Return the codebook with this content, as `Codebook.content` gave it."""
+    return _Reader(Path("the table ra_codebooks")).codebook(content)
+
+
 class _Reader:
     """Turns parsed TOML into a Codebook. Every error names the file and the entry."""
 
@@ -96,8 +118,7 @@ class _Reader:
     def _label(self, raw: Any, place: str) -> Label:
         if not isinstance(raw, Mapping):
             raise self._error(place, "it must be a [[labels]] table")
-        known = {"key", "code", "name", "definition", "exclusive", "include_when", "exclude_when", "examples"}
-        self._only(raw, place, known)
+        self._only(raw, place, {field.name for field in fields(Label)})
         key, code = self._text(raw, "key", place), self._text(raw, "code", place)
         if not _KEY.fullmatch(key) or key in RESERVED_KEYS:
             taken = ", ".join(sorted(RESERVED_KEYS))
@@ -106,6 +127,11 @@ class _Reader:
             )
         if not _CODE.fullmatch(code):
             raise self._error(f"{place}.code", f"{code!r} is not valid; use small letters, digits and underscores")
+        policies = self._list(raw, "policies", place)
+        wrong = next((policy for policy in policies if not _POLICY.fullmatch(policy)), None)
+        if wrong is not None or len(set(policies)) < len(policies):
+            named = f"{wrong!r} is not valid" if wrong is not None else "a policy is named twice"
+            raise self._error(f"{place}.policies", f"{named}; use the ids of policies, for example scams-and-fraud")
         exclusive = raw.get("exclusive", False)
         if not isinstance(exclusive, bool):
             raise self._error(f"{place}.exclusive", "it must be true or false")
@@ -118,6 +144,7 @@ class _Reader:
             include_when=self._list(raw, "include_when", place),
             exclude_when=self._list(raw, "exclude_when", place),
             examples=self._list(raw, "examples", place),
+            policies=policies,
         )
 
     def _text(self, raw: Mapping[str, Any], name: str, place: str) -> str:

@@ -17,6 +17,10 @@ class CodebookError(StartError):
     """The codebook is not valid. The message names the file, the entry and the reason."""
 
 
+class CodebookChangedError(Exception):
+    """The codebook was edited without a new version, or a study names one that was never published."""
+
+
 class StorageUnavailableError(Exception):
     """S3 cannot be reached, or it refuses the app's request."""
 

@@ -9,7 +9,7 @@ from flask.typing import ResponseReturnValue
 from flask_wtf.csrf import CSRFError
 from werkzeug.exceptions import HTTPException, InternalServerError, ServiceUnavailable
 
-from app.errors import ClipMissingError, RangeUnsatisfiableError, StorageUnavailableError
+from app.errors import ClipMissingError, CodebookChangedError, RangeUnsatisfiableError, StorageUnavailableError
 from app.models import db
 
 SENTENCES = {
@@ -33,6 +33,7 @@ def handle_failures(app: Flask) -> None:
     app.register_error_handler(CSRFError, form_refused)
     app.register_error_handler(sqlalchemy.exc.DBAPIError, database_failed)
     app.register_error_handler(sqlalchemy.exc.TimeoutError, database_failed)
+    app.register_error_handler(CodebookChangedError, codebook_changed)
     app.register_error_handler(StorageUnavailableError, storage_failed)
     app.register_error_handler(ClipMissingError, clip_missing)
     app.register_error_handler(RangeUnsatisfiableError, range_unsatisfiable)
@@ -78,6 +79,16 @@ def database_failed(error: sqlalchemy.exc.DBAPIError | sqlalchemy.exc.TimeoutErr
         current_app.logger.error("Postgres refused a statement on %s %s", *place, exc_info=error)
         return show(InternalServerError())
     return show(ServiceUnavailable())
+
+
+def codebook_changed(error: CodebookChangedError) -> ResponseReturnValue:
+    current_app.logger.error("%s", error)
+    sentence = (
+        "The codebook of this site was edited without a new version, or is missing, so labels cannot be taken now. "
+        "Your stored labels and your drafts are safe. Tell your lead researcher; the log says how to mend it."
+    )
+    page = render_template("error.html", code=503, title="The codebook must be mended", sentence=sentence)
+    return page, 503, {"Retry-After": str(RETRY_AFTER_S)}
 
 
 def storage_failed(error: StorageUnavailableError) -> ResponseReturnValue:

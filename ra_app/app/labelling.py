@@ -1,104 +1,102 @@
-"""The rules for writing assignments and labels: opening, skipping and labelling a clip."""
+"""The rules for writing labels: what a submission may replace, setting aside, and when verdicts may be seen."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
-from uuid import UUID, uuid4
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
+from app import claims, clips, drafts, records
 from app.codebook import Codebook
-from app.models import CONFIDENCES, NOTE_LENGTH, Assignment, LabelRow, db
-
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")  # Postgres refuses NUL; the others make no sense in a note
-
-
-@dataclass(frozen=True, kw_only=True)
-class Submission:
-    """The content of a label form. If the form is not valid, `problem` is the sentence to show to the reviewer."""
-
-    submission_key: UUID = field(default_factory=uuid4)
-    labels: tuple[str, ...] = ()
-    confidence: int | None = None
-    note: str = ""
-    problem: str | None = None
+from app.models import Assignment, Decline, LabelRow, db
+from app.submission import Submission
 
 
-def read_submission(form: Mapping[str, str], codes: list[str], codebook: Codebook) -> Submission:
-    """Check a form. `codes` are the label codes that the browser sent; they are not checked yet."""
-    known = tuple(label.code for label in codebook.labels if label.code in codes)
-    note = _CONTROL.sub("", form.get("note", "").replace("\r\n", "\n")).strip()
-    confidence = form.get("confidence", "")
-    problem = codebook.problem(dict.fromkeys(codes))
-    if form.get("codebook_version") != codebook.version:
-        problem = "The codebook has changed since you opened this clip. Check your choice and submit again."
-    elif len(note) > NOTE_LENGTH:
-        problem = f"The note has {len(note)} characters. Shorten it to {NOTE_LENGTH} or fewer."
-    elif confidence and confidence not in {str(value) for value in CONFIDENCES}:
-        problem = "Choose one of the three confidences: low, medium or high."
-    try:
-        key = UUID(form.get("submission_key", ""))
-    except ValueError:
-        key, problem = uuid4(), problem or "The form was incomplete. Submit it again."
-    return Submission(
-        submission_key=key,
-        labels=known,
-        confidence=int(confidence) if confidence in {"1", "2", "3"} else None,
-        note=note,
-        problem=problem,
+def newest_label(slot: Assignment) -> LabelRow | None:
+    return slot.labels[-1] if slot.labels else None
+
+
+def is_stored(slot: Assignment, submission: Submission) -> bool:
+    """Whether this form has arrived before: a double click, or a retry after an answer that was lost."""
+    return any(label.submission_key == submission.submission_key for label in slot.labels)
+
+
+def is_stale(slot: Assignment, submission: Submission) -> bool:
+    """Whether another label was stored since the page of this form was made, for example from a second tab."""
+    newest = newest_label(slot)
+    return (newest.label_id if newest is not None else None) != submission.base
+
+
+def sees_verdicts(slot: Assignment) -> bool:
+    """Whether this reviewer sees the model's verdicts on this clip: the only place that decides it."""
+    if slot.study.mode == "assisted":
+        return True
+    return slot.study.mode == "reveal" and slot.revealed_at is not None
+
+
+def may_reveal(slot: Assignment) -> bool:
+    """Whether the reviewer may ask for the verdicts: in a study that has it, once an own label is stored."""
+    return slot.study.mode == "reveal" and slot.revealed_at is None and bool(slot.labels)
+
+
+def reveal(slot: Assignment) -> None:
+    """From now on the reviewer sees the verdicts, and later labels of this slot do not count as blind."""
+    slot.revealed_at = _now()
+    shown = [verdict.classification_id for verdict in clips.verdicts(slot.audio_id)]
+    records.note(_holder(slot), "revealed", slot.audio_id, slot.assignment_id, classification_ids=shown)
+
+
+def store(slot: Assignment, submission: Submission, codebook: Codebook) -> None:
+    """Add a label to a locked slot. The caller has checked `is_stored` and `is_stale`."""
+    user_id, before = _holder(slot), newest_label(slot)
+    parts = records.heard(user_id, slot.audio_id)
+    shown = set(submission.classification_ids) if sees_verdicts(slot) else set()
+    current = {verdict.classification_id for verdict in clips.verdicts(slot.audio_id)}
+    slot.labels.append(
+        LabelRow(
+            submission_key=submission.submission_key,
+            codebook_id=codebook.id,
+            codebook_version=codebook.version,
+            codebook_sha256=codebook.sha256(),
+            labels=list(submission.labels),
+            confidence=submission.confidence,
+            note=submission.note,
+            blind=not sees_verdicts(slot),
+            mode=slot.study.mode,
+            transcript_id=clips.own_transcript(slot.audio_id, submission.transcript_id),
+            classification_ids=sorted(shown & current),
+            revision_of=before.label_id if before is not None else None,
+            active_ms=slot.active_ms,
+            heard_ms=records.length_ms(parts),
+            heard=parts,
+        )
     )
+    slot.state = "submitted"
+    slot.claimed_until = None
+    if slot.submitted_at is None:
+        slot.submitted_at = _now()
+    drafts.forget(slot.assignment_id, user_id)
+    claims.take_back_decline(slot.assignment_id, user_id)
+    records.note(user_id, "labelled", slot.audio_id, slot.assignment_id)
 
 
-def open_assignment(user_id: int, audio_id: int) -> Assignment:
-    """Return this user's assignment of the clip, and lock its row until the transaction ends. Create it if missing."""
-    insert = pg.insert(Assignment).values(audio_id=audio_id, user_id=user_id)
-    db.session.execute(insert.on_conflict_do_nothing(index_elements=["audio_id", "user_id"]))
-    query = sa.select(Assignment).where(Assignment.audio_id == audio_id, Assignment.user_id == user_id)
-    return db.session.scalars(query.with_for_update()).one()
-
-
-def newest_label(assignment: Assignment) -> LabelRow | None:
-    return assignment.labels[-1] if assignment.labels else None
-
-
-def reveal(assignment: Assignment) -> bool:
-    """Whether this reviewer may see the verdicts. If yes, later labels of this assignment do not count as blind."""
-    if not assignment.labels:
-        return False
-    if assignment.revealed_at is None:
-        assignment.revealed_at = _now()
-    return True
-
-
-def store(assignment: Assignment, submission: Submission, codebook: Codebook) -> None:
-    """Add a label. A form that arrives twice (double click, retry) is stored once."""
-    if any(label.submission_key == submission.submission_key for label in assignment.labels):
+def skip(slot: Assignment) -> None:
+    """Set the clip aside: others may take the slot now. No reason is needed. A labelled slot keeps its state."""
+    if slot.state != "open":
         return
-    before = newest_label(assignment)
-    row = LabelRow(
-        submission_key=submission.submission_key,
-        codebook_id=codebook.id,
-        codebook_version=codebook.version,
-        labels=list(submission.labels),
-        confidence=submission.confidence,
-        note=submission.note,
-        blind=assignment.revealed_at is None,
-        revision_of=before.label_id if before is not None else None,
-    )
-    assignment.labels.append(row)
-    assignment.state = "submitted"
-    if assignment.submitted_at is None:
-        assignment.submitted_at = _now()
+    user_id = _holder(slot)
+    slot.state = "skipped"
+    slot.claimed_until = None
+    insert = pg.insert(Decline).values(item_id=slot.item_id, user_id=user_id, kind="skip")
+    db.session.execute(insert.on_conflict_do_nothing())
+    records.note(user_id, "skipped", slot.audio_id, slot.assignment_id)
 
 
-def skip(assignment: Assignment) -> None:
-    """Set the clip aside. No reason is needed. An assignment that has a label keeps its state and label."""
-    if assignment.state == "open":
-        assignment.state = "skipped"
+def _holder(slot: Assignment) -> int:
+    if slot.user_id is None:
+        raise ValueError(f"nobody holds the assignment {slot.assignment_id}")
+    return slot.user_id
 
 
 def _now() -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from flask import Flask, Response, current_app, flash, g, redirect, request, session, url_for
+from flask.sessions import SecureCookieSessionInterface, SessionMixin
 from flask.typing import ResponseReturnValue
 from flask_login import LoginManager, current_user
 from flask_wtf import CSRFProtect
@@ -38,13 +39,35 @@ HEADERS = {
 
 LOGGED_IN_AT = "logged_in_at"  # key in the session; seconds since 1970
 # A form may be sent after the session has ended. After the next log-in the user returns to the page with this form.
-FORM_PAGES = {"review.submit": "review.show", "review.skip": "review.show", "auth.account": "auth.account"}
+FORM_PAGES = {
+    "review.submit": "review.show",
+    "review.skip": "review.show",
+    "review.reveal": "review.show",
+    "review.take": "queue.index",
+    "queue.next_clip": "queue.index",
+    "auth.account": "auth.account",
+}
+
+# A script or a player asks here; it cannot show the log-in page.
+WITHOUT_PAGE = frozenset({"audio.stream", "presence.heartbeat", "presence.draft"})
+# The page sends this by itself, so it must not lengthen a session that nobody uses.
+SIGN_OF_LIFE = "presence.heartbeat"
 
 csrf = CSRFProtect()
 login_manager = LoginManager()
 
 
+class Sessions(SecureCookieSessionInterface):
+    """Flask's sessions. A session that is idle but for signs of life of an open page ends as an idle one."""
+
+    def should_set_cookie(self, app: Flask, session: SessionMixin) -> bool:
+        if request.endpoint == SIGN_OF_LIFE:
+            return session.modified
+        return super().should_set_cookie(app, session)
+
+
 def protect(app: Flask) -> None:
+    app.session_interface = Sessions()
     # Runs before the CSRF check: a form that is sent after the session has ended leads to the log-in page.
     app.before_request(require_login)
     csrf.init_app(app)
@@ -61,8 +84,8 @@ def require_login() -> ResponseReturnValue | None:
     if current_user.is_authenticated:
         g.viewer = current_user._get_current_object()  # noqa: SLF001 - werkzeug's documented way to the real object
         return None
-    if request.endpoint == "audio.stream":  # an audio player cannot show the log-in page
-        return Response("Log in to hear this clip.\n", status=401, mimetype="text/plain")
+    if request.endpoint in WITHOUT_PAGE:
+        return Response("Log in to go on with this clip.\n", status=401, mimetype="text/plain")
     ended = "_user_id" in session
     if ended:  # without an ended session, keep the CSRF token: a log-in page in another tab needs it
         session.clear()
@@ -75,7 +98,11 @@ def require_login() -> ResponseReturnValue | None:
         return redirect(url_for("auth.login"))
     flash("Your session has ended. Log in and send the form again.", "error")
     page = FORM_PAGES.get(request.endpoint)
-    return redirect(url_for("auth.login", next=url_for(page, **(request.view_args or {})) if page else None))
+    return redirect(url_for("auth.login", next=_page_of_form(page) if page else None))
+
+
+def _page_of_form(endpoint: str) -> str:
+    return url_for(endpoint, **(request.view_args or {}) if endpoint == "review.show" else {})
 
 
 def begin_session() -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from threading import Event
 
 from flask import current_app
 
@@ -14,6 +15,7 @@ from app.storage import AudioStore
 class State:
     codebook: Codebook
     audio: AudioStore
+    codebook_published: Event = field(default_factory=Event)  # the database has the codebook with this content
 
 
 def state() -> State:

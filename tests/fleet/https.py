@@ -7,10 +7,11 @@ import re
 import socket
 import ssl
 from html import unescape
+from http import HTTPStatus
 from http.cookies import SimpleCookie
 from urllib.parse import urlencode
 
-TOKEN = re.compile(r'name="(csrf_token|submission_key|codebook_version)" value="([^"]*)"')
+TOKEN = re.compile(r'name="(csrf_token|submission_key|codebook_version|base_label|transcript_id)" value="([^"]*)"')
 
 
 class Browser:
@@ -26,8 +27,10 @@ class Browser:
         return self._ask("GET", path, None, headers)
 
     def post(self, path: str, fields: dict[str, str]) -> tuple[int, dict[str, str], bytes]:
-        """Send a form with the hidden fields of its page."""
-        _, _, page = self.get(path)
+        """Send a form with the hidden fields of its page; if it has no page of its own, of the page it leads to."""
+        status, headers, page = self.get(path)
+        if status == HTTPStatus.FOUND:
+            _, _, page = self.get(headers["location"])
         hidden = {name: unescape(value) for name, value in TOKEN.findall(page.decode())}
         body = urlencode(hidden | fields)
         headers = {"Content-Type": "application/x-www-form-urlencoded", "Referer": f"https://{self.name}{path}"}

@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.ra_app.serving import GUNICORN, serving
-from tests.ra_app.world import PASSWORD, POLICY, World, tone
+from tests.ra_app.world import PASSWORD, POLICY, World, hold, tone
 
 SCREEN = {"width": 1280, "height": 720}
 WAIT_MS = 30_000  # generous: the machine may be busy
@@ -107,7 +107,8 @@ def wait_audio(page: Page, condition: str) -> None:
     }})""")
 
 
-def open_clip(page: Page, clip: int) -> None:
+def open_clip(page: Page, world: World, clip: int) -> None:
+    hold(world.app, "mira", clip)
     page.goto(f"/review/{clip}")
     wait_audio(page, "a.readyState >= 2 && a.duration > 1")
 
@@ -124,7 +125,7 @@ def test_from_the_log_in_to_the_next_clip(page: Page, world: World) -> None:
         ),
     )
     log_in(page)
-    page.get_by_role("link", name="Start with the first clip").click()
+    page.get_by_role("button", name="Start with the first clip").click()
     page.wait_for_url(f"**/review/{first}")
     wait_audio(page, "a.readyState >= 2")
 
@@ -157,6 +158,7 @@ def test_seeking_far_ahead_asks_for_that_part_only(page: Page, world: World) -> 
     world.add_user("mira")
     long = world.add_clip(audio=tone(900), segments=[{"start": 880.0, "end": 890.0, "text": "Near the end."}])
     log_in(page)
+    hold(world.app, "mira", long)
     page.goto(f"/review/{long}")
     wait_audio(page, "a.readyState >= 1")
     with page.expect_response(lambda answer: "/audio/" in answer.url and answer.status == 206):
@@ -168,7 +170,7 @@ def test_labels_by_keyboard_exclude_each_other_as_the_codebook_says(page: Page, 
     world.add_user("mira")
     clip = world.add_clip(audio=tone(3))
     log_in(page)
-    open_clip(page, clip)
+    open_clip(page, world, clip)
     chosen = page.locator("input[name=label]:checked")
     for keys, expected in [("1", ["violent_threat"]), ("2", ["violent_threat", "hate"]), ("0", ["no_violation"])]:
         page.keyboard.press(keys)
@@ -182,7 +184,7 @@ def test_submitting_without_a_choice_says_so_in_line(page: Page, world: World) -
     world.add_user("mira")
     clip = world.add_clip(audio=tone(3))
     log_in(page)
-    open_clip(page, clip)
+    open_clip(page, world, clip)
     page.keyboard.press("Enter")
     expect(page.get_by_role("alert")).to_have_text("Choose at least one label before you submit.")
     page.keyboard.press("3")
@@ -194,7 +196,7 @@ def test_keys_leave_the_note_alone_and_can_be_switched_off(page: Page, world: Wo
     world.add_user("mira")
     clip = world.add_clip(audio=tone(3))
     log_in(page)
-    open_clip(page, clip)
+    open_clip(page, world, clip)
     page.keyboard.press("n")
     page.keyboard.type("0 n s? 12")
     expect(page.get_by_label(re.compile("^Note"))).to_have_value("0 n s? 12")
@@ -215,7 +217,7 @@ def test_after_a_click_by_mouse_the_keys_still_play_and_submit(page: Page, world
     world.add_user("mira")
     first, second = world.add_clip(audio=tone(30), segments=TYPICAL), world.add_clip(audio=tone(3))
     log_in(page)
-    open_clip(page, first)
+    open_clip(page, world, first)
     page.get_by_role("button", name="Sentence number 5").click()
     page.locator(".choice", has_text="Hate speech").click()
     page.locator("#player").click()  # in its middle: on the time line
@@ -231,7 +233,7 @@ def test_by_keyboard_alone_a_sentence_is_reached_and_played_from(page: Page, wor
     world.add_user("mira")
     clip = world.add_clip(audio=tone(30), segments=TYPICAL)
     log_in(page)
-    open_clip(page, clip)
+    open_clip(page, world, clip)
     page.get_by_role("button", name="Sentence number 4").focus()
     page.keyboard.press("Enter")
     wait_audio(page, "a.currentTime >= 12")
@@ -245,10 +247,10 @@ def test_a_clip_can_be_set_aside_and_come_back_to(page: Page, world: World) -> N
     world.add_user("mira")
     first, second = world.add_clip(audio=tone(3)), world.add_clip(audio=tone(3))
     log_in(page)
-    open_clip(page, first)
+    open_clip(page, world, first)
     page.keyboard.press("s")
     page.wait_for_url(f"**/review/{second}")
-    page.get_by_role("link", name="Open it again").click()
+    page.get_by_role("button", name="Open it again").click()
     page.wait_for_url(f"**/review/{first}")
 
 
@@ -256,6 +258,7 @@ def test_a_clip_that_cannot_be_played_says_so(page: Page, world: World) -> None:
     world.add_user("mira")
     clip = world.add_clip(audio=b"this is no audio")
     log_in(page)
+    hold(world.app, "mira", clip)
     page.goto(f"/review/{clip}")
     expect(page.locator("#audio-problem")).to_be_visible()
 
@@ -264,11 +267,16 @@ def test_the_verdict_is_not_in_the_page_before_the_label_and_is_after(page: Page
     world.add_user("mira")
     clip = world.add_clip(audio=tone(3))
     log_in(page)
-    open_clip(page, clip)
+    open_clip(page, world, clip)
     assert POLICY not in page.content()
     page.keyboard.press("0")
     page.keyboard.press("Enter")
     page.get_by_role("link", name="Change it").click()
+    page.go_back()
+    page.go_forward()
+    page.get_by_role("button", name="Show what the model said").wait_for()
+    assert POLICY not in page.content(), "neither Back nor coming again reveals anything"
+    page.get_by_role("button", name="Show what the model said").click()
     expect(page.get_by_text(POLICY)).to_be_visible()
 
 
@@ -277,12 +285,13 @@ def test_a_typical_clip_fits_on_the_screen(page: Page, world: World, labelled: b
     world.add_user("mira")
     clip = world.add_clip(audio=tone(3), segments=TYPICAL, doubts=DOUBTS)
     log_in(page)
-    open_clip(page, clip)
+    open_clip(page, world, clip)
     if labelled:
         page.keyboard.press("0")
         page.keyboard.press("Enter")
         page.get_by_role("link", name="Change it").click()
-        page.locator(".panel").wait_for()
+        page.get_by_role("button", name="Show what the model said").click()
+        page.locator(".verdicts").wait_for()
     for area in ("document.documentElement", "document.querySelector('.panel')", "document.querySelector('.listen')"):
         assert page.evaluate(f"{area}.scrollHeight - {area}.clientHeight") <= 0, area
     expect(page.get_by_role("button", name=re.compile("Submit|Store"))).to_be_in_viewport()
@@ -290,7 +299,9 @@ def test_a_typical_clip_fits_on_the_screen(page: Page, world: World, labelled: b
 
 def test_a_line_of_the_queue_fits_on_the_screen_with_its_badge(page: Page, world: World) -> None:
     world.add_user("mira")
-    world.add_clip(filename=f"a-rather-{'long-' * 20}name.m4a", doubts=DOUBTS)
+    clip = world.add_clip(filename=f"a-rather-{'long-' * 20}name.m4a", doubts=DOUBTS)
+    world.study(shows=["filename", "batch"])
+    hold(world.app, "mira", clip)
     log_in(page)
     frame = "document.querySelector('.table-frame')"
     assert page.evaluate(f"{frame}.scrollWidth - {frame}.clientWidth") <= 0
@@ -305,6 +316,7 @@ def test_text_stands_out_and_every_control_has_a_name(page: Page, world: World, 
     page.goto("/login")
     seen = [page.evaluate(CONTRAST), page.evaluate(NAMELESS)]
     log_in(page)
+    hold(world.app, "mira", clip)
     for path in ("/", "/?quality=doubtful", "/?show=done", "/account", f"/review/{clip}"):
         page.goto(path)
         seen += [page.evaluate(CONTRAST), page.evaluate(NAMELESS)]
@@ -332,7 +344,7 @@ def test_work_on_a_clip_outlives_the_session(page: Page, world: World) -> None:
     world.add_user("mira")
     clip = world.add_clip(audio=tone(3))
     log_in(page)
-    open_clip(page, clip)
+    open_clip(page, world, clip)
     page.keyboard.press("2")
     page.get_by_role("radio", name="High").check()
     page.get_by_label(re.compile("^Note")).fill("said at 0:06")
@@ -356,12 +368,53 @@ def test_unsent_work_is_forgotten_at_the_log_out(page: Page, world: World) -> No
     world.add_user("mira")
     clip = world.add_clip(audio=tone(3))
     log_in(page)
-    open_clip(page, clip)
+    open_clip(page, world, clip)
     page.get_by_label(re.compile("^Note")).fill("for nobody else")
     assert "for nobody else" in page.evaluate("JSON.stringify(sessionStorage)")
     page.get_by_role("button", name="Log out").click()
     expect(page.get_by_label("Password")).to_be_visible()
     assert page.evaluate("JSON.stringify(sessionStorage)") == "{}"
+
+
+def test_a_second_tab_that_is_stale_shows_the_conflict(page: Page, world: World) -> None:
+    world.add_user("mira")
+    clip = world.add_clip(audio=tone(3))
+    log_in(page)
+    open_clip(page, world, clip)
+    other = page.context.new_page()
+    other.goto(f"/review/{clip}")
+    page.keyboard.press("2")
+    page.keyboard.press("Enter")
+    expect(page.get_by_text(f"Label stored for clip {clip}.")).to_be_visible()
+    other.keyboard.press("3")
+    other.keyboard.press("Enter")
+    expect(other.get_by_text("Another label for this clip was stored")).to_be_visible()
+    assert (other.evaluate(CONTRAST), other.evaluate(NAMELESS)) == ([], [])
+    other.get_by_role("button", name=re.compile("^Store the change")).click()
+    expect(other.get_by_text(f"Label stored for clip {clip}.")).to_be_visible()
+    assert world.sql("SELECT labels FROM ra_labels ORDER BY label_id") == [(["hate"],), (["scam"],)]
+
+
+def test_a_draft_and_what_was_heard_reach_the_server(page: Page, world: World) -> None:
+    world.add_user("mira")
+    clip = world.add_clip(audio=tone(5))
+    log_in(page)
+    open_clip(page, world, clip)
+    page.keyboard.press(" ")
+    wait_audio(page, "a.currentTime > 1")
+    page.keyboard.press(" ")
+    with page.expect_response(lambda answer: answer.url.endswith("/draft")) as kept:
+        page.get_by_label(re.compile("^Note")).fill("half a thought")
+    assert kept.value.status == 200
+    page.evaluate("sessionStorage.clear()")
+    page.goto(f"/review/{clip}")
+    expect(page.get_by_text("not stored yet")).to_be_visible()
+    expect(page.get_by_label(re.compile("^Note"))).to_have_value("half a thought")
+    page.keyboard.press("2")
+    page.keyboard.press("Enter")
+    expect(page.get_by_text(f"Label stored for clip {clip}.")).to_be_visible()
+    stored = "SELECT note, heard_ms > 500, active_ms > 500 FROM ra_labels"
+    assert world.sql(stored) == [("half a thought", True, True)]
 
 
 def test_without_scripts_a_label_can_still_be_given(browser: Browser, address: str, world: World) -> None:
@@ -370,7 +423,7 @@ def test_without_scripts_a_label_can_still_be_given(browser: Browser, address: s
     context = browser.new_context(viewport=SCREEN, base_url=address, java_script_enabled=False)
     page = context.new_page()
     log_in(page)
-    page.goto(f"/review/{clip}")
+    page.get_by_role("button", name="Start with the first clip").click()
     page.get_by_role("checkbox", name="Unsure").check()
     page.get_by_role("button", name="Submit").click()
     expect(page.get_by_role("status").first).to_contain_text(f"Label stored for clip {clip}.")

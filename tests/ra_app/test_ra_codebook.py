@@ -12,6 +12,9 @@ from app.errors import CodebookError
 
 HEAD = 'id = "c"\nversion = "1"\ntitle = "T"\n'
 NONE = '[[labels]]\nkey = "0"\ncode = "no_violation"\nname = "None"\ndefinition = "D"\nexclusive = true\n'
+POLICIES = sorted(path.stem for path in (APP_ROOT.parent / "policies").glob("*.md"))
+# Whoever edits the shipped file gives it a new version, and writes its hash here.
+SHIPPED = ("2", "6e8422249a818f1772a6b3d5858300e9fb45b48e624fea491bf997aefce2d7b4")
 HATE = '[[labels]]\nkey = "1"\ncode = "hate"\nname = "Hate"\ndefinition = "D"\n'
 
 
@@ -25,6 +28,24 @@ def test_the_shipped_codebook_covers_the_policies_and_a_way_out(shipped: Codeboo
     assert keys["no_violation"] == "0"
     assert {"violent_threat", "hate", "scam", "medical_misinfo", "other", "unsure"} <= keys.keys()
     assert all(label.definition and label.include_when and label.exclude_when for label in shipped.labels)
+
+
+def test_the_shipped_codebook_maps_each_policy_to_a_label(shipped: Codebook) -> None:
+    assert sorted(policy for label in shipped.labels for policy in label.policies) == POLICIES
+
+
+def test_an_edit_of_the_shipped_codebook_comes_with_a_new_version(shipped: Codebook) -> None:
+    assert (shipped.version, shipped.sha256()) == SHIPPED
+
+
+def test_the_hash_is_that_of_the_content_and_not_of_its_layout(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(HEAD + HATE)
+    first = load_codebook(path).sha256()
+    path.write_text("# a comment\n" + HEAD + "\n" + HATE.replace('key = "1"\n', "") + 'key = "1"\n')
+    assert load_codebook(path).sha256() == first
+    path.write_text(HEAD + HATE + 'policies = ["hate-speech"]\n')
+    assert load_codebook(path).sha256() != first
 
 
 @pytest.mark.parametrize(
@@ -60,6 +81,9 @@ def test_choices_are_checked(shipped: Codebook, codes: list[str], problem: str |
         (HEAD + HATE.replace('definition = "D"', 'definition = " "'), "labels[1].definition", "not empty"),
         (HEAD + HATE + 'include_when = "x"', "labels[1].include_when", "a list of texts"),
         (HEAD + HATE + 'exclusive = "yes"', "labels[1].exclusive", "true or false"),
+        (HEAD + HATE + 'policies = "scams"', "labels[1].policies", "a list of texts"),
+        (HEAD + HATE + 'policies = ["Scams and fraud"]', "labels[1].policies", "'Scams and fraud' is not valid"),
+        (HEAD + HATE + 'policies = ["a", "a"]', "labels[1].policies", "twice"),
         (HEAD + HATE + 'excludes = ["x"]', "labels[1].excludes", "unknown"),
         (HEAD + 'color = "red"\n' + HATE, "color", "unknown"),
     ],

@@ -74,6 +74,7 @@ def test_a_session_that_cannot_be_checked_is_answered_with_503(mira: Visitor, ra
 def test_a_missing_table_is_a_503_and_the_log_says_what_to_run(
     mira: Visitor, world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
+    world.add_clip()
     world.sql("ALTER VIEW ra_queue RENAME TO hidden")
     try:
         answer = mira.get("/")

@@ -20,6 +20,10 @@ def _address(rule: Rule) -> str:
     return re.sub(r"<int[^>]*>", "1", rule.rule)
 
 
+def _of_clips(app: Flask) -> list[Rule]:
+    return [rule for rule in app.url_map.iter_rules() if "audio_id" in rule.arguments]
+
+
 def test_every_route_but_the_public_ones_needs_a_log_in(app: Flask, world: World, visitor: Visitor) -> None:
     world.add_clip()
     closed = [rule for rule in app.url_map.iter_rules() if rule.endpoint not in PUBLIC_ENDPOINTS]
@@ -29,6 +33,44 @@ def test_every_route_but_the_public_ones_needs_a_log_in(app: Flask, world: World
             answer = visitor.client.open(_address(rule), method=method)
             shut = answer.status_code == 401 or (answer.location or "").startswith("/login")
             assert shut, f"{method} {rule.rule} answers {answer.status} to a stranger"
+
+
+def test_a_flagged_clip_is_open_only_to_who_holds_it_and_to_leads(
+    app: Flask, world: World, mira: Visitor, visitor: Visitor
+) -> None:
+    """Each route of a clip, also one that is added later."""
+    clip = world.add_clip(audio=b"sound")
+    world.add_user("jo")
+    visitor.log_in("jo")
+    visitor.hold(clip)
+    ways = [(rule, method) for rule in _of_clips(app) for method in (rule.methods or set()) - {"OPTIONS"}]
+    assert len(ways) >= 9
+    for rule, method in ways:
+        form = {"csrf_token": mira.token(), "label": "hate"} if method == "POST" else None
+        answer = mira.client.open(_address(rule), method=method, data=form, environ_base=mira.address)
+        assert answer.status_code == 404, f"{method} {rule.rule} answers {answer.status} to somebody without the clip"
+    assert visitor.get(f"/review/{clip}").status_code == 200
+    assert visitor.get(f"/audio/{clip}").status_code == 200
+    assert world.sql("SELECT DISTINCT user_id FROM ra_audit") == [(2,)]
+
+
+@pytest.mark.parametrize("role", ["lead", "admin"])
+def test_leads_read_and_hear_every_clip_and_label_what_they_take(world: World, visitor: Visitor, role: str) -> None:
+    clip, clean = world.add_clip(audio=b"sound"), world.add_clip(audio=b"sound", violates=False)
+    world.add_user("lea", role=role)
+    visitor.log_in("lea")
+    for number in (clip, clean):
+        page = visitor.get(f"/review/{number}")
+        assert page.status_code == 200
+        assert "To label it you must hold it" in page.text
+        assert "policy-zeta" not in page.text
+        assert visitor.get(f"/audio/{number}").status_code == 200
+        assert visitor.post(f"/review/{number}", {"label": "hate"}).status_code == 404
+    assert world.sql("SELECT event, audio_id FROM ra_audit ORDER BY audio_id, event DESC") == [
+        ("opened", clip), ("listened", clip), ("opened", clean), ("listened", clean)
+    ]  # fmt: skip
+    visitor.hold(clip)
+    assert visitor.label(clip, "hate").status_code == 302
 
 
 def test_only_three_endpoints_are_public() -> None:
@@ -78,6 +120,8 @@ def test_nothing_is_fetched_from_elsewhere(path: object) -> None:
 
 def test_file_names_of_uploads_are_only_ever_text(mira: Visitor, world: World) -> None:
     clip = world.add_clip(filename='"><script>alert(1)</script>.mp3')
+    world.study(shows=["filename"])
+    mira.hold(clip)
     for path in ("/", f"/review/{clip}"):
         page = mira.get(path).text
         assert "<script>alert" not in page
@@ -98,6 +142,6 @@ def test_a_page_that_is_not_there_says_so_in_the_layout(mira: Visitor) -> None:
 
 def test_more_than_a_form_is_refused(mira: Visitor, world: World) -> None:
     clip = world.add_clip()
-    answer = mira.post(f"/review/{clip}", {"note": "x" * 100_000})
+    answer = mira.hold(clip).post(f"/review/{clip}", {"note": "x" * 100_000})
     assert answer.status_code == 413
     assert "too long" in answer.text

@@ -46,6 +46,14 @@ def test_upgrade_downgrade_and_upgrade_again_touch_only_the_apps_tables(
         "ra_labels",
         "ra_login_attempts",
         "ra_known_networks",
+        "ra_codebooks",
+        "ra_studies",
+        "ra_items",
+        "ra_declines",
+        "ra_drafts",
+        "ra_audit",
+        "ra_exposures",
+        "ra_pseudonyms",
         "ra_alembic_version",
     }
     assert run("flask db downgrade base", ra_env).returncode == 0
@@ -103,7 +111,10 @@ def test_the_apps_role_can_only_read_the_pipelines_tables(database: Database, st
 
 
 @pytest.mark.usefixtures("app")
-@pytest.mark.parametrize("table", ["ra_users", "ra_assignments", "ra_labels", "ra_login_attempts", "ra_known_networks"])
+@pytest.mark.parametrize(
+    "table",
+    ["ra_users", "ra_assignments", "ra_labels", "ra_login_attempts", "ra_known_networks", "ra_drafts", "ra_pseudonyms"],
+)
 def test_the_pipelines_role_cannot_touch_the_apps_tables(database: Database, table: str) -> None:
     for statement in ("SELECT * FROM", "DELETE FROM", "TRUNCATE", "DROP TABLE"):
         _forbidden(database.pipeline_dsn, f"{statement} ra_app.{table}")
@@ -123,6 +134,15 @@ def _forbidden(dsn: str, statement: str) -> None:
     [
         "UPDATE ra_users SET role = 'boss'",
         "UPDATE ra_assignments SET state = 'lost'",
+        "UPDATE ra_assignments SET state = 'free'",
+        "UPDATE ra_assignments SET user_id = NULL",
+        "UPDATE ra_studies SET mode = 'open'",
+        "UPDATE ra_studies SET shows = '{score}'",
+        "UPDATE ra_items SET inclusion_probability = 0",
+        (
+            "INSERT INTO ra_assignments (audio_id, item_id, coder_number, study_id, position, user_id) "
+            "SELECT audio_id + 1, item_id, coder_number + 1, study_id, position, user_id FROM ra_assignments"
+        ),
         "INSERT INTO ra_assignments (audio_id, user_id) SELECT audio_id, user_id FROM ra_assignments",
         (
             "INSERT INTO ra_labels (assignment_id, submission_key, codebook_id, codebook_version, labels, blind) "

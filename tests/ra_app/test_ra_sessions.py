@@ -90,6 +90,16 @@ def test_using_a_session_does_not_lengthen_its_longest_life(mira: Visitor) -> No
         assert session[LOGGED_IN_AT] == began
 
 
+def test_what_the_page_sends_by_itself_does_not_lengthen_an_idle_session(mira: Visitor, world: World) -> None:
+    clip = world.add_clip()
+    form = mira.hold(clip).form(clip)
+    assert "ra_session" in mira.get("/").headers.get("Set-Cookie", "")
+    beat = mira.post(f"/review/{clip}/heartbeat", form)
+    assert beat.status_code == 200
+    assert "Set-Cookie" not in beat.headers
+    assert "ra_session" in mira.post(f"/review/{clip}/draft", form).headers.get("Set-Cookie", ""), "somebody types"
+
+
 def test_a_cookie_that_does_not_say_when_it_began_opens_nothing(mira: Visitor) -> None:
     set_log_in_time(mira, None)
     assert mira.get("/").status_code == 302

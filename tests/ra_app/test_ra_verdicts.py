@@ -46,6 +46,7 @@ def judge(pipeline: Database, verdict: Verdict, *, heard: Transcript = SPOKEN, s
 def test_the_page_shows_the_verdict_that_was_judged_last(mira: Visitor, world: World, pipeline: Database) -> None:
     clip = judge(pipeline, FLAGGED)
     mira.label(clip, "hate")
+    mira.post(f"/review/{clip}/reveal")
     judge(pipeline, CLEAN)
     page = mira.get(f"/review/{clip}").text
     assert "2.0.0" in page

@@ -15,13 +15,16 @@ import av
 import boto3
 import numpy as np
 import psycopg2
+import sqlalchemy as sa
 from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from app import accounts
+from app import accounts, claims, take_up
+from app.models import DEFAULT_STUDY, Study, db
 from local.services import Services
 
+HIDDEN = ("submission_key", "codebook_version", "base_label", "transcript_id", "classification_ids")
 PASSWORD = "correct horse battery"
 QUICK = {"compression_level": "0", "frame_duration": "60"}  # encoding is no part of what is tested
 RATE = 48_000  # Opus knows no other clock
@@ -71,7 +74,20 @@ class World:
             return cursor.fetchall() if cursor.description else []
 
     def empty(self) -> None:
-        self.sql("TRUNCATE batches, ra_users, ra_login_attempts, ra_known_networks RESTART IDENTITY CASCADE")
+        """Empty every table but the default study. `replica`: without the triggers that keep what is only added to."""
+        self.sql("SET session_replication_role = replica")
+        self.sql("TRUNCATE batches, ra_users, ra_items, ra_codebooks, ra_login_attempts RESTART IDENTITY CASCADE")
+        self.sql("DELETE FROM ra_studies WHERE name <> %s", DEFAULT_STUDY)
+        self.sql("SET session_replication_role = origin")
+        self.study(mode="reveal", state="open", coders_per_item=1, shows=[], lease_s=900)
+        self.study(codebook_id=None, codebook_version=None)
+        self.app.extensions["ra"].codebook_published.clear()
+        self.study(head_audio_id=0, round_audio_id=0, taken_up_at=None)
+
+    def study(self, **settings: Any) -> None:
+        """Change the default study."""
+        columns = ", ".join(f"{name} = %s" for name in settings)
+        self.sql(f"UPDATE ra_studies SET {columns} WHERE name = %s", *settings.values(), DEFAULT_STUDY)
 
     def add_user(self, username: str = "mira", password: str = PASSWORD, role: str = "ra") -> int:
         with self.app.app_context():
@@ -130,6 +146,11 @@ class World:
             score,
         )
 
+    def unflag(self, audio_id: int, *, violates: bool = False, version: str = "2.0.0") -> None:
+        """Judge the clip again, so that it is not flagged any more; or, with `violates`, flag it again."""
+        transcript = self.sql("SELECT transcript_id FROM transcripts WHERE audio_id = %s", audio_id)[0][0]
+        self.classify(audio_id, transcript, violates=violates, score=0.9 if violates else 0.1, version=version)
+
     def put(self, key: str, body: bytes) -> None:
         self._s3.put_object(Bucket=self.bucket, Key=key, Body=body)
 
@@ -145,6 +166,8 @@ class Visitor:
     """A test client that keeps cookies and sends the CSRF token of forms, as a browser does."""
 
     def __init__(self, app: Flask, address: str = "192.0.2.7") -> None:
+        self.app = app
+        self.username = ""
         self.client: FlaskClient = app.test_client()
         self.address = {"REMOTE_ADDR": address}
 
@@ -160,13 +183,47 @@ class Visitor:
         return field(page if page.status_code == 200 else self.get("/login"), "csrf_token")
 
     def log_in(self, username: str = "mira", password: str = PASSWORD, **options: Any) -> TestResponse:
+        self.username = username.strip().lower()
         return self.post("/login", {"username": username, "password": password}, **options)
 
-    def label(self, audio_id: int, *codes: str, **form: Any) -> TestResponse:
-        """Open the clip and send its form, as the page would."""
+    def claim(self) -> int | None:
+        """Press “Next clip”, and return the clip that opens."""
+        to = self.post("/next").location or ""
+        return int(to.removeprefix("/review/")) if to.startswith("/review/") else None
+
+    def hold(self, audio_id: int) -> Visitor:
+        """Let this visitor hold this very clip, whatever the order of clips is."""
+        hold(self.app, self.username, audio_id)
+        return self
+
+    def form(self, audio_id: int) -> dict[str, Any]:
+        """The hidden fields of the clip's page."""
         page = self.get(f"/review/{audio_id}")
-        hidden = {name: field(page, name) for name in ("submission_key", "codebook_version")}
-        return self.post(f"/review/{audio_id}", {**hidden, "label": list(codes), **form})
+        return {name: field(page, name) for name in HIDDEN}
+
+    def label(self, audio_id: int, *codes: str, **form: Any) -> TestResponse:
+        """Hold the clip, open it and send its form, as the page would."""
+        if self.get(f"/review/{audio_id}").status_code == 404:
+            self.hold(audio_id)
+        return self.post(f"/review/{audio_id}", {**self.form(audio_id), "label": list(codes), **form})
+
+
+def hold(app: Flask, username: str, audio_id: int) -> None:
+    with app.app_context():
+        for study_id in db.session.scalars(sa.select(Study.study_id)).all():
+            while not take_up.take_up(study_id):
+                pass
+        user = accounts.find_user(username)
+        assert user is not None
+        assert claims.take(user.user_id, audio_id), f"{username} cannot have clip {audio_id}"
+
+
+def listed(page: str) -> list[int]:
+    """The clips of a list on the queue page, in order."""
+    return [
+        int(number)
+        for number in re.findall(r'class="act">\s*<(?:a href|form method="post" action)="/review/(\d+)', page)
+    ]
 
 
 def field(page: TestResponse, name: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Blueprint, Response, abort, g, request
 from flask.typing import ResponseReturnValue
 
-from app import clips
+from app import access, clips, records
 from app.models import db
 from app.ranges import single_range, strong_etag
 from app.state import state
@@ -20,9 +20,12 @@ def stream(audio_id: int) -> ResponseReturnValue:
 
     The browser does not keep it (`no-store`): harmful recordings must not collect on reviewers' computers.
     """
-    key = clips.audio_key(g.viewer.user_id, audio_id)
+    key = clips.audio_key(audio_id) if access.may_read(g.viewer, audio_id) else None
     if key is None:
         abort(404)
+    if request.method == "GET" and _from_the_beginning(request.headers.get("Range")):
+        records.note(g.viewer.user_id, "listened", audio_id, None)
+        db.session.commit()
     db.session.remove()  # sending takes long on a slow network, and needs no database connection
     asked, if_range = single_range(request.headers.get("Range")), request.headers.get("If-Range")
     if if_range is not None and not strong_etag(if_range):
@@ -40,3 +43,8 @@ def stream(audio_id: int) -> ResponseReturnValue:
     response.headers["ETag"] = found.etag
     response.headers["Cache-Control"] = "private, no-store"
     return response
+
+
+def _from_the_beginning(asked: str | None) -> bool:
+    """Whether the first byte is asked for: a player does so once, and asks for other ranges when it seeks."""
+    return asked is None or single_range(asked) is None or asked.replace(" ", "").lower().startswith("bytes=0-")

@@ -1,4 +1,4 @@
-"""The queue page: the reviewer's progress, the next clip, and lists of clips. It does not show the model's verdicts.
+"""The queue page: the reviewer's progress and lists of clips, and the way to the next clip. It shows no verdicts.
 
 The choice of doubtful clips is kept in the session, so that the next clip after a label is one of the chosen ones.
 """
@@ -10,7 +10,7 @@ import math
 from flask import Blueprint, abort, flash, g, redirect, render_template, request, session, url_for
 from flask.typing import ResponseReturnValue
 
-from app import clips, quality
+from app import claims, lists, quality
 
 blueprint = Blueprint("queue", __name__)
 
@@ -20,23 +20,22 @@ LAST_PAGE = 1_000_000  # keeps the OFFSET of the query within what Postgres acce
 
 @blueprint.get("/")
 def index() -> ResponseReturnValue:
-    show = request.args.get("show", "todo")
+    show = request.args.get("show", "open")
     page = request.args.get("page", 1, type=int)
     chosen = request.args.get(CHOICE) or _chosen()
-    if show not in clips.SHOWS or chosen not in quality.CHOICES or not 1 <= page <= LAST_PAGE:
+    if show not in lists.SHOWS or chosen not in quality.CHOICES or not 1 <= page <= LAST_PAGE:
         abort(404)
     if chosen != _chosen():
         session[CHOICE] = chosen
     user_id = g.viewer.user_id
-    progress = clips.progress(user_id)
-    counts = clips.count_clips(user_id, chosen)
-    pages = max(1, math.ceil(counts[show] / clips.PAGE_SIZE))
+    counts = lists.count_clips(user_id, chosen)
+    pages = max(1, math.ceil(counts[show] / lists.PAGE_SIZE))
     if page > pages:  # the list has become shorter since the page with this link was shown
         return redirect(url_for("queue.index", show=show, page=pages))
     return render_template(
         "queue.html",
-        lines=clips.list_clips(user_id, show, chosen, page),
-        progress=progress,
+        lines=lists.list_clips(user_id, show, chosen, page),
+        progress=lists.progress(user_id, arrivals=True),
         counts=counts,
         choices=quality.CHOICES,
         chosen=chosen,
@@ -47,18 +46,27 @@ def index() -> ResponseReturnValue:
 
 
 @blueprint.get("/next")
+def next_page() -> ResponseReturnValue:
+    """Lead old links to the queue: only a form claims a clip."""
+    return redirect(url_for("queue.index"))
+
+
+@blueprint.post("/next")
 def next_clip() -> ResponseReturnValue:
-    """Go to the next clip to label, or back to the queue if there is none."""
-    after = request.args.get("after", 0, type=int)
-    chosen = _chosen()
-    found = clips.next_clip(g.viewer.user_id, min(max(after, 0), 2**63 - 1), chosen)
-    if found is None and chosen != "all" and clips.next_clip(g.viewer.user_id) is not None:
+    return to_next_clip()
+
+
+def to_next_clip() -> ResponseReturnValue:
+    """Claim the next clip and go there, or back to the queue if there is none."""
+    user_id, chosen = g.viewer.user_id, _chosen()
+    found = claims.claim_next(user_id, chosen)
+    if found is not None:
+        return redirect(url_for("review.show", audio_id=found))
+    if chosen != "all" and lists.progress(user_id).waiting:
         flash("You have no more clips to label of those that you chose. Choose “All clips” to see the others.", "info")
-        return redirect(url_for("queue.index"))
-    if found is None:
+    else:
         flash("You have no more clips to label. Thank you!", "info")
-        return redirect(url_for("queue.index"))
-    return redirect(url_for("review.show", audio_id=found))
+    return redirect(url_for("queue.index"))
 
 
 def _chosen() -> str:

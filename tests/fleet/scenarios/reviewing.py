@@ -16,7 +16,7 @@ def review(world: World) -> None:
     """An RA logs in through nginx over TLS, hears a clip and labels it; the label is in Postgres."""
     before = observe.value(LABELS)
     browser = log_in(world)
-    status, headers, _ = browser.get("/next")
+    status, headers, _ = browser.post("/next", {})
     clip = headers.get("location", "")
     world.require("/review/" in clip, f"there is no clip to review: {status} {headers}")
     status, headers, sound = browser.get(clip.replace("/review/", "/audio/"))

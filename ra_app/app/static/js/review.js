@@ -4,6 +4,7 @@ import { Draft } from "./draft.js";
 import { listen, setShortcuts, shortcutsOn } from "./keys.js";
 import { Labels } from "./labels.js";
 import { Player } from "./player.js";
+import { Presence } from "./presence.js";
 
 const SKIP_S = 3;
 const byId = (id) => document.getElementById(id);
@@ -16,6 +17,7 @@ const helpButton = byId("help-open");
 const shortcuts = byId("shortcuts-on");
 const player = new Player(byId("player"), [...document.querySelectorAll(".segment")], byId("audio-problem"));
 const draft = new Draft(form, byId("draft")); // before Labels, which reads the chosen labels
+const presence = new Presence(form, player.audio, byId("lease"));
 const labels = new Labels(form, codebook.querySelector(".definitions"), byId("problem"));
 
 const submit = () => form.requestSubmit(form.querySelector("button.primary"));
@@ -59,7 +61,12 @@ player.audio.addEventListener("focusin", () => {
 let leaving = false;
 form.addEventListener("submit", (event) => {
   if (event.defaultPrevented) return;
-  if (leaving) event.preventDefault();
+  if (leaving) {
+    event.preventDefault();
+    return;
+  }
   leaving = true;
+  draft.leave();
+  presence.leave();
 });
 addEventListener("pageshow", () => { leaving = false; });

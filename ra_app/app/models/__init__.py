@@ -1,0 +1,40 @@
+"""The tables that the app owns. All names begin with `ra_`, and only Flask-Migrate changes them.
+
+`people` has accounts, `studies` what is labelled and how, `work` who works on what, `labels` the labels, and `records`
+what is only ever added to.
+"""
+
+from __future__ import annotations
+
+from app.models.base import Base, db
+from app.models.labels import CONFIDENCES, NOTE_LENGTH, LabelRow
+from app.models.people import ROLES, KnownNetwork, LoginAttempt, Pseudonym, User, new_pseudonym
+from app.models.records import AuditEntry, Exposure
+from app.models.studies import DEFAULT_STUDY, LEASE_S, SHOWS, PublishedCodebook, Study
+from app.models.work import STATES, Assignment, Decline, Draft, Item
+
+__all__ = [
+    "CONFIDENCES",
+    "DEFAULT_STUDY",
+    "LEASE_S",
+    "NOTE_LENGTH",
+    "ROLES",
+    "SHOWS",
+    "STATES",
+    "Assignment",
+    "AuditEntry",
+    "Base",
+    "Decline",
+    "Draft",
+    "Exposure",
+    "Item",
+    "KnownNetwork",
+    "LabelRow",
+    "LoginAttempt",
+    "Pseudonym",
+    "PublishedCodebook",
+    "Study",
+    "User",
+    "db",
+    "new_pseudonym",
+]

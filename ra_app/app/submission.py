@@ -1,0 +1,67 @@
+"""The label form as the browser sends it, checked."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from uuid import UUID, uuid4
+
+from app.codebook import Codebook
+from app.models import CONFIDENCES, NOTE_LENGTH, LabelRow
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")  # Postgres refuses NUL; the others make no sense in a note
+_NUMBER = re.compile(r"[0-9]{1,18}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Submission:
+    """The content of a label form. If the form is not valid, `problem` is the sentence to show to the reviewer."""
+
+    submission_key: UUID = field(default_factory=uuid4)
+    labels: tuple[str, ...] = ()
+    confidence: int | None = None
+    note: str = ""
+    base: int | None = None  # the label that the page showed as stored; None: there was none yet
+    transcript_id: int | None = None  # as shown, not checked yet
+    classification_ids: tuple[int, ...] = ()  # as shown, not checked yet
+    problem: str | None = None
+
+
+def read_submission(form: Mapping[str, str], codes: list[str], codebook: Codebook) -> Submission:
+    """Check a form. `codes` are the label codes that the browser sent; they are not checked yet."""
+    known = tuple(label.code for label in codebook.labels if label.code in codes)
+    note = _CONTROL.sub("", form.get("note", "").replace("\r\n", "\n")).strip()
+    confidence = form.get("confidence", "")
+    problem = codebook.problem(dict.fromkeys(codes))
+    if form.get("codebook_version") != codebook.version:
+        problem = "The codebook has changed since you opened this clip. Check your choice and submit again."
+    elif len(note) > NOTE_LENGTH:
+        problem = f"The note has {len(note)} characters. Shorten it to {NOTE_LENGTH} or fewer."
+    elif confidence and confidence not in {str(value) for value in CONFIDENCES}:
+        problem = "Choose one of the three confidences: low, medium or high."
+    try:
+        key = UUID(form.get("submission_key", ""))
+    except ValueError:
+        key, problem = uuid4(), problem or "The form was incomplete. Submit it again."
+    return Submission(
+        submission_key=key,
+        labels=known,
+        confidence=int(confidence) if confidence in {"1", "2", "3"} else None,
+        note=note,
+        base=_number(form.get("base_label", "")),
+        transcript_id=_number(form.get("transcript_id", "")),
+        classification_ids=tuple(int(n) for n in _NUMBER.findall(form.get("classification_ids", "")[:1000])),
+        problem=problem,
+    )
+
+
+def of_label(label: LabelRow | None) -> Submission:
+    """Return a new submission with the content of a stored label, which it would change."""
+    if label is None:
+        return Submission()
+    return Submission(labels=tuple(label.labels), confidence=label.confidence, note=label.note, base=label.label_id)
+
+
+def _number(text: str) -> int | None:
+    return int(text) if _NUMBER.fullmatch(text) else None
