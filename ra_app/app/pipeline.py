@@ -41,3 +41,7 @@ verdicts_in_force = sa.table(
     sa.column("threshold", sa.Float),
     sa.column("created_at", sa.DateTime(timezone=True)),
 )
+# `app/take_up.py` asks it about one clip at a time.
+ra_queue = sa.table("ra_queue", sa.column("audio_id", sa.BigInteger), sa.column("finding", sa.Text))
+
+ALL = (classifications, audio_files, transcripts, verdicts_in_force, ra_queue)

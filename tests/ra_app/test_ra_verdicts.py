@@ -78,7 +78,7 @@ def test_a_clip_that_left_the_queue_shows_the_transcript_made_last(mira: Visitor
             (f"ALTER TABLE {table} RENAME {column} TO hidden", f"ALTER TABLE {table} RENAME hidden TO {column}")
             for table, column in (
                 ("ra_queue", "finding"),
-                ("ra_queue", "reasons"),
+                ("transcripts", "reasons"),
                 ("transcripts", "finding"),
                 ("audio_files", "processed_at"),
                 ("verdicts_in_force", "threshold"),

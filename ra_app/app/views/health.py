@@ -5,13 +5,13 @@ from __future__ import annotations
 import sqlalchemy as sa
 from flask import Blueprint, Response, current_app
 
-from app.clips import audio_files, ra_queue, transcripts, verdicts_in_force
 from app.models import db
+from app.pipeline import ALL
 
 blueprint = Blueprint("health", __name__)
 
 # Every column that the pages read, and no row: Postgres looks the names up and scans nothing.
-_NEEDED = [sa.select(table).limit(0) for table in (ra_queue, audio_files, transcripts, verdicts_in_force)]
+_NEEDED = [sa.select(table).limit(0) for table in ALL]
 
 
 @blueprint.get("/healthz")
