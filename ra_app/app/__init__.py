@@ -23,7 +23,7 @@ from app.models import db
 from app.security import protect
 from app.state import State
 from app.storage import AudioStore
-from app.views import audio, auth, health, presence, queue, review
+from app.views import audio, auth, health, join, me, people, presence, queue, review
 
 FORM_LIMIT = 64 * 1024  # bytes; far more than a note of 2000 characters and all labels need
 CONNECT_TIMEOUT_S = 5
@@ -63,7 +63,7 @@ def create_app(config: Settings | None = None) -> Flask:
     handle_failures(app)
     fingerprint_static(app)
     add_formats(app)
-    for view in (auth, queue, review, presence, audio, health):
+    for view in (auth, join, queue, review, presence, me, people, audio, health):
         app.register_blueprint(view.blueprint)
     app.cli.add_command(users)
     app.cli.add_command(codebook)

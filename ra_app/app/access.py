@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from app import claims
 from app.models import Assignment, User
+from app.roles import LEADS
 
-READERS = ("lead", "admin")  # may open and hear every clip, but label only what they hold
+READERS = LEADS  # may open and hear every clip, but label only what they hold
 
 
 def may_read(user: User, audio_id: int) -> bool:

@@ -1,15 +1,22 @@
-"""User accounts: names, passwords, and the user of a session."""
+"""User accounts: names, passwords, and the user of a session.
+
+Each change is written to the record of changes in the same transaction. `by` says who made it; None: a command on the
+server.
+"""
 
 from __future__ import annotations
 
 import re
 import secrets
 from functools import lru_cache
+from typing import Any
 
 import sqlalchemy as sa
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
+from sqlalchemy.exc import IntegrityError
 
+from app import changes, links
 from app.models import ROLES, User, db
 
 PASSWORD_MIN = 12  # characters; a long password is hard to guess
@@ -21,6 +28,10 @@ hasher = PasswordHasher()
 
 class AccountError(Exception):
     """A change to an account is not possible. The message is shown to the user."""
+
+
+class NameTakenError(AccountError):
+    """Somebody has this user name. The message names it, so it is not for people who are not logged in."""
 
 
 def normalise_username(typed: str) -> str | None:
@@ -47,6 +58,15 @@ def list_users() -> list[User]:
 
 
 def create_user(username: str, password: str, role: str) -> User:
+    """Make an account by a command on the server."""
+    user = add_user(username, password, role)
+    changes.note(None, "created", user, role=role)
+    db.session.commit()
+    return user
+
+
+def add_user(username: str, password: str, role: str) -> User:
+    """Add an account, without committing. Raise `AccountError` if name, password or role are not possible."""
     name = normalise_username(username)
     if name is None:
         raise AccountError(
@@ -57,24 +77,48 @@ def create_user(username: str, password: str, role: str) -> User:
         raise AccountError(f"{role!r} is not a role. Roles are {', '.join(ROLES)}.")
     check_password_rules(password)
     if find_user(name) is not None:
-        raise AccountError(f"There is already a user named {name}.")
+        raise NameTakenError(f"There is already a user named {name}.")
     user = User(username=name, password_hash=hasher.hash(password), role=role)
-    db.session.add(user)
-    db.session.commit()
+    try:
+        with db.session.begin_nested():  # somebody else may take the name at this moment
+            db.session.add(user)
+    except IntegrityError as error:
+        raise NameTakenError(f"There is already a user named {name}.") from error
     return user
 
 
-def set_password(user: User, password: str) -> None:
-    """Set a new password. All sessions of this user end."""
+def set_password(user: User, password: str, by: User | None = None, **details: Any) -> None:
+    """Set a new password. All sessions of this user end, and links to reset the password work no more."""
     check_password_rules(password)
     user.password_hash = hasher.hash(password)
+    links.revoke_resets(user)
+    changes.note(by, "password", user, **details)
     end_sessions(user)
 
 
-def set_active(user: User, *, active: bool) -> None:
-    """Open or close an account. All its sessions end; they stay ended when the account is opened again."""
+def set_active(user: User, *, active: bool, by: User | None = None) -> None:
+    """Open or close an account. All its sessions end; they stay ended when the account is opened again.
+
+    Links that a closed account has made, and links to reset its password, work no more.
+    """
     user.active = active
+    if not active:
+        links.revoke_resets(user)
+        links.revoke_made_by(user)
+    changes.note(by, "opened" if active else "closed", user)
     end_sessions(user)
+
+
+def set_role(user: User, role: str, by: User) -> None:
+    """Give an account another role. It counts from the next request on, and sessions go on.
+
+    Links by and for this account work no more: they were made when it had another role.
+    """
+    links.revoke_resets(user)
+    links.revoke_made_by(user)
+    changes.note(by, "role", user, before=user.role, after=role)
+    user.role = role
+    db.session.commit()
 
 
 def end_sessions(user: User) -> None:

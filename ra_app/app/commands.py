@@ -12,7 +12,7 @@ import psycopg2.errors
 import sqlalchemy.exc
 from flask.cli import AppGroup
 
-from app import throttle
+from app import changes, throttle
 from app.accounts import (
     AccountError,
     create_user,
@@ -119,6 +119,7 @@ def set_password_(username: str, password_stdin: bool, generate: bool) -> None:
 def end_sessions_(username: str) -> None:
     """End all open sessions of an account, for example after the loss of a laptop. The password stays the same."""
     user = _require_user(username)
+    changes.note(None, "sessions-ended", user)
     end_sessions(user)
     click.echo(f"All sessions of {user.username} have ended. The password stays the same.")
 
@@ -135,6 +136,7 @@ def unlock(username: str, minutes: int) -> None:
     enough: afterwards the app knows the user's browser and network.
     """
     user = _require_user(username)
+    changes.note(None, "unlocked", user, minutes=minutes)
     throttle.unlock(user, minutes)
     click.echo(f"{user.username} can log in during the next {minutes} minutes.")
 

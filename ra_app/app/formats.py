@@ -23,6 +23,11 @@ def minute(moment: datetime | None) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC") if moment is not None else "–"
 
 
+def minutes(milliseconds: int) -> str:
+    """Format a time that was heard as whole minutes; a part of a minute that is not zero is “< 1”."""
+    return "< 1" if 0 < milliseconds < 60_000 else str(milliseconds // 60_000)
+
+
 def add_formats(app: Flask) -> None:
-    for function in (clock, day, minute):
+    for function in (clock, day, minute, minutes):
         app.add_template_filter(function)

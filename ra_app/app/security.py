@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import time
 
-from flask import Flask, Response, current_app, flash, g, redirect, request, session, url_for
+from flask import Flask, Response, abort, current_app, flash, g, redirect, request, session, url_for
 from flask.sessions import SecureCookieSessionInterface, SessionMixin
 from flask.typing import ResponseReturnValue
 from flask_login import LoginManager, current_user
 from flask_wtf import CSRFProtect
 
+from app import roles
 from app.accounts import load_session_user
 from app.models import User
 
-# All other routes need a log-in. So a new route is protected by default.
-PUBLIC_ENDPOINTS = frozenset({"auth.login", "health.healthz", "static"})
+# All other routes need a log-in. So a new route is protected by default. Roles are checked here, too: see app/roles.py.
+PUBLIC_ENDPOINTS = frozenset({"auth.login", "health.healthz", "join.show", "join.use", "static"})
 
 HEADERS = {
     # No inline code and nothing from other sites: text of a transcript can never run as a script.
@@ -46,6 +47,12 @@ FORM_PAGES = {
     "review.take": "queue.index",
     "queue.next_clip": "queue.index",
     "auth.account": "auth.account",
+    "people.invite": "people.index",
+    "people.revoke": "people.index",
+    "people.reset": "people.index",
+    "people.close": "people.index",
+    "people.reopen": "people.index",
+    "people.change_role": "people.index",
 }
 
 # A script or a player asks here; it cannot show the log-in page.
@@ -83,6 +90,8 @@ def require_login() -> ResponseReturnValue | None:
         return None  # no endpoint: the page does not exist, and the answer 404 tells a stranger nothing
     if current_user.is_authenticated:
         g.viewer = current_user._get_current_object()  # noqa: SLF001 - werkzeug's documented way to the real object
+        if not roles.allows(current_app.view_functions[request.endpoint], g.viewer):
+            abort(403)
         return None
     if request.endpoint in WITHOUT_PAGE:
         return Response("Log in to go on with this clip.\n", status=401, mimetype="text/plain")

@@ -14,7 +14,7 @@ origin of the attempt:
 | any other                                    | yes            | yes            | yes                  |
 
 "Here" means from the same origin. `flask users unlock` suspends the limit of the last column for some minutes, for
-a user who has never logged in.
+a user who has never logged in. A link that makes an account or sets a password is counted like a name.
 """
 
 from __future__ import annotations
@@ -53,11 +53,13 @@ class TooManyAttemptsError(Exception):
         self.elsewhere = elsewhere
 
 
-def begin(username: str, origin: Origin) -> LoginAttempt:
-    """Store a new attempt, or raise `TooManyAttemptsError`."""
+def begin(username: str, origin: Origin, *, invited: bool = False) -> LoginAttempt:
+    """Store a new attempt, or raise `TooManyAttemptsError`. `invited`: with a link that works, so that the failures of
+    all other names do not count: whoever comes for the first time has no known network.
+    """
     db.session.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
     try:
-        _refuse_too_many(username, origin)
+        _refuse_too_many(username, origin, invited)
     except TooManyAttemptsError:
         db.session.rollback()
         raise
@@ -111,14 +113,14 @@ def unlock(user: User, minutes: int) -> None:
     db.session.commit()
 
 
-def _refuse_too_many(username: str, origin: Origin) -> None:
+def _refuse_too_many(username: str, origin: Origin, invited: bool) -> None:
     same_name, same_address = LoginAttempt.username == username, LoginAttempt.address == origin.key
     here = _wait_s(PAIR_LIMIT, same_name, same_address)
     elsewhere = 0
     if origin.device is None:
         here = max(here, _wait_s(ADDRESS_LIMIT, same_address))
         if not _is_known_or_unlocked(username, origin.network):
-            elsewhere = max(_wait_s(USERNAME_LIMIT, same_name), _wait_s(TOTAL_LIMIT))
+            elsewhere = max(_wait_s(USERNAME_LIMIT, same_name), 0 if invited else _wait_s(TOTAL_LIMIT))
     if here or elsewhere:
         raise TooManyAttemptsError(max(here, elsewhere), elsewhere=elsewhere > 0)
 

@@ -21,6 +21,7 @@ def _visit_everything(visitor: Visitor, clip: int) -> list[TestResponse]:
     paths += ["/?quality=doubtful", "/?quality=sure&show=done", "/?quality=all"]
     paths += [f"/review/{clip}/{what}" for what in ("take", "reveal", "heartbeat", "draft")]
     paths += ["/nothing-here", "/healthz", f"/audio/{clip}", "/login", "/?page=7", "/review/999"]
+    paths += ["/me", "/me?q=hate", "/people"]
     return [visitor.get(path) for path in paths]
 
 

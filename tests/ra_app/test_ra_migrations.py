@@ -54,6 +54,8 @@ def test_upgrade_downgrade_and_upgrade_again_touch_only_the_apps_tables(
         "ra_audit",
         "ra_exposures",
         "ra_pseudonyms",
+        "ra_links",
+        "ra_account_changes",
         "ra_alembic_version",
     }
     assert run("flask db downgrade base", ra_env).returncode == 0
@@ -113,7 +115,17 @@ def test_the_apps_role_can_only_read_the_pipelines_tables(database: Database, st
 @pytest.mark.usefixtures("app")
 @pytest.mark.parametrize(
     "table",
-    ["ra_users", "ra_assignments", "ra_labels", "ra_login_attempts", "ra_known_networks", "ra_drafts", "ra_pseudonyms"],
+    [
+        "ra_users",
+        "ra_assignments",
+        "ra_labels",
+        "ra_login_attempts",
+        "ra_known_networks",
+        "ra_drafts",
+        "ra_pseudonyms",
+        "ra_links",
+        "ra_account_changes",
+    ],
 )
 def test_the_pipelines_role_cannot_touch_the_apps_tables(database: Database, table: str) -> None:
     for statement in ("SELECT * FROM", "DELETE FROM", "TRUNCATE", "DROP TABLE"):
@@ -148,6 +160,15 @@ def _forbidden(dsn: str, statement: str) -> None:
             "INSERT INTO ra_labels (assignment_id, submission_key, codebook_id, codebook_version, labels, blind) "
             "SELECT assignment_id, gen_random_uuid(), 'c', '1', '[]', true FROM ra_assignments"
         ),
+        (
+            "INSERT INTO ra_links (kind, token_sha256, role, made_by, expires_at) "
+            "SELECT 'reset', 'x', 'admin', user_id, now() FROM ra_users"
+        ),
+        (
+            "INSERT INTO ra_links (kind, token_sha256, made_by, expires_at) "
+            "SELECT 'invite', 'x', user_id, now() FROM ra_users"
+        ),
+        "INSERT INTO ra_account_changes (event) VALUES ('deleted')",
     ],
 )
 def test_the_tables_refuse_what_the_app_would_never_write(world: World, change: str) -> None:

@@ -1,11 +1,12 @@
 """The tables that the app owns. All names begin with `ra_`, and only Flask-Migrate changes them.
 
-`people` has accounts, `studies` what is labelled and how, `work` who works on what, `labels` the labels, and `records`
-what is only ever added to.
+`people` has accounts, `access` links that let people in and what was done to accounts, `studies` what is labelled and
+how, `work` who works on what, `labels` the labels, and `records` what is only ever added to.
 """
 
 from __future__ import annotations
 
+from app.models.access import AccountChange, Link
 from app.models.base import Base, db
 from app.models.labels import CONFIDENCES, NOTE_LENGTH, LabelRow
 from app.models.people import ROLES, KnownNetwork, LoginAttempt, Pseudonym, User, new_pseudonym
@@ -21,6 +22,7 @@ __all__ = [
     "ROLES",
     "SHOWS",
     "STATES",
+    "AccountChange",
     "Assignment",
     "AuditEntry",
     "Base",
@@ -30,6 +32,7 @@ __all__ = [
     "Item",
     "KnownNetwork",
     "LabelRow",
+    "Link",
     "LoginAttempt",
     "Pseudonym",
     "PublishedCodebook",

@@ -66,6 +66,8 @@ class Assignment(Base):
         sa.Index("ix_ra_assignments_skipped", "study_id", "position", postgresql_where=sa.text("state = 'skipped'")),
         sa.Index("ix_ra_assignments_own", "user_id", "study_id", "position",
                  postgresql_where=sa.text("user_id IS NOT NULL")),
+        sa.Index("ix_ra_assignments_done", "user_id", "submitted_at", "assignment_id",
+                 postgresql_where=sa.text("state = 'submitted'")),
     )  # fmt: skip
 
     assignment_id: Mapped[int] = mapped_column(sa.BigInteger, sa.Identity(), primary_key=True)

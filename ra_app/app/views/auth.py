@@ -45,11 +45,18 @@ def login() -> ResponseReturnValue:
         return _too_many(refused)
     if user is None:
         return _login_page(WRONG), 401
+    return enter(user, safe_target(request.args.get("next")))
+
+
+def enter(user: User, target: str) -> Response:
+    """Log this browser in as `user`, and lead it to a page of this app."""
     session.clear()  # data from before the log-in must not stay in the session
     begin_session()
     login_user(user)
-    answer: Response = make_response(redirect(safe_target(request.args.get("next"))))
-    remember_device(answer, name)
+    accounts.note_login(user)
+    throttle.remember_network(user, network_of(request.remote_addr))
+    answer: Response = make_response(redirect(target))
+    remember_device(answer, user.username)
     return answer
 
 
@@ -80,7 +87,7 @@ def account() -> ResponseReturnValue:
     if new != request.form.get("repeat", ""):
         return render_template("account.html", problem="The two new passwords are not the same."), 422
     try:
-        accounts.set_password(user, new)
+        accounts.set_password(user, new, by=user)
     except AccountError as error:
         return render_template("account.html", problem=str(error)), 422
     login_user(user)  # this browser stays logged in; every other login of the user ends
@@ -89,13 +96,9 @@ def account() -> ResponseReturnValue:
 
 
 def _authenticate(name: str, password: str) -> User | None:
-    origin = origin_for(name)
-    attempt = throttle.begin(name, origin)
+    attempt = throttle.begin(name, origin_for(name))
     user = accounts.authenticate(name, password)
     throttle.finish(attempt, "failed" if user is None else "succeeded")
-    if user is not None:
-        accounts.note_login(user)
-        throttle.remember_network(user, origin.network)
     return user
 
 

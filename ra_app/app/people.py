@@ -1,0 +1,151 @@
+"""What leads and administrators see of the accounts, and do to them.
+
+A lead manages research assistants, an administrator everybody, and nobody themselves. Each act locks the account of the
+person who acts and the other one, and looks at both again: whoever was closed or lost the role a moment ago cannot act
+any more. So of two administrators who close each other at the same moment one stays, and there is always an active one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NoReturn
+
+import sqlalchemy as sa
+
+from app import accounts, links, roles
+from app.accounts import AccountError
+from app.models import Assignment, Decline, Exposure, User, db
+
+PAGE_SIZE = 50
+
+
+class NotAllowedError(Exception):
+    """The role of the person who acts does not allow this."""
+
+
+class NobodyError(Exception):
+    """There is no account with this number."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Person:
+    """An account and its work. `aside` counts what this person set aside, also if others have labelled it since."""
+
+    user_id: int
+    username: str
+    role: str
+    active: bool
+    last_login_at: datetime | None
+    labelled: int
+    in_hand: int
+    aside: int
+    heard_ms: int
+
+
+def count() -> int:
+    return db.session.scalar(sa.select(sa.func.count()).select_from(User)) or 0
+
+
+def page(number: int) -> list[Person]:
+    """Return one page of the accounts, by name."""
+    query = sa.select(User.user_id).order_by(User.username).limit(PAGE_SIZE).offset((number - 1) * PAGE_SIZE)
+    return _people(User.user_id.in_(query))
+
+
+def person(user_id: int) -> Person:
+    found = _people(User.user_id == user_id)
+    if not found:
+        raise NobodyError
+    return found[0]
+
+
+def may_manage(by: User, other: Person) -> bool:
+    return other.user_id != by.user_id and roles.manages(by, other.role)
+
+
+def invite(by: User, role: str, username: str | None) -> str:
+    """Return the token of a new invitation. `username`: of the account; None: the person chooses it."""
+    _lock([by.user_id])
+    if not by.active or not roles.manages(by, role):
+        _refuse()
+    name = None
+    if username:
+        name = accounts.normalise_username(username)
+        if name is None:
+            raise AccountError(f"“{username}” is not a valid user name.")
+        if accounts.find_user(name) is not None:
+            raise AccountError(f"There is already a user named {name}.")
+    return links.invite(by, role, name)
+
+
+def reset(by: User, user_id: int) -> str:
+    """Return the token of a link that sets a new password. Until it is used, the old password stays."""
+    user = _managed(by, user_id)
+    if not user.active:
+        raise AccountError(f"The account of {user.username} is closed. Open it first.")
+    return links.reset(by, user)
+
+
+def set_active(by: User, user_id: int, *, active: bool) -> None:
+    user = _managed(by, user_id)
+    if user.active != active:  # else somebody was quicker
+        accounts.set_active(user, active=active, by=by)
+
+
+def set_role(by: User, user_id: int, role: str) -> None:
+    user = _managed(by, user_id)
+    if not roles.manages(by, role):
+        _refuse()
+    if user.role != role:
+        accounts.set_role(user, role, by=by)
+
+
+def _managed(by: User, user_id: int) -> User:
+    """Return this account, locked, if `by` may manage it now."""
+    users = _lock([by.user_id, user_id])
+    if user_id not in users:
+        raise NobodyError
+    user = users[user_id]
+    if user.user_id == by.user_id:
+        raise AccountError("You cannot do this to your own account. Ask another administrator.")
+    if not by.active or not roles.manages(by, user.role):
+        _refuse()
+    return user
+
+
+def _lock(user_ids: Iterable[int]) -> dict[int, User]:
+    query = sa.select(User).where(User.user_id.in_(user_ids)).order_by(User.user_id).with_for_update(key_share=True)
+    return {user.user_id: user for user in db.session.scalars(query.execution_options(populate_existing=True))}
+
+
+def _refuse() -> NoReturn:
+    db.session.rollback()
+    raise NotAllowedError
+
+
+def _people(which: sa.ColumnElement[bool]) -> list[Person]:
+    """Count along the indexes of each person's own rows."""
+    query = sa.select(
+        User.user_id,
+        User.username,
+        User.role,
+        User.active,
+        User.last_login_at,
+        _count(Assignment, Assignment.state == "submitted").label("labelled"),
+        _count(Assignment, Assignment.state == "open").label("in_hand"),
+        _count(Decline, Decline.kind == "skip").label("aside"),
+        _heard().label("heard_ms"),
+    )
+    return [Person(**row) for row in db.session.execute(query.where(which).order_by(User.username)).mappings()]
+
+
+def _count(table: type[Assignment | Decline], which: sa.ColumnElement[bool]) -> sa.ScalarSelect[int]:
+    counted = sa.select(sa.func.count()).where(table.user_id == User.user_id, which)
+    return counted.correlate(User).scalar_subquery()
+
+
+def _heard() -> sa.ScalarSelect[int]:
+    total = sa.cast(sa.func.coalesce(sa.func.sum(Exposure.heard_ms), 0), sa.BigInteger)
+    return sa.select(total).where(Exposure.user_id == User.user_id).correlate(User).scalar_subquery()
