@@ -9,6 +9,8 @@ from flask import Flask
 from werkzeug.routing import Rule
 
 from app.config import APP_ROOT
+from app.models import ROLES
+from app.roles import LEADS, needed
 from app.security import HEADERS, PUBLIC_ENDPOINTS
 from tests.ra_app.world import Visitor, World
 
@@ -16,8 +18,30 @@ TEMPLATES = sorted((APP_ROOT / "app" / "templates").glob("*.html"))
 STATIC = sorted(path for path in (APP_ROOT / "app" / "static").rglob("*") if path.is_file())
 
 
+# A new route must be added to one of these, or to PUBLIC_ENDPOINTS.
+FOR_EVERYBODY = {
+    "audio.stream", "auth.account", "auth.logout", "me.index", "presence.draft", "presence.heartbeat", "queue.index",
+    "queue.next_clip", "queue.next_page", "review.reveal", "review.show", "review.skip", "review.submit", "review.take",
+}  # fmt: skip
+FOR_ROLES = {
+    "people.index": LEADS,
+    "people.person": LEADS,
+    "people.invite": LEADS,
+    "people.revoke": LEADS,
+    "people.reset": LEADS,
+    "people.close": LEADS,
+    "people.reopen": LEADS,
+    "people.change_role": ("admin",),
+}
+
+
 def _address(rule: Rule) -> str:
-    return re.sub(r"<int[^>]*>", "1", rule.rule)
+    return re.sub(r"<[^>]*>", "1", rule.rule)
+
+
+def _ways(app: Flask, endpoint: str) -> list[tuple[str, str]]:
+    rules = [rule for rule in app.url_map.iter_rules() if rule.endpoint == endpoint]
+    return [(method, _address(rule)) for rule in rules for method in sorted((rule.methods or set()) - {"OPTIONS"})]
 
 
 def _of_clips(app: Flask) -> list[Rule]:
@@ -33,6 +57,37 @@ def test_every_route_but_the_public_ones_needs_a_log_in(app: Flask, world: World
             answer = visitor.client.open(_address(rule), method=method)
             shut = answer.status_code == 401 or (answer.location or "").startswith("/login")
             assert shut, f"{method} {rule.rule} answers {answer.status} to a stranger"
+
+
+def test_every_route_is_open_or_for_everybody_or_for_roles(app: Flask) -> None:
+    endpoints = {rule.endpoint for rule in app.url_map.iter_rules()}
+    assert endpoints == PUBLIC_ENDPOINTS | FOR_EVERYBODY | FOR_ROLES.keys()
+    for endpoint in endpoints:
+        assert needed(app.view_functions[endpoint]) == FOR_ROLES.get(endpoint, ROLES), endpoint
+
+
+@pytest.mark.parametrize("endpoint", FOR_ROLES)
+def test_a_route_for_roles_is_shut_to_everybody_else(app: Flask, world: World, visitor: Visitor, endpoint: str) -> None:
+    """Also with a form that has a valid token."""
+    others = [role for role in ROLES if role not in FOR_ROLES[endpoint]]
+    assert "ra" in others
+    for role in others:
+        world.add_user(role, role=role)
+        visitor.log_in(role)
+        for method, address in _ways(app, endpoint):
+            form = {"csrf_token": visitor.token(), "role": "admin"} if method == "POST" else None
+            answer = visitor.client.open(address, method=method, data=form, environ_base=visitor.address)
+            assert answer.status_code == 403, f"{method} {address} answers {answer.status} to {role}"
+    assert world.sql("SELECT count(*) FROM ra_links") == [(0,)]
+    assert world.sql("SELECT DISTINCT event FROM ra_account_changes") == [("created",)]
+    assert world.sql("SELECT DISTINCT role, active FROM ra_users ORDER BY 1 DESC")[0] == ("ra", True)
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_only_those_who_may_open_the_people_page_see_the_link(world: World, visitor: Visitor, role: str) -> None:
+    world.add_user("jo", role=role)
+    visitor.log_in("jo")
+    assert ('href="/people"' in visitor.get("/").text) == (role != "ra")
 
 
 def test_a_flagged_clip_is_open_only_to_who_holds_it_and_to_leads(
@@ -73,8 +128,8 @@ def test_leads_read_and_hear_every_clip_and_label_what_they_take(world: World, v
     assert visitor.label(clip, "hate").status_code == 302
 
 
-def test_only_three_endpoints_are_public() -> None:
-    assert {"auth.login", "health.healthz", "static"} == PUBLIC_ENDPOINTS
+def test_only_these_endpoints_are_public() -> None:
+    assert {"auth.login", "health.healthz", "join.show", "join.use", "static"} == PUBLIC_ENDPOINTS
 
 
 def test_options_tells_a_stranger_nothing(visitor: Visitor) -> None:
@@ -82,7 +137,9 @@ def test_options_tells_a_stranger_nothing(visitor: Visitor) -> None:
 
 
 @pytest.mark.usefixtures("world")
-@pytest.mark.parametrize("path", ["/", "/login", "/healthz", "/nothing-here", "/audio/1", "/static/css/app.css"])
+@pytest.mark.parametrize(
+    "path", ["/", "/login", "/join/x", "/healthz", "/nothing-here", "/audio/1", "/static/css/app.css"]
+)
 def test_every_answer_carries_the_security_headers(visitor: Visitor, path: str) -> None:
     answer = visitor.get(path)
     for name, value in HEADERS.items():

@@ -26,24 +26,32 @@ def _days(page: str) -> list[list[str]]:
     return [[day, *re.findall(r'class="number">([^<]*)<', rest)] for day, rest in rows]
 
 
-def test_progress_days_and_minutes_are_ones_own(mira: Visitor, world: World, app: Flask) -> None:
-    clips = [world.add_clip() for _ in range(5)]
+def _of_somebody_else(app: Flask, world: World) -> int:
     world.add_user("jo")
-    jo = Visitor(app)
+    jo, clip = Visitor(app), world.add_clip()
     jo.log_in("jo")
+    jo.label(clip, "hate", note="secret market")
+    return clip
+
+
+def test_progress_days_and_minutes_are_ones_own(mira: Visitor, world: World, app: Flask) -> None:
+    theirs = _of_somebody_else(app, world)
+    clips = [world.add_clip() for _ in range(4)]
     for clip in clips[:3]:
         mira.label(clip, "hate")
     mira.label(clips[0], "unsure")  # a correction is no second clip
-    jo.label(clips[3], "hate")
-    mira.hold(clips[4]).post(f"/review/{clips[4]}/heartbeat", {**mira.form(clips[4]), "heard": "[[0, 150]]"})
-    world.sql("UPDATE ra_assignments SET submitted_at = submitted_at - interval '1 day' WHERE audio_id = %s", clips[1])
-    world.sql(
-        "UPDATE ra_assignments SET submitted_at = submitted_at - interval '14 days' WHERE audio_id = %s", clips[2]
-    )
+    mira.hold(clips[3]).post(f"/review/{clips[3]}/heartbeat", {**mira.form(clips[3]), "heard": "[[0, 150]]"})
+    for clip, ago in ((clips[1], 1), (clips[2], 14)):
+        world.sql(
+            "UPDATE ra_assignments SET submitted_at = submitted_at - %s * interval '1 day' WHERE audio_id = %s",
+            ago,
+            clip,
+        )
     # Seven minutes, long ago.
     world.sql(
         "INSERT INTO ra_exposures (user_id, audio_id, heard_ms, intervals, at) "
-        "VALUES (1, 1, 420000, '[]', now() - interval '14 days'), (2, 1, 60000000, '[]', now())"
+        "SELECT user_id, 1, CASE username WHEN 'mira' THEN 420000 ELSE 60000000 END, '[]', now() - interval '14 days' "
+        "FROM ra_users"
     )
     page = mira.get("/me").text
     assert _figures(page) == {
@@ -57,7 +65,7 @@ def test_progress_days_and_minutes_are_ones_own(mira: Visitor, world: World, app
     days = _days(page)
     assert [row[0] for row in days] == [str(today - timedelta(days=n)) for n in range(14)]
     assert [row[1:] for row in days] == [["1", "2"], ["1", "0"], *[["0", "0"]] * 12]
-    assert clips[3] not in _clips(page)
+    assert theirs not in _clips(page)
 
 
 def test_the_newest_label_of_each_clip_is_listed_the_newest_first(mira: Visitor, world: World) -> None:
@@ -80,7 +88,7 @@ def test_the_newest_label_of_each_clip_is_listed_the_newest_first(mira: Visitor,
         ("arke", [0]),
         ("100%", [1]),
         ("%", [1]),
-        ("_", [2]),
+        ("_", [2, 1]),  # no_violation
         ("\\", [2]),
         ("hate", [2, 0]),
         ("市場", [1]),
@@ -97,14 +105,11 @@ def test_the_newest_label_of_each_clip_is_listed_the_newest_first(mira: Visitor,
 def test_the_search_finds_parts_of_own_notes_and_labels(
     mira: Visitor, world: World, app: Flask, query: str, found: list[int]
 ) -> None:
-    clips = [world.add_clip() for _ in range(4)]
+    _of_somebody_else(app, world)
+    clips = [world.add_clip() for _ in range(3)]
     mira.label(clips[0], "hate", note="At the Market, at 0:06")
     mira.label(clips[1], "no_violation", note="100% 在市場上")
     mira.label(clips[2], "hate", note="a_b \\ c")
-    world.add_user("jo")
-    jo = Visitor(app)
-    jo.log_in("jo")
-    jo.label(clips[3], "hate", note="secret market")
     page = mira.get("/me", query_string={"q": query}).text
     assert _clips(page) == [clips[n] for n in found]
     assert ("Nothing found." in page) == (not found)
@@ -141,17 +146,14 @@ def test_notes_and_queries_are_only_ever_text_and_no_verdict_is_shown(mira: Visi
         assert _leaks(page) == []
 
 
-@pytest.mark.parametrize(
-    ("query", "index"),
-    [
-        (
-            "SELECT audio_id FROM ra_assignments WHERE user_id = 1 AND state = 'submitted' "
-            "ORDER BY submitted_at DESC, assignment_id DESC LIMIT 26",
-            "ix_ra_assignments_done",
-        ),
-        ("SELECT sum(heard_ms) FROM ra_exposures WHERE user_id = 1", "ix_ra_exposures_user_id_at"),
-    ],
+OWN = (
+    "SELECT audio_id FROM ra_assignments WHERE user_id = 1 AND state = 'submitted' "
+    "ORDER BY submitted_at DESC, assignment_id DESC LIMIT 26"
 )
+HEARD = "SELECT sum(heard_ms) FROM ra_exposures WHERE user_id = 1 AND at > now() - interval '1 day'"
+
+
+@pytest.mark.parametrize(("query", "index"), [(OWN, "ix_ra_assignments_done"), (HEARD, "ix_ra_exposures_user_id_at")])
 def test_among_many_rows_of_others_the_own_ones_are_found_by_index(world: World, query: str, index: str) -> None:
     world.sql(
         "INSERT INTO ra_users (username, pseudonym, password_hash) "
@@ -163,8 +165,8 @@ def test_among_many_rows_of_others_the_own_ones_are_found_by_index(world: World,
         4000,
     )
     world.sql(
-        "INSERT INTO ra_exposures (user_id, audio_id, heard_ms, intervals) "
-        "SELECT n %% 20 + 1, n, 1000, '[]' FROM generate_series(1, %s) n",
+        "INSERT INTO ra_exposures (user_id, audio_id, heard_ms, intervals, at) "
+        "SELECT n %% 20 + 1, n, 1000, '[]', now() - n * interval '1 minute' FROM generate_series(1, %s) n",
         20_000,
     )
     world.sql("VACUUM ANALYZE ra_assignments, ra_exposures")
