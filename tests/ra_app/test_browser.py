@@ -326,6 +326,35 @@ def test_text_stands_out_and_every_control_has_a_name(page: Page, world: World, 
     assert seen == [[]] * len(seen)
 
 
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_pages_of_people_stand_out_and_every_control_has_a_name(page: Page, world: World, theme: Any) -> None:
+    number = world.add_user("jo")
+    world.add_user("mira", role="admin")
+    clip = world.add_clip(audio=tone(1))
+    page.emulate_media(color_scheme=theme)
+    log_in(page)
+    hold(world.app, "mira", clip)
+    page.goto(f"/review/{clip}")
+    page.keyboard.press("1")
+    page.get_by_label("Note").fill("A note that goes on and on. " * 20)
+    page.get_by_role("button", name="Submit").click()
+    seen = []
+    page.goto("/people")
+    page.get_by_role("button", name="Make an invitation link").click()
+    seen += [page.evaluate(CONTRAST), page.evaluate(NAMELESS)]
+    link = page.locator(".link-text").inner_text()
+    for path in ("/people", f"/people/{number}", "/people/2", "/me", "/me?q=nothing", link):
+        page.goto(path)
+        seen += [page.evaluate(CONTRAST), page.evaluate(NAMELESS)]
+        assert page.evaluate("document.documentElement.scrollWidth") <= SCREEN["width"]
+    page.get_by_label("User name").fill("zoe")
+    page.get_by_label("New password", exact=True).fill(PASSWORD)
+    page.get_by_label("New password again").fill(PASSWORD)
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("link", name="zoe")).to_be_visible()
+    assert seen == [[]] * len(seen)
+
+
 def test_after_the_log_out_neither_back_nor_a_copied_cookie_opens_a_page(page: Page, world: World) -> None:
     world.add_user("mira")
     log_in(page)
