@@ -39,7 +39,7 @@ def _try(site: Site, username: str, password: str, **headers: str) -> Answer:
     return site.ask("POST", "/login", {"username": username, "password": password, "csrf_token": token[1]}, **headers)
 
 
-def _hammer(port: int, clients: list[str]) -> list[Answer]:
+def _hammer(port: int, clients: list[str], path: str = "/login") -> list[Answer]:
     """Send a log-in from each client at the same time, without a CSRF token.
 
     The limit is a rate, counted when a request arrives: a client that waits for answers may be too slow to exceed it.
@@ -47,7 +47,7 @@ def _hammer(port: int, clients: list[str]) -> list[Answer]:
 
     def attempt(client: str) -> Answer:
         with closing(Site(port, client)) as site:
-            return site.ask("POST", "/login", {})
+            return site.ask("POST", path, {})
 
     with ThreadPoolExecutor(len(clients)) as pool:
         return list(pool.map(attempt, clients))
@@ -57,8 +57,9 @@ def _codes(answers: list[Answer]) -> set[int]:
     return {answer.status for answer in answers}
 
 
-def test_many_tries_to_log_in_are_answered_with_429_and_a_page(port: int) -> None:
-    answers = _hammer(port, ["192.0.2.7"] * TRIES)
+@pytest.mark.parametrize("path", ["/login", "/join/" + "A" * 43])
+def test_many_tries_to_log_in_are_answered_with_429_and_a_page(port: int, path: str) -> None:
+    answers = _hammer(port, ["192.0.2.7"] * TRIES, path)
     refused = [answer for answer in answers if answer.status == 429]
     assert _codes(answers) == {400, 429}  # 400: no token
     assert "<h1>Please wait</h1>" in refused[0].text
