@@ -14,6 +14,7 @@ INSERT INTO ra_assignments (audio_id, user_id, state) SELECT 7, user_id, 'submit
 INSERT INTO ra_labels (assignment_id, submission_key, codebook_id, codebook_version, labels, blind)
 SELECT assignment_id, gen_random_uuid(), 'c', '2', '["hate"]', true FROM ra_assignments;
 INSERT INTO ra_audit (user_id, event, audio_id) SELECT user_id, 'labelled', 7 FROM ra_users;
+INSERT INTO ra_account_changes (event, user_id) SELECT 'created', user_id FROM ra_users;
 """
 
 
@@ -37,7 +38,7 @@ def test_the_tables_of_the_ra_app_are_restored_with_their_triggers(filled: Site)
     kept = "SELECT pseudonym, state, coder_number, labels FROM ra_labels JOIN ra_assignments USING (assignment_id) "
     kept += "JOIN ra_pseudonyms USING (user_id)"
     assert filled.ask("ra_app", kept, filled.restored) == [("RA-7KQ2M", "submitted", 1, ["hate"])]
-    for statement in ("UPDATE ra_labels SET note = 'x'", "DELETE FROM ra_audit"):
+    for statement in ("UPDATE ra_labels SET note = 'x'", "DELETE FROM ra_audit", "DELETE FROM ra_account_changes"):
         with pytest.raises(psycopg2.errors.RestrictViolation):
             filled.ask("ra_app", statement, filled.restored)
     again = "INSERT INTO ra_users (username, pseudonym, password_hash) VALUES ('jo', 'RA-23456', 'x')"

@@ -36,7 +36,7 @@ class Exposure(Base):
     __table_args__ = (
         sa.CheckConstraint("heard_ms >= 0", name="heard_ms"),
         sa.Index(None, "user_id", "audio_id"),
-        sa.Index(None, "user_id", "at", postgresql_include=["heard_ms"]),
+        sa.Index(None, "user_id", "at"),
     )
 
     exposure_id: Mapped[int] = mapped_column(sa.BigInteger, sa.Identity(), primary_key=True)

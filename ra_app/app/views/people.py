@@ -1,4 +1,4 @@
-"""The pages of accounts, for leads and administrators. What a role may do to whom is decided in app/people.py."""
+"""The pages of accounts, for leads and administrators. What a role may do to whom is decided in app/managing.py."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from flask import Blueprint, abort, flash, g, redirect, render_template, request
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import Forbidden, NotFound
 
-from app import changes, links, people, roles
+from app import changes, links, managing, roles
 from app.accounts import AccountError
 from app.failures import show
+from app.managing import NobodyError, NotAllowedError
 from app.models import ROLES
-from app.people import NobodyError, NotAllowedError
 from app.roles import LEADS, needs
 
 blueprint = Blueprint("people", __name__, url_prefix="/people")
@@ -46,7 +46,7 @@ def invite() -> ResponseReturnValue:
     if role not in ROLES:
         return _list("Choose a role for the invitation."), 422
     try:
-        token = people.invite(g.viewer, role, request.form.get("username", "").strip()[:64])
+        token = managing.invite(g.viewer, role, request.form.get("username", "").strip()[:64])
     except AccountError as error:
         return _list(str(error)), 422
     return _link(token, role=role)
@@ -67,10 +67,10 @@ def revoke(link_id: int) -> ResponseReturnValue:
 def reset(user_id: int) -> ResponseReturnValue:
     """Make a link with which this person sets a new password; nobody else needs to know one."""
     try:
-        token = people.reset(g.viewer, user_id)
+        token = managing.reset(g.viewer, user_id)
     except AccountError as error:
         return _person(user_id, str(error)), 409
-    return _link(token, username=people.person(user_id).username)
+    return _link(token, username=managing.person(user_id).username)
 
 
 @blueprint.post(PERSON + "/close")
@@ -92,7 +92,7 @@ def change_role(user_id: int) -> ResponseReturnValue:
     if role not in ROLES:
         return _person(user_id, "Choose a role."), 422
     try:
-        people.set_role(g.viewer, user_id, role)
+        managing.set_role(g.viewer, user_id, role)
     except AccountError as error:
         return _person(user_id, str(error)), 409
     flash("The role is changed.", "info")
@@ -101,7 +101,7 @@ def change_role(user_id: int) -> ResponseReturnValue:
 
 def _set_active(user_id: int, *, active: bool) -> ResponseReturnValue:
     try:
-        people.set_active(g.viewer, user_id, active=active)
+        managing.set_active(g.viewer, user_id, active=active)
     except AccountError as error:
         return _person(user_id, str(error)), 409
     flash("The account is open." if active else "The account is closed, and all its sessions have ended.", "info")
@@ -114,24 +114,24 @@ def _list(problem: str | None = None) -> str:
         abort(404)
     return render_template(
         "people.html",
-        people=people.page(number),
+        people=managing.page(number),
         waiting=links.waiting(g.viewer),
         roles=roles.managed(g.viewer),
         role=request.form.get("role", "ra"),
         username=request.form.get("username", "")[:64],
         problem=problem,
         page=number,
-        pages=max(1, math.ceil(people.count() / people.PAGE_SIZE)),
+        pages=max(1, math.ceil(managing.count() / managing.PAGE_SIZE)),
     )
 
 
 def _person(user_id: int, problem: str | None = None) -> str:
-    found = people.person(user_id)
+    found = managing.person(user_id)
     return render_template(
         "person.html",
         person=found,
         lines=changes.newest(user_id),
-        manageable=people.may_manage(g.viewer, found),
+        manageable=managing.may_manage(g.viewer, found),
         roles=roles.managed(g.viewer),
         problem=problem,
     )

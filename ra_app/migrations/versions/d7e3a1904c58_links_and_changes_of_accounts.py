@@ -1,6 +1,6 @@
 """links that let people in, and the record of changes of accounts
 
-Nothing that exists is changed, but for one index. The release before works with these tables.
+Nothing that exists is changed; assignments get one more index. The release before works with these tables.
 
 Revision ID: d7e3a1904c58
 Revises: c2d95e7a4b10
@@ -60,18 +60,13 @@ def upgrade():
         'CREATE TRIGGER ra_account_changes_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON ra_account_changes '
         'FOR EACH STATEMENT EXECUTE FUNCTION ra_refuse_change()'
     )
-    # Own history and labels of a day; the minutes that a person has heard, from the index alone.
+    # For a person's own history and labels of a day.
     op.create_index('ix_ra_assignments_done', 'ra_assignments', ['user_id', 'submitted_at', 'assignment_id'], unique=False,
                     postgresql_where=sa.text("state = 'submitted'"))
-    op.drop_index(op.f('ix_ra_exposures_user_id_at'), table_name='ra_exposures')
-    op.create_index(op.f('ix_ra_exposures_user_id_at'), 'ra_exposures', ['user_id', 'at'], unique=False,
-                    postgresql_include=['heard_ms'])
 
 
 def downgrade():
     """Links and the record of changes are lost; accounts stay as they are."""
-    op.drop_index(op.f('ix_ra_exposures_user_id_at'), table_name='ra_exposures')
-    op.create_index(op.f('ix_ra_exposures_user_id_at'), 'ra_exposures', ['user_id', 'at'], unique=False)
     op.drop_index('ix_ra_assignments_done', table_name='ra_assignments')
     op.drop_table('ra_account_changes')
     op.drop_table('ra_links')

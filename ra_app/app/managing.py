@@ -7,12 +7,13 @@ any more. So of two administrators who close each other at the same moment one s
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import sqlalchemy as sa
+from sqlalchemy.orm import InstrumentedAttribute
 
 from app import accounts, links, roles
 from app.accounts import AccountError
@@ -50,15 +51,15 @@ def count() -> int:
 
 def page(number: int) -> list[Person]:
     """Return one page of the accounts, by name."""
-    query = sa.select(User.user_id).order_by(User.username).limit(PAGE_SIZE).offset((number - 1) * PAGE_SIZE)
-    return _people(User.user_id.in_(query))
+    query = sa.select(User).order_by(User.username).limit(PAGE_SIZE).offset((number - 1) * PAGE_SIZE)
+    return _people(db.session.scalars(query).all())
 
 
 def person(user_id: int) -> Person:
-    found = _people(User.user_id == user_id)
-    if not found:
+    user = db.session.get(User, user_id)
+    if user is None:
         raise NobodyError
-    return found[0]
+    return _people([user])[0]
 
 
 def may_manage(by: User, other: Person) -> bool:
@@ -125,27 +126,31 @@ def _refuse() -> NoReturn:
     raise NotAllowedError
 
 
-def _people(which: sa.ColumnElement[bool]) -> list[Person]:
-    """Count along the indexes of each person's own rows."""
-    query = sa.select(
-        User.user_id,
-        User.username,
-        User.role,
-        User.active,
-        User.last_login_at,
-        _count(Assignment, Assignment.state == "submitted").label("labelled"),
-        _count(Assignment, Assignment.state == "open").label("in_hand"),
-        _count(Decline, Decline.kind == "skip").label("aside"),
-        _heard().label("heard_ms"),
-    )
-    return [Person(**row) for row in db.session.execute(query.where(which).order_by(User.username)).mappings()]
+def _people(users: Sequence[User]) -> list[Person]:
+    """Count everybody's rows in one pass for each table: one query a person costs ten times as much on large tables."""
+    ids = [user.user_id for user in users]
+    slots = sa.select(Assignment.user_id, Assignment.state, sa.func.count())
+    slots = slots.where(Assignment.user_id.in_(ids), Assignment.state.in_(["open", "submitted"]))
+    states = {row[:2]: row[2] for row in db.session.execute(slots.group_by(Assignment.user_id, Assignment.state))}
+    aside = _sums(Decline.user_id, sa.func.count(), Decline.user_id.in_(ids), Decline.kind == "skip")
+    heard = _sums(Exposure.user_id, sa.func.sum(Exposure.heard_ms), Exposure.user_id.in_(ids))
+    return [
+        Person(
+            user_id=user.user_id,
+            username=user.username,
+            role=user.role,
+            active=user.active,
+            last_login_at=user.last_login_at,
+            labelled=states.get((user.user_id, "submitted"), 0),
+            in_hand=states.get((user.user_id, "open"), 0),
+            aside=aside.get(user.user_id, 0),
+            heard_ms=heard.get(user.user_id, 0),
+        )
+        for user in users
+    ]
 
 
-def _count(table: type[Assignment | Decline], which: sa.ColumnElement[bool]) -> sa.ScalarSelect[int]:
-    counted = sa.select(sa.func.count()).where(table.user_id == User.user_id, which)
-    return counted.correlate(User).scalar_subquery()
-
-
-def _heard() -> sa.ScalarSelect[int]:
-    total = sa.cast(sa.func.coalesce(sa.func.sum(Exposure.heard_ms), 0), sa.BigInteger)
-    return sa.select(total).where(Exposure.user_id == User.user_id).correlate(User).scalar_subquery()
+def _sums(
+    user_id: InstrumentedAttribute[int], what: sa.ColumnElement[Any], *which: sa.ColumnElement[bool]
+) -> dict[int, int]:
+    return {row[0]: int(row[1]) for row in db.session.execute(sa.select(user_id, what).where(*which).group_by(user_id))}
