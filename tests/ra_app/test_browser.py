@@ -338,15 +338,20 @@ def test_the_pages_of_people_stand_out_and_every_control_has_a_name(page: Page, 
     page.keyboard.press("1")
     page.get_by_label("Note").fill("A note that goes on and on. " * 20)
     page.get_by_role("button", name="Submit").click()
+    expect(page.get_by_role("status")).to_contain_text("Label stored")
     seen = []
     page.goto("/people")
     page.get_by_role("button", name="Make an invitation link").click()
-    seen += [page.evaluate(CONTRAST), page.evaluate(NAMELESS)]
     link = page.locator(".link-text").inner_text()
+    seen += [page.evaluate(CONTRAST), page.evaluate(NAMELESS)]
     for path in ("/people", f"/people/{number}", "/people/2", "/me", "/me?q=nothing", link):
         page.goto(path)
         seen += [page.evaluate(CONTRAST), page.evaluate(NAMELESS)]
         assert page.evaluate("document.documentElement.scrollWidth") <= SCREEN["width"]
+    page.set_viewport_size({"width": 420, "height": 800})
+    for path in ("/people", f"/people/{number}", "/me", link):
+        page.goto(path)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 420, path
     page.get_by_label("User name").fill("zoe")
     page.get_by_label("New password", exact=True).fill(PASSWORD)
     page.get_by_label("New password again").fill(PASSWORD)

@@ -270,6 +270,21 @@ def test_a_reset_of_a_closed_account_is_refused_and_dies_with_it(lea: Visitor, w
     assert "Open it first" in answer.text
 
 
+def test_an_account_that_is_closed_while_its_link_is_used_is_closed(
+    lea: Visitor, world: World, visitor: Visitor
+) -> None:
+    """The two acts lock the same rows, and neither may fail for that."""
+    number = world.add_user("mira")
+    for turn in range(6):
+        link = _reset(lea, world)
+        codes = at_once((lea, f"/people/{number}/close", {}), (visitor, link, _form("mira", f"{NEW} {turn}")))
+        assert codes in ([302, 302], [302, 404])
+        assert world.sql("SELECT active FROM ra_users WHERE username = 'mira'") == [(False,)]
+        assert visitor.get("/").location.startswith("/login")
+        lea.post(f"/people/{number}/open")
+        assert visitor.get("/").location.startswith("/login")
+
+
 def test_a_new_password_ends_links_to_reset_it(lea: Visitor, world: World, mira: Visitor, visitor: Visitor) -> None:
     link = _reset(lea, world)
     mira.post("/account", {"current": PASSWORD, "new": NEW, "repeat": NEW})
