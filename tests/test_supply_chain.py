@@ -191,6 +191,7 @@ def make_host_environment(tmp_path: Path, lock: str) -> subprocess.CompletedProc
     return play(tmp_path, "environment", {"home": given})
 
 
+@pytest.mark.thorough
 def test_a_host_gets_an_environment_whose_wheels_have_their_hashes(tmp_path: Path) -> None:
     done = make_host_environment(tmp_path, lock_line(wheel(tmp_path / "wheels")))
     assert done.returncode == 0, done.stdout + done.stderr

@@ -78,6 +78,7 @@ class TestLife:
             assert execute(database.pipeline_dsn, "SELECT batch_id FROM batches") == [("kept",)]
             assert get(second, "kept", "a") == b"hello"
 
+    @pytest.mark.thorough
     def test_a_port_that_somebody_took_is_replaced_and_the_data_are_still_there(self, tmp_path: Path) -> None:
         with Services(tmp_path, durable=False) as first:
             first.make_bucket("kept")
