@@ -126,7 +126,19 @@ def test_each_way_scores_every_text_under_every_policy():
     ways = {"ours": lambda policy, texts: [len(policy.id) * float(len(text)) for text in texts]}
     spent, scores = verdicts.race(ways, policies, ["a", "bc"])
     assert scores["ours"] == {policy.id: [1.0 * len(policy.id), 2.0 * len(policy.id)] for policy in policies}
-    assert cells(verdicts.time_table({**spent, "other": Spent(4.0, 2.0)}, 4), 1)["wall s per verdict"] == "0.500"
+    table = verdicts.time_table({**spent, "other": Spent(4.0, 2.0)}, {"ours": 4, "other": 4})
+    assert cells(table, 1)["wall s per verdict"] == "0.500"
+
+
+def test_the_other_ways_may_score_only_a_few_of_the_texts():
+    policies = load_policies(ROOT / "policies")[:1]
+    ways = dict.fromkeys(("ours", "generate, one at a time"), lambda _policy, texts: [0.9 for _ in texts])
+    _, scores = verdicts.race(ways, policies, ["a", "b", "c"], ["a", "b"])
+    assert [len(scores[name][policies[0].id]) for name in ways] == [3, 2]
+    assert list(verdicts.equality_table(scores, {policies[0].id: 0.5}).rows[0])[1:3] == [2, 2]
+    twice = {"ours": Spent(3.0, 3.0), "generate, one at a time": Spent(4.0, 4.0)}
+    table = verdicts.time_table(twice, {"ours": 3, "generate, one at a time": 2})
+    assert cells(table, 1)["CPU, times ours"] == "2.00"
 
 
 def test_the_texts_to_judge_are_some_and_never_twice():
