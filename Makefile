@@ -56,7 +56,7 @@ bench-data: env ## fetch the recordings of the measurements and list the clips m
 bench-speech: env models ## our speech engine against WhisperX and faster-whisper, on the same clips; ARGS="--clips 12" for few
 	@PYTHONPATH=src:. $(PY) -m bench.speech $(ARGS)
 
-bench-verdicts: env models ## our scorer with full policies against one generate per text, and padded batches; ARGS="--texts 160 --few 16"
+bench-verdicts: env models ## our scorer with full policies against one generate per text, and padded batches; ARGS="--texts 100 --few 16"
 	@PYTHONPATH=src:. $(PY) -m bench.verdicts $(ARGS)
 
 bench-archive: env models ## archive to verdicts: the workers of this tree against those of an earlier commit
