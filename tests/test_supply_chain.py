@@ -140,12 +140,14 @@ def installed(environment: Path) -> bool:
     return bool(list(environment.glob("lib/*/site-packages/example.py")))
 
 
+@pytest.mark.thorough
 def test_make_env_installs_a_wheel_that_has_its_hash(workplace: Path) -> None:
     make_env.LOCK.write_text(lock_line(wheel(workplace / "wheels")))
     make_env.install_lock()
     assert installed(make_env.VENV)
 
 
+@pytest.mark.thorough
 def test_make_env_refuses_a_tampered_wheel(workplace: Path, capfd: pytest.CaptureFixture[str]) -> None:
     make_env.LOCK.write_text(lock_line(wheel(workplace / "wheels")))
     wheel(workplace / "wheels", "import os  # what somebody added\n")
