@@ -27,7 +27,7 @@ CLIP = "/<int(max=9223372036854775807):audio_id>"  # the largest Postgres bigint
 @blueprint.get(CLIP)
 def show(audio_id: int) -> ResponseReturnValue:
     """The clip with the newer of the reviewer's draft and stored label; for a reader by role, without a form."""
-    slot = access.slot_or_none(g.viewer, audio_id)
+    slot = claims.slot_of(g.viewer.user_id, audio_id)
     if slot is None:
         return _show_without_slot(audio_id)
     stored = labelling.newest_label(slot)
