@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -83,5 +82,5 @@ def _intervals(text: str) -> Intervals:
 def _is_interval(part: Any) -> bool:
     if not isinstance(part, list) or len(part) != 2:
         return False
-    numbers = all(isinstance(n, int | float) and not isinstance(n, bool) and math.isfinite(n) for n in part)
-    return numbers and 0 <= part[0] < part[1] <= MAX_S
+    numbers = all(isinstance(n, int | float) and not isinstance(n, bool) for n in part)
+    return numbers and 0 <= part[0] < part[1] <= MAX_S  # false for NaN and infinity, too

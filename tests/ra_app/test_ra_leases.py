@@ -180,7 +180,7 @@ def test_what_was_heard_and_the_time_at_work_are_recorded(mira: Visitor, world: 
 
 @pytest.mark.parametrize(
     "heard", ["", "x", "{}", "[1]", "[[1]]", '[["a", 2]]', "[[3, 2]]", "[[-1, 2]]", "[[0, 1e999]]", "[[true, 2]]",
-              "[" * 5000, str([[0, 1]] * 600)],
+              "[" * 5000, str([[0, 1]] * 600), "[[1, 1" + "0" * 400 + "]]", "[[0, Infinity]]", "[[NaN, 2]]"],
 )  # fmt: skip
 def test_a_malformed_report_never_keeps_a_label_from_being_stored(mira: Visitor, world: World, heard: str) -> None:
     clip = world.add_clip()
