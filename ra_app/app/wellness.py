@@ -12,12 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, time
 from typing import Any, Literal
 
 import sqlalchemy as sa
 from flask import current_app
 
-from app import wellbeing
+from app import wellbeing_record
 from app.models import Exposure, Preferences, Study, db
 from app.state import state
 from app.wellness_values import OF_PERSON, OF_STUDY, Rule
@@ -112,9 +113,16 @@ def may_claim(user_id: int) -> Budget:
     found = budget(user_id, of_studies(user_id))
     if found.state != "within":
         limits = {"soft_minutes": found.soft_minutes, "hard_minutes": found.hard_minutes}
-        wellbeing.note_limit(user_id, f"{found.state}-budget", heard_ms=found.heard_ms, **limits)
+        wellbeing_record.note_limit(user_id, f"{found.state}-budget", heard_ms=found.heard_ms, **limits)
         db.session.commit()
     return found
+
+
+def day_ends(now: datetime) -> str:
+    """Say when the minutes of a day begin to be counted anew."""
+    hours = round((24 * 3600 - (now - datetime.combine(now.date(), time(), UTC)).total_seconds()) / 3600)
+    left = "in less than an hour" if hours < 1 else f"in about {hours} hour{'s' if hours > 1 else ''}"
+    return f"at midnight UTC, {left}"
 
 
 def least(*limits: int | None) -> int | None:
@@ -123,15 +131,16 @@ def least(*limits: int | None) -> int | None:
 
 
 def _with_choices(wellness: Wellness, chosen: Mapping[str, Any]) -> Wellness:
-    own = {key: chosen[key] for key in ("veil", "fade_in_ms") if key in chosen}
-    limits = ("soft_minutes", "hard_minutes", "break_after_minutes")
     quieter = chosen.get("quieter_db", 0)
     return replace(
         wellness,
         peak_cap_db=wellness.peak_cap_db - quieter,
         loudness_lufs=wellness.loudness_lufs - quieter,
-        **own,
-        **{key: least(getattr(wellness, key), chosen.get(key)) for key in limits},
+        fade_in_ms=chosen.get("fade_in_ms", wellness.fade_in_ms),
+        veil=chosen.get("veil", wellness.veil),
+        soft_minutes=least(wellness.soft_minutes, chosen.get("soft_minutes")),
+        hard_minutes=least(wellness.hard_minutes, chosen.get("hard_minutes")),
+        break_after_minutes=least(wellness.break_after_minutes, chosen.get("break_after_minutes")),
     )
 
 
