@@ -19,7 +19,7 @@ LIMITS = {
     "soft_minutes": "tells you",
     "hard_minutes": "gives no new clip",
 }
-FADES = {"0": "At once", "400": "In 0.4 seconds", "1000": "In 1 second", "2000": "In 2 seconds", "5000": "In 5 seconds"}
+FADES = {"0": "Not at all", "400": "Over 0.4 s", "1000": "Over 1 s", "2000": "Over 2 s", "5000": "Over 5 s"}
 QUIETER = {
     "3": "A little quieter (3 dB)",
     "6": "Quieter (6 dB)",
@@ -64,7 +64,7 @@ def change(user_id: int, form: Mapping[str, str], study: Wellness) -> dict[str, 
 
 def _store(user_id: int, chosen: Mapping[str, Any]) -> None:
     before = wellness.choices(user_id)
-    changed = {
+    changed: dict[str, Any] = {
         key: {"before": before.get(key), "after": chosen.get(key)}
         for key in OF_PERSON
         if before.get(key) != chosen.get(key)
