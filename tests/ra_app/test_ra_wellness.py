@@ -18,7 +18,7 @@ from app import wellness
 from app.models import DEFAULT_STUDY, Study, db
 from app.wellness import Wellness
 from app.wellness_values import OF_STUDY
-from tests.ra_app.world import Visitor, World
+from tests.ra_app.world import Visitor, World, at_once
 
 EMPTY = dict.fromkeys(("veil", "fade_in_ms", "quieter_db", "break_after_minutes", "soft_minutes", "hard_minutes"), "")
 
@@ -135,7 +135,7 @@ def test_a_wrong_choice_is_explained_and_nothing_is_stored(mira: Visitor, world:
     assert "The study proposes a break after 45 minutes. Choose 45 or less, or leave it empty." in answer.text
     assert "“0” is not possible. It must be a whole number of minutes from 1 to 1440, or empty." in answer.text
     assert "“&lt;b&gt;” is not possible" in answer.text
-    assert answer.text.count('aria-invalid="true"') == 5
+    assert answer.text.count("aria-invalid=true") == 5
     assert 'value="60"' in answer.text, "what was typed is kept"
     assert world.sql("SELECT * FROM ra_preferences") == []
     assert _events(world) == []
@@ -194,6 +194,13 @@ def test_the_soft_limit_is_said_and_stops_nobody(mira: Visitor, world: World) ->
     mira.label(clips[0], "hate")
     assert [row[0] for row in _events(world)] == ["preferences", "soft-budget"]
     assert world.sql("SELECT details->'heard_ms' FROM ra_wellbeing WHERE event = 'soft-budget'") == [(600_000,)]
+
+
+def test_two_requests_at_once_record_a_limit_once(mira: Visitor, world: World) -> None:
+    _set(world, soft_minutes=None, hard_minutes=1)
+    _hear(world, 1)
+    assert at_once(*[(mira, "/next", {})] * 4) == [302] * 4
+    assert _events(world) == [("hard-budget", None, False)]
 
 
 def test_the_end_of_the_day_is_said_in_words() -> None:
