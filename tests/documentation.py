@@ -18,6 +18,7 @@ import typer
 import yaml
 
 from app.commands import users
+from app.study_commands import studies
 from cli import app
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -54,7 +55,7 @@ SPAN = re.compile(r"(`+)(.+?)\1", re.DOTALL)
 FILE_NAME = re.compile(r"[\w.*-]*[\w*]\.(?:py|md|lua|yml|toml|sql|txt|j2|svg|sh)")
 PATH = re.compile(r"(?<![\w./~$:}-])(?:[\w.*-]+/)*(?:[\w.*-]+/|[\w*-][\w.*-]*\.[a-z0-9]+)(?![\w/{])")
 COMMAND = re.compile(r"(?<![\w./-])audio-pipeline ([^|;&#\n<>]+)")
-USERS = re.compile(r"(?<![\w-])(?:ra-flask |flask )?users ([a-z-]+(?: [^|;&#\n]*)?)")
+RA_COMMAND = re.compile(r"(?<![\w-])(?:ra-flask |flask )?(users|studies) ([a-z-]+(?: [^|;&#\n]*)?)")
 MODULE = re.compile(r"python3? -m ([\w.]+)")
 TARGET = re.compile(r"(?<![\w-])make ([a-z][a-z-]*)")
 SETTING = re.compile(r"(?<![\w{$-])(?:\$)?([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+|[A-Z][A-Z0-9]+(?==))(?![\w-])")
@@ -92,7 +93,7 @@ def broken_spans(text: str) -> list[str]:
 
 def false_names(text: str) -> list[str]:
     """A sentence for each name in `text` (Markdown) that does not exist."""
-    checks = (paths, functions, commands, accounts, modules, targets, settings, keys, units, playbooks)
+    checks = (paths, functions, commands, ra_commands, modules, targets, settings, keys, units, playbooks)
     return [problem for mention in mentions(text) for check in checks for problem in check(mention)]
 
 
@@ -127,9 +128,9 @@ def commands(mention: Mention) -> Iterator[str]:
         yield from _unknown_words(_program(), mention.code, "audio-pipeline")
 
 
-def accounts(mention: Mention) -> Iterator[str]:
-    for line in USERS.findall(mention.code):
-        yield from _unknown_words(users, line, "users")
+def ra_commands(mention: Mention) -> Iterator[str]:
+    for group, line in RA_COMMAND.findall(mention.code):
+        yield from _unknown_words({"users": users, "studies": studies}[group], line, group)
 
 
 def modules(mention: Mention) -> Iterator[str]:

@@ -30,6 +30,7 @@ def test_a_page_names_only_what_exists(page):
         ("`audio-pipeline status --no-such`", "audio-pipeline status has no option --no-such"),
         ("`failed burn`", "audio-pipeline failed has no command burn"),
         ("`ra-flask users burn NAME`", "users has no command burn"),
+        ("`flask studies burn NAME`", "studies has no command burn"),
         ("`python -m workers.no_worker`", "no module workers.no_worker"),
         ("`NO_SUCH_SETTING`", "no setting NO_SUCH_SETTING"),
         ("`BATCHSIZE=4`", "no setting BATCHSIZE"),

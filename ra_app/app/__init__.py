@@ -23,7 +23,8 @@ from app.models import db
 from app.security import protect
 from app.state import State
 from app.storage import AudioStore
-from app.views import audio, auth, health, join, me, people, presence, queue, review
+from app.study_commands import studies
+from app.views import audio, auth, health, join, me, people, presence, queue, review, wellbeing
 
 FORM_LIMIT = 64 * 1024  # bytes; far more than a note of 2000 characters and all labels need
 CONNECT_TIMEOUT_S = 5
@@ -63,10 +64,11 @@ def create_app(config: Settings | None = None) -> Flask:
     handle_failures(app)
     fingerprint_static(app)
     add_formats(app)
-    for view in (auth, join, queue, review, presence, me, people, audio, health):
+    for view in (auth, join, queue, review, presence, wellbeing, me, people, audio, health):
         app.register_blueprint(view.blueprint)
     app.cli.add_command(users)
     app.cli.add_command(codebook)
+    app.cli.add_command(studies)
     if settings.trusted_proxies:
         hops = settings.trusted_proxies
         app.wsgi_app = ProxyFix(  # type: ignore[method-assign]  # Flask's documented way to add middleware

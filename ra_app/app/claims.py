@@ -142,6 +142,17 @@ def take_back_decline(assignment_id: int, user_id: int) -> None:
     )
 
 
+def in_hand(user_id: int) -> int | None:
+    """Return the clip that this person would go on with: of those that they hold, the one that was held last."""
+    query = (
+        sa.select(Assignment.audio_id)
+        .where(Assignment.user_id == user_id, Assignment.state == "open")
+        .order_by(Assignment.claimed_until.desc().nulls_last(), Assignment.position)
+        .limit(1)
+    )
+    return db.session.scalar(query)
+
+
 def renew(user_id: int, audio_id: int) -> int | None:
     """Hold the clip for another while. Return the seconds, or None if this person does not hold it. Does not commit."""
     seconds: int | None = db.session.scalar(_RENEW, {"user_id": user_id, "audio_id": audio_id})

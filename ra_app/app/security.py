@@ -47,6 +47,7 @@ FORM_PAGES = {
     "review.take": "queue.index",
     "queue.next_clip": "queue.index",
     "auth.account": "auth.account",
+    "me.choose": "me.index",
     "people.invite": "people.index",
     "people.revoke": "people.index",
     "people.reset": "people.index",
@@ -56,7 +57,7 @@ FORM_PAGES = {
 }
 
 # A script or a player asks here; it cannot show the log-in page.
-WITHOUT_PAGE = frozenset({"audio.stream", "presence.heartbeat", "presence.draft"})
+WITHOUT_PAGE = frozenset({"audio.stream", "presence.heartbeat", "presence.draft", "wellbeing.report"})
 # The page sends this by itself, so it must not lengthen a session that nobody uses.
 SIGN_OF_LIFE = "presence.heartbeat"
 
@@ -68,9 +69,14 @@ class Sessions(SecureCookieSessionInterface):
     """Flask's sessions. A session that is idle but for signs of life of an open page ends as an idle one."""
 
     def should_set_cookie(self, app: Flask, session: SessionMixin) -> bool:
-        if request.endpoint == SIGN_OF_LIFE:
+        if request.endpoint == SIGN_OF_LIFE or g.get("sent_by_itself"):
             return session.modified
         return super().should_set_cookie(app, session)
+
+
+def sent_by_itself() -> None:
+    """Say that the page has sent this request without anybody's act, so that it does not lengthen the session."""
+    g.sent_by_itself = True
 
 
 def protect(app: Flask) -> None:

@@ -15,6 +15,7 @@ from app.storage import AudioStore
 class State:
     codebook: Codebook
     audio: AudioStore
+    logged: set[str] = field(default_factory=set)  # wrong values in the database that were logged already
     codebook_published: Event = field(default_factory=Event)  # the database has the codebook with this content
 
 

@@ -123,7 +123,9 @@ def test_the_release_before_goes_on_writing(filled: Filled) -> None:
     ) == [("RA-99999",)]
 
 
-@pytest.mark.parametrize("table", ["ra_labels", "ra_audit", "ra_exposures", "ra_codebooks", "ra_account_changes"])
+@pytest.mark.parametrize(
+    "table", ["ra_labels", "ra_audit", "ra_exposures", "ra_codebooks", "ra_account_changes", "ra_wellbeing"]
+)
 @pytest.mark.parametrize("statement", ["UPDATE {} SET {} = {}", "DELETE FROM {}", "TRUNCATE {} CASCADE"])
 def test_what_is_only_added_to_refuses_changes(filled: Filled, table: str, statement: str) -> None:
     column = filled.ask(f"SELECT column_name FROM information_schema.columns WHERE table_name = '{table}' LIMIT 1")[0][

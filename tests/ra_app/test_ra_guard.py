@@ -20,8 +20,9 @@ STATIC = sorted(path for path in (APP_ROOT / "app" / "static").rglob("*") if pat
 
 # A new route must be added to one of these, or to PUBLIC_ENDPOINTS.
 FOR_EVERYBODY = {
-    "audio.stream", "auth.account", "auth.logout", "me.index", "presence.draft", "presence.heartbeat", "queue.index",
-    "queue.next_clip", "queue.next_page", "review.reveal", "review.show", "review.skip", "review.submit", "review.take",
+    "audio.stream", "auth.account", "auth.logout", "me.choose", "me.index", "presence.draft", "presence.heartbeat",
+    "queue.index", "queue.next_clip", "queue.next_page", "review.reveal", "review.show", "review.skip", "review.submit",
+    "review.take", "wellbeing.report",
 }  # fmt: skip
 FOR_ROLES = {
     "people.index": LEADS,

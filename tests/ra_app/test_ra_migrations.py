@@ -56,6 +56,8 @@ def test_upgrade_downgrade_and_upgrade_again_touch_only_the_apps_tables(
         "ra_pseudonyms",
         "ra_links",
         "ra_account_changes",
+        "ra_preferences",
+        "ra_wellbeing",
         "ra_alembic_version",
     }
     assert run("flask db downgrade base", ra_env).returncode == 0
@@ -125,6 +127,8 @@ def test_the_apps_role_can_only_read_the_pipelines_tables(database: Database, st
         "ra_pseudonyms",
         "ra_links",
         "ra_account_changes",
+        "ra_preferences",
+        "ra_wellbeing",
     ],
 )
 def test_the_pipelines_role_cannot_touch_the_apps_tables(database: Database, table: str) -> None:
@@ -169,6 +173,7 @@ def _forbidden(dsn: str, statement: str) -> None:
             "SELECT 'invite', 'x', user_id, now() FROM ra_users"
         ),
         "INSERT INTO ra_account_changes (event) VALUES ('deleted')",
+        "INSERT INTO ra_wellbeing (user_id, event) SELECT user_id, 'seen' FROM ra_users",
     ],
 )
 def test_the_tables_refuse_what_the_app_would_never_write(world: World, change: str) -> None:

@@ -81,9 +81,10 @@ class World:
         self.sql("TRUNCATE batches, ra_users, ra_items, ra_codebooks, ra_login_attempts RESTART IDENTITY CASCADE")
         self.sql("DELETE FROM ra_studies WHERE name <> %s", DEFAULT_STUDY)
         self.sql("SET session_replication_role = origin")
-        self.study(mode="reveal", state="open", coders_per_item=1, shows=[], lease_s=900)
+        self.study(mode="reveal", state="open", coders_per_item=1, shows=[], lease_s=900, settings="{}")
         self.study(codebook_id=None, codebook_version=None)
         self.app.extensions["ra"].codebook_published.clear()
+        self.app.extensions["ra"].logged.clear()
         self.study(head_audio_id=0, round_audio_id=0, taken_up_at=None)
 
     def study(self, **settings: Any) -> None:

@@ -15,6 +15,8 @@ INSERT INTO ra_labels (assignment_id, submission_key, codebook_id, codebook_vers
 SELECT assignment_id, gen_random_uuid(), 'c', '2', '["hate"]', true FROM ra_assignments;
 INSERT INTO ra_audit (user_id, event, audio_id) SELECT user_id, 'labelled', 7 FROM ra_users;
 INSERT INTO ra_account_changes (event, user_id) SELECT 'created', user_id FROM ra_users;
+INSERT INTO ra_wellbeing (event, user_id) SELECT 'hidden', user_id FROM ra_users;
+INSERT INTO ra_preferences (content, user_id) SELECT '{"veil": false}', user_id FROM ra_users;
 """
 
 
@@ -38,9 +40,15 @@ def test_the_tables_of_the_ra_app_are_restored_with_their_triggers(filled: Site)
     kept = "SELECT pseudonym, state, coder_number, labels FROM ra_labels JOIN ra_assignments USING (assignment_id) "
     kept += "JOIN ra_pseudonyms USING (user_id)"
     assert filled.ask("ra_app", kept, filled.restored) == [("RA-7KQ2M", "submitted", 1, ["hate"])]
-    for statement in ("UPDATE ra_labels SET note = 'x'", "DELETE FROM ra_audit", "DELETE FROM ra_account_changes"):
+    for statement in (
+        "UPDATE ra_labels SET note = 'x'",
+        "DELETE FROM ra_audit",
+        "DELETE FROM ra_account_changes",
+        "UPDATE ra_wellbeing SET user_id = 1",
+    ):
         with pytest.raises(psycopg2.errors.RestrictViolation):
             filled.ask("ra_app", statement, filled.restored)
+    assert filled.ask("ra_app", "SELECT content FROM ra_preferences", filled.restored) == [({"veil": False},)]
     again = "INSERT INTO ra_users (username, pseudonym, password_hash) VALUES ('jo', 'RA-23456', 'x')"
     filled.ask("ra_app", again, filled.restored)
     assert filled.ask("ra_app", "SELECT count(*) FROM ra_pseudonyms", filled.restored) == [(2,)]

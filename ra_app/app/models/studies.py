@@ -54,7 +54,7 @@ class Study(Base):
     shows: Mapped[list[str]] = mapped_column(pg.ARRAY(sa.Text), server_default="{}")
     lease_s: Mapped[int] = mapped_column(sa.Integer, server_default=str(LEASE_S))
     seed: Mapped[int] = mapped_column(sa.BigInteger, server_default="0")  # of the order of a drawn list
-    settings: Mapped[dict[str, Any]] = mapped_column(pg.JSONB, server_default="{}")  # of wellness, for a later release
+    settings: Mapped[dict[str, Any]] = mapped_column(pg.JSONB, server_default="{}")  # see app/wellness.py
     created_at: Mapped[datetime] = now_column()
 
     # How far `app/take_up.py` has looked for flagged clips: at the end of the queue, and in its rounds over all of it.

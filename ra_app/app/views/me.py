@@ -1,11 +1,14 @@
-"""The personal page: own progress, the last days, minutes heard, and own labels with a search. It shows no verdicts."""
+"""The personal page: own progress, minutes heard, own choices, and own labels with a search. It shows no verdicts."""
 
 from __future__ import annotations
 
-from flask import Blueprint, abort, g, render_template, request
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from flask import Blueprint, abort, flash, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from app import history, lists
+from app import history, lists, preferences, wellness
 from app.models import CONFIDENCES
 from app.state import state
 
@@ -16,6 +19,20 @@ LAST_PAGE = 100_000
 
 @blueprint.get("")
 def index() -> ResponseReturnValue:
+    return _page()
+
+
+@blueprint.post("/choices")
+def choose() -> ResponseReturnValue:
+    """Store the person's own choices about text, sound, breaks and limits."""
+    problems = preferences.change(g.viewer.user_id, request.form, wellness.of_studies())
+    if problems:
+        return _page(problems), 422
+    flash("Your choices are stored. They count from the next clip that you open.", "info")
+    return redirect(url_for("me.index"))
+
+
+def _page(problems: Mapping[str, str] | None = None) -> str:
     user_id, page = g.viewer.user_id, request.args.get("page", 1, type=int)
     if not 1 <= page <= LAST_PAGE:
         abort(404)
@@ -23,6 +40,7 @@ def index() -> ResponseReturnValue:
     names = {label.code: label.name for label in state().codebook.labels}
     named = [code for code, name in names.items() if query and query.casefold() in name.casefold()]
     entries, more = history.entries(user_id, query, named, page)
+    study, own = wellness.of_studies(), wellness.of_studies(user_id)
     return render_template(
         "me.html",
         progress=lists.progress(user_id),
@@ -35,4 +53,12 @@ def index() -> ResponseReturnValue:
         names=names,
         confidences=CONFIDENCES,
         query_length=history.QUERY_LENGTH,
+        study=study,
+        wellness=own,
+        budget=wellness.budget(user_id, own),
+        day_ends=wellness.day_ends(datetime.now(UTC)),
+        chosen=request.form if problems else preferences.shown(user_id, study),
+        problems=problems or {},
+        fades=preferences.FADES,
+        quieter=preferences.QUIETER,
     )

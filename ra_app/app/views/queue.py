@@ -6,11 +6,12 @@ The choice of doubtful clips is kept in the session, so that the next clip after
 from __future__ import annotations
 
 import math
+from datetime import UTC, datetime
 
 from flask import Blueprint, abort, flash, g, redirect, render_template, request, session, url_for
 from flask.typing import ResponseReturnValue
 
-from app import claims, lists, quality
+from app import claims, lists, quality, wellness
 
 blueprint = Blueprint("queue", __name__)
 
@@ -42,6 +43,8 @@ def index() -> ResponseReturnValue:
         show=show,
         page=page,
         pages=pages,
+        budget=wellness.budget(user_id, wellness.of_studies(user_id)),
+        day_ends=wellness.day_ends(datetime.now(UTC)),
     )
 
 
@@ -57,8 +60,14 @@ def next_clip() -> ResponseReturnValue:
 
 
 def to_next_clip() -> ResponseReturnValue:
-    """Claim the next clip and go there, or back to the queue if there is none."""
+    """Claim the next clip and go there, or back to the queue if there is none.
+
+    Whoever has used up the minutes of the day goes on with what they hold; the queue page says why there is no other.
+    """
     user_id, chosen = g.viewer.user_id, _chosen()
+    if wellness.may_claim(user_id).used_up:
+        held = claims.in_hand(user_id)
+        return redirect(url_for("queue.index") if held is None else url_for("review.show", audio_id=held))
     found = claims.claim_next(user_id, chosen)
     if found is not None:
         return redirect(url_for("review.show", audio_id=found))
