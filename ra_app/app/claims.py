@@ -9,6 +9,7 @@ unique indexes say the same.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -32,7 +33,10 @@ LAST = """coalesce(
 # The ways to a slot, in this order: what one holds already; what somebody left; what nobody had, forward from one's
 # last clip and then from the start; and last what somebody set aside, so that they can come back to it for long.
 _WAYS = (
-    ("a.user_id = :user_id AND a.state = 'open'", "a.claimed_until DESC NULLS LAST, a.position"),
+    (
+        "a.user_id = :user_id AND a.state = 'open' AND a.audio_id <> ALL (CAST(:besides AS bigint[]))",
+        "a.claimed_until DESC NULLS LAST, a.position",
+    ),
     (f"a.state = 'open' AND {LAPSED} {_NEVER_MINE}", "a.position"),
     (f"a.state = 'free' AND a.position > {LAST} {_NEVER_MINE}", "a.position"),
     (f"a.state = 'free' {_NEVER_MINE}", "a.position"),
@@ -62,37 +66,39 @@ _AVAILABLE = sa.text(f"""
 _RENEW = sa.text("""
     UPDATE ra_assignments a SET claimed_until = now() + make_interval(secs => s.lease_s)
     FROM ra_studies s
-    WHERE s.study_id = a.study_id AND a.user_id = :user_id AND a.audio_id = :audio_id AND a.state = 'open'
-    RETURNING s.lease_s
+    WHERE s.study_id = a.study_id AND a.user_id = :user_id AND a.state = 'open'
+      AND a.audio_id = ANY (CAST(:audio_ids AS bigint[]))
+    RETURNING a.audio_id, s.lease_s
 """)
 
 
-def claim_next(user_id: int, quality: str = "all") -> int | None:
+def claim_next(user_id: int, quality: str = "all", besides: Sequence[int] = ()) -> int | None:
     """Claim the next clip of an open study for this person. Commits.
 
-    Return the clip's number, or None if there is no clip for this person, of this quality, at the moment.
+    `besides` are clips in hand that the caller has already. Return the clip's number, or None if there is no clip for
+    this person, of this quality, at the moment.
     """
     studies = sa.select(Study.study_id, Study.selection, Study.coders_per_item).where(Study.state == "open")
     for study in db.session.execute(studies.order_by(Study.study_id)).all():
         if study.selection == "flagged":
             take_up.top_up(study.study_id)
-        found = _claim_in(study, user_id, quality)
+        found = _claim_in(study, user_id, quality, besides)
         steps = MAX_STEPS if study.selection == "flagged" else 0
         while found is None and steps:
             steps = 0 if take_up.take_up(study.study_id) else steps - 1
-            found = _claim_in(study, user_id, quality)
+            found = _claim_in(study, user_id, quality, besides)
         if found is not None:
             return found
     db.session.rollback()
     return None
 
 
-def _claim_in(study: Any, user_id: int, quality: str) -> int | None:
+def _claim_in(study: Any, user_id: int, quality: str, besides: Sequence[int]) -> int | None:
     """Claim a slot of this study that is still to be labelled; clips that are not flagged any more are withdrawn."""
     while True:
         db.session.rollback()  # a transaction of its own: what it locks is let go before anything is withdrawn
         db.session.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK, user_id % 2**31)))
-        slot = _pick(study, user_id, quality)
+        slot = _pick(study, user_id, quality, besides)
         if slot is None:
             return None
         if not slot.mine and study.selection == "flagged" and not take_up.flagged([slot.audio_id]):
@@ -104,8 +110,13 @@ def _claim_in(study: Any, user_id: int, quality: str) -> int | None:
         return int(slot.audio_id)
 
 
-def _pick(study: Any, user_id: int, quality: str) -> Any:
-    values = {"study_id": study.study_id, "coders": study.coders_per_item, "user_id": user_id}
+def _pick(study: Any, user_id: int, quality: str, besides: Sequence[int]) -> Any:
+    values = {
+        "study_id": study.study_id,
+        "coders": study.coders_per_item,
+        "user_id": user_id,
+        "besides": list(besides),
+    }
     for condition, order in _WAYS:
         query = _PICK.format(quality=QUALITIES[quality], condition=condition, order=order)
         found = db.session.execute(sa.text(query), values).first()
@@ -137,9 +148,7 @@ def _hold(assignment_id: int, user_id: int, audio_id: int) -> None:
 
 def take_back_decline(assignment_id: int, user_id: int) -> None:
     item = sa.select(Assignment.item_id).where(Assignment.assignment_id == assignment_id).scalar_subquery()
-    db.session.execute(
-        sa.delete(Decline).where(Decline.item_id == item, Decline.user_id == user_id, Decline.kind == "skip")
-    )
+    db.session.execute(sa.delete(Decline).where(Decline.item_id == item, Decline.user_id == user_id))
 
 
 def in_hand(user_id: int) -> int | None:
@@ -153,10 +162,10 @@ def in_hand(user_id: int) -> int | None:
     return db.session.scalar(query)
 
 
-def renew(user_id: int, audio_id: int) -> int | None:
-    """Hold the clip for another while. Return the seconds, or None if this person does not hold it. Does not commit."""
-    seconds: int | None = db.session.scalar(_RENEW, {"user_id": user_id, "audio_id": audio_id})
-    return seconds
+def renew(user_id: int, audio_ids: Sequence[int]) -> dict[int, int]:
+    """Hold these clips for another while. Return the seconds, by clip, of those that this person holds. No commit."""
+    rows = db.session.execute(_RENEW, {"user_id": user_id, "audio_ids": list(audio_ids)})
+    return {row.audio_id: row.lease_s for row in rows}
 
 
 def slot_of(user_id: int, audio_id: int, *, lock: bool = False) -> Assignment | None:

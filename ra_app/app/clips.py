@@ -7,7 +7,7 @@ Nothing here decides who may see a clip; `app/claims.py` does.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,10 +18,26 @@ from app.pipeline import audio_files, transcripts, verdicts_in_force
 
 
 @dataclass(frozen=True, kw_only=True)
+class Word:
+    start: float
+    text: str  # with what follows it up to the next word
+
+
+@dataclass(frozen=True, kw_only=True)
 class Segment:
     start: float
     end: float
     text: str
+    words: tuple[Word, ...] = ()  # empty: their times are not known
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sound:
+    """What a player needs to know of the audio before it has it."""
+
+    peaks: bytes  # largest amplitude in each of up to 600 equal parts; 255 is full scale; empty: not measured
+    loudness_lufs: float | None
+    peak_dbfs: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +48,9 @@ class Clip:
     transcript: str
     language: str | None
     segments: tuple[Segment, ...]
+    translation: str  # into English, by the machine; empty: there is none
+    not_judged: str | None  # why the model gave no verdict although there is speech: "language"
+    sound: Sound
     finding: str
     reasons: tuple[str, ...]  # the pipeline's keys
     origin: tuple[tuple[str, str], ...]  # what the study shows of where the clip comes from: names and values
@@ -54,7 +73,7 @@ class Verdict:
 
 def load_clip(audio_id: int, shows: Collection[str]) -> Clip | None:
     """Return a clip, or None if there is none. `shows` are the study's: what else of the clip may be shown."""
-    columns = [audio_files.c.audio_id, audio_files.c.duration_s]
+    columns = [audio_files.c[name] for name in ("audio_id", "duration_s", "peaks", "loudness_lufs", "peak_dbfs")]
     columns += [audio_files.c.original_filename] if "filename" in shows else []
     columns += [audio_files.c.batch_id] if "batch" in shows else []
     columns += [audio_files.c.platform_metadata] if "platform" in shows else []
@@ -68,7 +87,10 @@ def load_clip(audio_id: int, shows: Collection[str]) -> Clip | None:
         transcript_id=said.get("transcript_id"),
         transcript=said.get("text", ""),
         language=said.get("language"),
-        segments=_segments(said.get("segments")),
+        segments=_segments(said.get("segments"), said.get("words")),
+        translation=said.get("translation") or "",
+        not_judged=said.get("not_judged"),
+        sound=Sound(peaks=bytes(row["peaks"] or b""), loudness_lufs=row["loudness_lufs"], peak_dbfs=row["peak_dbfs"]),
         finding=said.get("finding", "speech"),
         reasons=tuple(said.get("reasons") or ()),
         origin=_origin(row),
@@ -85,7 +107,9 @@ def _transcript(audio_id: int) -> Mapping[Any, Any]:
         .limit(1)
         .scalar_subquery()
     )
-    names = ("transcript_id", "text", "language", "segments", "finding", "reasons")
+    names = (
+        "transcript_id", "text", "language", "segments", "finding", "reasons", "words", "translation", "not_judged"
+    )  # fmt: skip
     query = (
         sa.select(*(transcripts.c[name] for name in names))
         .where(transcripts.c.audio_id == audio_id)
@@ -129,16 +153,43 @@ def _origin(row: Mapping[Any, Any]) -> tuple[tuple[str, str], ...]:
     return tuple((name, str(value)) for name, value in named if value is not None)
 
 
-def _segments(stored: Any) -> tuple[Segment, ...]:
+def _segments(stored: Any, words: Any) -> tuple[Segment, ...]:
     """Return the segments of a transcript. Only start, end and text are read; invalid entries are left out."""
+    said = _words(words)
     found = []
-    for item in stored if isinstance(stored, list) else []:
-        if not isinstance(item, Mapping):
-            continue
+    for item in _mappings(stored):
         start, end, text = _time(item.get("start")), _time(item.get("end")), item.get("text")
-        if start is not None and end is not None and isinstance(text, str) and text.strip():
-            found.append(Segment(start=start, end=end, text=text.strip()))
+        if start is None or end is None or not isinstance(text, str) or not text.strip():
+            continue
+        own = [word for word in said if start - 0.01 <= word.start < end]
+        found.append(Segment(start=start, end=end, text=text.strip(), words=_placed(own, text.strip())))
     return tuple(found)
+
+
+def _words(stored: Any) -> list[Word]:
+    found = []
+    for item in _mappings(stored):
+        start, text = _time(item.get("start")), item.get("word")
+        if start is not None and isinstance(text, str) and text.strip():
+            found.append(Word(start=start, text=text.strip()))
+    return found
+
+
+def _placed(words: Sequence[Word], text: str) -> tuple[Word, ...]:
+    """Cut the text before each word, so that the parts together are the text. Empty if a word is not in the text."""
+    cuts, at = [], 0
+    for word in words:
+        found = text.find(word.text, at)
+        if found < 0:
+            return ()
+        cuts.append(found)
+        at = found + len(word.text)
+    edges = [0, *cuts[1:], len(text)]  # the first word takes what stands before it
+    return tuple(Word(start=word.start, text=text[edges[n] : edges[n + 1]]) for n, word in enumerate(words))
+
+
+def _mappings(stored: Any) -> list[Mapping[Any, Any]]:
+    return [item for item in stored if isinstance(item, Mapping)] if isinstance(stored, list) else []
 
 
 def _time(value: Any) -> float | None:

@@ -18,6 +18,7 @@ def keep(assignment_id: int, user_id: int, submission: Submission, base: int | N
             "labels": list(submission.labels),
             "confidence": submission.confidence,
             "note": submission.note,
+            "spans": submission.spans,
         },
         "base_label_id": base,
         "updated_at": sa.func.now(),
@@ -49,5 +50,6 @@ def as_submission(draft: Draft) -> Submission:
         labels=tuple(content.get("labels") or ()),
         confidence=content.get("confidence"),
         note=content.get("note") or "",
+        spans=tuple((start, end) for start, end in content.get("spans") or ()),
         base=draft.base_label_id,
     )

@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
-from app import claims, clips, drafts, records
+from app import claims, clips, drafts, intervals, records
 from app.codebook import Codebook
 from app.models import Assignment, Decline, LabelRow, db
 from app.submission import Submission
@@ -68,8 +68,9 @@ def store(slot: Assignment, submission: Submission, codebook: Codebook) -> None:
             classification_ids=sorted(shown & current),
             revision_of=before.label_id if before is not None else None,
             active_ms=slot.active_ms,
-            heard_ms=records.length_ms(parts),
+            heard_ms=intervals.length_ms(parts),
             heard=parts,
+            spans=[list(span) for span in submission.spans],
         )
     )
     slot.state = "submitted"
@@ -88,9 +89,29 @@ def skip(slot: Assignment) -> None:
     user_id = _holder(slot)
     slot.state = "skipped"
     slot.claimed_until = None
-    insert = pg.insert(Decline).values(item_id=slot.item_id, user_id=user_id, kind="skip")
-    db.session.execute(insert.on_conflict_do_nothing())
+    _decline(slot, user_id, "skip")
     records.note(user_id, "skipped", slot.audio_id, slot.assignment_id)
+
+
+def pass_on(slot: Assignment) -> None:
+    """Give the clip back for good: it goes to others, and is never offered to this person again.
+
+    No reason is needed, and it counts nowhere. A labelled slot keeps its state.
+    """
+    if slot.state != "open":
+        return
+    user_id = _holder(slot)
+    slot.state, slot.user_id = "free", None
+    slot.claimed_until = slot.opened_at = None
+    slot.active_ms = 0
+    _decline(slot, user_id, "pass")
+    records.note(user_id, "passed", slot.audio_id, slot.assignment_id)
+
+
+def _decline(slot: Assignment, user_id: int, kind: str) -> None:
+    insert = pg.insert(Decline).values(item_id=slot.item_id, user_id=user_id, kind=kind)
+    changed = insert.on_conflict_do_update(index_elements=["item_id", "user_id"], set_={"kind": kind})
+    db.session.execute(changed)
 
 
 def _holder(slot: Assignment) -> int:

@@ -15,6 +15,7 @@ from app.models import Assignment, Decline, Item, Study, db
 from app.pipeline import audio_files
 
 PAGE_SIZE = 25
+RECENT = 10
 SHOWS = ("open", "done", "skipped")
 MOST_WAITING = 500  # clips that wait are counted up to this number
 
@@ -85,6 +86,17 @@ def progress(user_id: int, *, arrivals: bool = False) -> Progress:
         skipped=aside or 0,
         waiting=min(MOST_WAITING, sum(_waiting(study, user_id, arrivals) for study in _open_studies())),
     )
+
+
+def recent(user_id: int) -> list[int]:
+    """Return the clips that this person labelled last, the newest last: what an undo goes back to."""
+    query = (
+        sa.select(Assignment.audio_id)
+        .where(Assignment.user_id == user_id, Assignment.state == "submitted")
+        .order_by(Assignment.submitted_at.desc(), Assignment.assignment_id.desc())
+        .limit(RECENT)
+    )
+    return list(db.session.scalars(query))[::-1]
 
 
 def _open_studies() -> list[Study]:

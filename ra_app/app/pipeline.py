@@ -16,6 +16,9 @@ audio_files = sa.table(
     sa.column("duration_s", sa.Float),
     sa.column("processed_at", sa.DateTime(timezone=True)),
     sa.column("platform_metadata", pg.JSONB),
+    sa.column("peaks", sa.LargeBinary),
+    sa.column("loudness_lufs", sa.Float),
+    sa.column("peak_dbfs", sa.Float),
 )
 transcripts = sa.table(
     "transcripts",
@@ -26,6 +29,9 @@ transcripts = sa.table(
     sa.column("segments", pg.JSONB),
     sa.column("finding", sa.Text),
     sa.column("reasons", pg.ARRAY(sa.Text)),
+    sa.column("words", pg.JSONB),
+    sa.column("translation", sa.Text),
+    sa.column("not_judged", sa.Text),
     sa.column("created_at", sa.DateTime(timezone=True)),
 )
 verdicts_in_force = sa.table(

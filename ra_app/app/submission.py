@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID, uuid4
 
+from app import intervals
 from app.codebook import Codebook
 from app.models import CONFIDENCES, NOTE_LENGTH, LabelRow
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")  # Postgres refuses NUL; the others make no sense in a note
 _NUMBER = re.compile(r"[0-9]{1,18}")
+MOST_SPANS = 50
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +24,7 @@ class Submission:
     labels: tuple[str, ...] = ()
     confidence: int | None = None
     note: str = ""
+    spans: tuple[tuple[float, float], ...] = ()  # the marked parts of the clip: from, to in seconds
     base: int | None = None  # the label that the page showed as stored; None: there was none yet
     transcript_id: int | None = None  # as shown, not checked yet
     classification_ids: tuple[int, ...] = ()  # as shown, not checked yet
@@ -33,6 +36,7 @@ def read_submission(form: Mapping[str, str], codes: list[str], codebook: Codeboo
     known = tuple(label.code for label in codebook.labels if label.code in codes)
     note = _CONTROL.sub("", form.get("note", "").replace("\r\n", "\n")).strip()
     confidence = form.get("confidence", "")
+    spans = intervals.read(form.get("spans") or "[]", MOST_SPANS)
     problem = codebook.problem(dict.fromkeys(codes))
     if form.get("codebook_version") != codebook.version:
         problem = "The codebook has changed since you opened this clip. Check your choice and submit again."
@@ -40,6 +44,8 @@ def read_submission(form: Mapping[str, str], codes: list[str], codebook: Codeboo
         problem = f"The note has {len(note)} characters. Shorten it to {NOTE_LENGTH} or fewer."
     elif confidence and confidence not in {str(value) for value in CONFIDENCES}:
         problem = "Choose one of the three confidences: low, medium or high."
+    elif spans is None:
+        problem = f"The marked parts could not be read. Mark them again, {MOST_SPANS} or fewer."
     try:
         key = UUID(form.get("submission_key", ""))
     except ValueError:
@@ -49,6 +55,7 @@ def read_submission(form: Mapping[str, str], codes: list[str], codebook: Codeboo
         labels=known,
         confidence=int(confidence) if confidence in {"1", "2", "3"} else None,
         note=note,
+        spans=_pairs(spans or ()),
         base=_number(form.get("base_label", "")),
         transcript_id=_number(form.get("transcript_id", "")),
         classification_ids=tuple(int(n) for n in _NUMBER.findall(form.get("classification_ids", "")[:1000])),
@@ -60,7 +67,17 @@ def of_label(label: LabelRow | None) -> Submission:
     """Return a new submission with the content of a stored label, which it would change."""
     if label is None:
         return Submission()
-    return Submission(labels=tuple(label.labels), confidence=label.confidence, note=label.note, base=label.label_id)
+    return Submission(
+        labels=tuple(label.labels),
+        confidence=label.confidence,
+        note=label.note,
+        spans=_pairs(label.spans),
+        base=label.label_id,
+    )
+
+
+def _pairs(spans: Iterable[Sequence[float]]) -> tuple[tuple[float, float], ...]:
+    return tuple((start, end) for start, end in spans)
 
 
 def _number(text: str) -> int | None:

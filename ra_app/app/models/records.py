@@ -12,7 +12,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from app.models.base import Base, now_column, one_of
 from app.models.people import User
 
-# opened: the page of the clip was sent. listened: its audio was sent from the beginning.
+# opened: the clip was shown. listened: its audio was sent, also ahead of time; `Exposure` has what was played.
 EVENTS = ("claimed", "opened", "listened", "labelled", "revealed", "skipped", "passed")
 
 
