@@ -24,7 +24,7 @@ from app.security import protect
 from app.state import State
 from app.storage import AudioStore
 from app.study_commands import studies
-from app.views import audio, auth, health, join, me, people, presence, queue, review, wellbeing
+from app.views import audio, auth, desk, health, join, me, people, presence, queue, review, scripts, wellbeing
 
 FORM_LIMIT = 64 * 1024  # bytes; far more than a note of 2000 characters and all labels need
 CONNECT_TIMEOUT_S = 5
@@ -64,7 +64,7 @@ def create_app(config: Settings | None = None) -> Flask:
     handle_failures(app)
     fingerprint_static(app)
     add_formats(app)
-    for view in (auth, join, queue, review, presence, wellbeing, me, people, audio, health):
+    for view in (auth, join, queue, review, desk, presence, wellbeing, me, people, audio, scripts, health):
         app.register_blueprint(view.blueprint)
     app.cli.add_command(users)
     app.cli.add_command(codebook)

@@ -40,7 +40,7 @@ def handle_failures(app: Flask) -> None:
 
 
 def show(error: HTTPException) -> ResponseReturnValue:
-    """Answer with an error page; for the audio player, with one line of plain text."""
+    """Answer with an error page; for the audio player and the page's script, with one line of plain text."""
     if error.response is not None:
         return error.response
     code = error.code or 500
@@ -48,7 +48,7 @@ def show(error: HTTPException) -> ResponseReturnValue:
     headers = [(name, value) for name, value in error.get_headers() if name.lower() in {"allow", "retry-after"}]
     if code == 503:
         headers.append(("Retry-After", str(RETRY_AFTER_S)))
-    if request.path.startswith("/audio/"):
+    if request.path.startswith(("/audio/", "/desk/")):
         return Response(f"{sentence}\n", status=code, headers=headers, mimetype="text/plain")
     return render_template("error.html", code=code, title=title, sentence=sentence), code, headers
 

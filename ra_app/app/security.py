@@ -15,7 +15,7 @@ from app.accounts import load_session_user
 from app.models import User
 
 # All other routes need a log-in. So a new route is protected by default. Roles are checked here, too: see app/roles.py.
-PUBLIC_ENDPOINTS = frozenset({"auth.login", "health.healthz", "join.show", "join.use", "static"})
+PUBLIC_ENDPOINTS = frozenset({"auth.login", "health.healthz", "join.show", "join.use", "scripts.review", "static"})
 
 HEADERS = {
     # No inline code and nothing from other sites: text of a transcript can never run as a script.
@@ -24,7 +24,7 @@ HEADERS = {
         "script-src 'self'; "
         "style-src 'self'; "
         "img-src 'self'; "
-        "media-src 'self'; "
+        "media-src 'self' blob:; "  # a clip that was fetched ahead
         "connect-src 'self'; "
         "form-action 'self'; "
         "base-uri 'none'; "
@@ -43,6 +43,7 @@ LOGGED_IN_AT = "logged_in_at"  # key in the session; seconds since 1970
 FORM_PAGES = {
     "review.submit": "review.show",
     "review.skip": "review.show",
+    "review.pass_on": "review.show",
     "review.reveal": "review.show",
     "review.take": "queue.index",
     "queue.next_clip": "queue.index",
@@ -57,7 +58,10 @@ FORM_PAGES = {
 }
 
 # A script or a player asks here; it cannot show the log-in page.
-WITHOUT_PAGE = frozenset({"audio.stream", "presence.heartbeat", "presence.draft", "wellbeing.report"})
+WITHOUT_PAGE = frozenset({
+    "audio.stream", "desk.ahead", "desk.item", "desk.pass_on", "desk.reveal", "desk.skip", "desk.submit", "desk.take",
+    "presence.draft", "presence.heartbeat", "wellbeing.report",
+})  # fmt: skip
 # The page sends this by itself, so it must not lengthen a session that nobody uses.
 SIGN_OF_LIFE = "presence.heartbeat"
 

@@ -20,9 +20,10 @@ STATIC = sorted(path for path in (APP_ROOT / "app" / "static").rglob("*") if pat
 
 # A new route must be added to one of these, or to PUBLIC_ENDPOINTS.
 FOR_EVERYBODY = {
-    "audio.stream", "auth.account", "auth.logout", "me.choose", "me.index", "presence.draft", "presence.heartbeat",
-    "queue.index", "queue.next_clip", "queue.next_page", "review.reveal", "review.show", "review.skip", "review.submit",
-    "review.take", "wellbeing.report",
+    "audio.stream", "auth.account", "auth.logout", "desk.ahead", "desk.item", "desk.pass_on", "desk.reveal",
+    "desk.skip", "desk.submit", "desk.take", "me.choose", "me.index", "presence.draft", "presence.heartbeat",
+    "queue.index", "queue.next_clip", "queue.next_page", "review.pass_on", "review.reveal", "review.show",
+    "review.skip", "review.submit", "review.take", "wellbeing.report",
 }  # fmt: skip
 FOR_ROLES = {
     "people.index": LEADS,
@@ -130,7 +131,7 @@ def test_leads_read_and_hear_every_clip_and_label_what_they_take(world: World, v
 
 
 def test_only_these_endpoints_are_public() -> None:
-    assert {"auth.login", "health.healthz", "join.show", "join.use", "static"} == PUBLIC_ENDPOINTS
+    assert {"auth.login", "health.healthz", "join.show", "join.use", "scripts.review", "static"} == PUBLIC_ENDPOINTS
 
 
 def test_options_tells_a_stranger_nothing(visitor: Visitor) -> None:

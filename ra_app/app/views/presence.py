@@ -6,6 +6,8 @@ else has the clip). The page goes on without an answer: it reports again, and th
 
 from __future__ import annotations
 
+import re
+
 from flask import Blueprint, abort, g, request
 from flask.typing import ResponseReturnValue
 
@@ -17,15 +19,21 @@ from app.views.review import CLIP
 
 blueprint = Blueprint("presence", __name__, url_prefix="/review")
 
+_NUMBER = re.compile(r"[0-9]{1,18}")
+
 
 @blueprint.post(CLIP + "/heartbeat")
 def heartbeat(audio_id: int) -> ResponseReturnValue:
-    """Renew the lease of a held clip, and add what was heard and how long the reviewer was at work."""
+    """Renew the lease of a held clip, and add what was heard and how long the reviewer was at work.
+
+    `also` names the clips that the page has for later, which are renewed with it.
+    """
     slot = claims.slot_of(g.viewer.user_id, audio_id, lock=True)
     if slot is None:
         return _without_slot(audio_id)
     records.report(slot, g.viewer.user_id, request.form)
-    seconds = claims.renew(g.viewer.user_id, audio_id)
+    also = [int(number) for number in _NUMBER.findall(request.form.get("also", "")[:100])]
+    seconds = claims.renew(g.viewer.user_id, [audio_id, *also]).get(audio_id)
     db.session.commit()
     return {"state": "done"} if seconds is None else {"state": "held", "seconds": seconds}
 

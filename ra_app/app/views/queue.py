@@ -23,10 +23,10 @@ LAST_PAGE = 1_000_000  # keeps the OFFSET of the query within what Postgres acce
 def index() -> ResponseReturnValue:
     show = request.args.get("show", "open")
     page = request.args.get("page", 1, type=int)
-    chosen = request.args.get(CHOICE) or _chosen()
+    chosen = request.args.get(CHOICE) or chosen_quality()
     if show not in lists.SHOWS or chosen not in quality.CHOICES or not 1 <= page <= LAST_PAGE:
         abort(404)
-    if chosen != _chosen():
+    if chosen != chosen_quality():
         session[CHOICE] = chosen
     user_id = g.viewer.user_id
     counts = lists.count_clips(user_id, chosen)
@@ -64,7 +64,7 @@ def to_next_clip() -> ResponseReturnValue:
 
     Whoever has used up the minutes of the day goes on with what they hold; the queue page says why there is no other.
     """
-    user_id, chosen = g.viewer.user_id, _chosen()
+    user_id, chosen = g.viewer.user_id, chosen_quality()
     if wellness.may_claim(user_id).used_up:
         held = claims.in_hand(user_id)
         return redirect(url_for("queue.index") if held is None else url_for("review.show", audio_id=held))
@@ -78,7 +78,7 @@ def to_next_clip() -> ResponseReturnValue:
     return redirect(url_for("queue.index"))
 
 
-def _chosen() -> str:
+def chosen_quality() -> str:
     """Return the reviewer's choice; all clips until one is made."""
     chosen = session.get(CHOICE)
     return chosen if chosen in quality.CHOICES else "all"
