@@ -24,10 +24,14 @@ export class Outbox {
     return names(this.prefix).map(kept).filter(Boolean).sort((a, b) => a.at - b.at);
   }
 
+  // Keeps the form. It goes with the next `send`.
   add(clip, kind, url, fields) {
     const key = fields.find(([name]) => name === "submission_key")[1];
     keep(this.prefix + key, { key, clip, kind, url, fields, at: Date.now() });
-    this.send();
+  }
+
+  get clips() {
+    return this.entries().map((entry) => entry.clip);
   }
 
   hurry() {
@@ -39,6 +43,15 @@ export class Outbox {
   async send() {
     if (this.busy) return;
     this.busy = true;
+    try {
+      await this.sendAll();
+    } finally {
+      this.busy = false;
+    }
+    if (!this.entries().length) this.waiting(0);
+  }
+
+  async sendAll() {
     for (let entry = this.entries()[0]; entry; entry = this.entries()[0]) {
       const { status, data } = await post(entry.url, [...entry.fields, ...this.extra()]);
       if (ended(status)) {
@@ -56,8 +69,6 @@ export class Outbox {
       if (status === 200) this.done(entry, data);
       else this.refused(entry, data, status);
     }
-    this.busy = false;
-    if (!this.entries().length) this.waiting(0);
   }
 
   // Waits until nothing of this clip is on its way. False: it takes too long.

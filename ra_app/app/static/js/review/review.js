@@ -49,7 +49,9 @@ class Review {
     document.getElementById("unloaded").remove();
     this.adopt(document.getElementById("desk"), {});
     this.listen();
-    this.refill();
+    // The browser was closed before this clip's label had arrived: the label goes now, and then comes another clip.
+    if (this.outbox.clips.includes(this.screen.clip)) this.pause("coming");
+    else this.refill();
     this.outbox.send();
   }
 
@@ -116,7 +118,7 @@ class Review {
 
   asking() {
     const shown = this.screen?.clip;
-    const have = [...(shown ? [shown] : []), ...this.ahead.clips];
+    const have = [...(shown ? [shown] : []), ...this.ahead.clips, ...this.outbox.clips]; // unsent labels: not to be shown again
     const fields = [["have", have.join(" ")], ["want", WANT - this.ahead.items.length + (shown ? 0 : 1)]];
     const news = shown && shown !== this.noted ? [["showing", shown]] : [];
     this.noted = shown;
@@ -133,12 +135,14 @@ class Review {
   }
 
   arrived(data) {
-    this.ahead.add((data.items ?? []).filter((item) => item.clip !== this.screen?.clip));
+    const done = [this.screen?.clip, ...this.outbox.clips];
+    this.ahead.add((data.items ?? []).filter((item) => !done.includes(item.clip)));
     if (data.progress) document.getElementById("progress").innerHTML = data.progress; // the server's own HTML
     if (data.budget === "soft") this.bar.say("budget", "You have heard many minutes today. It is a good time to stop soon.");
     if (this.screen || this.outbox.entries().length) return;
     if (this.ahead.items.length) this.next();
     else if (data.items) this.pause(data.budget === "hard" ? "enough" : "no-more");
+    else this.refill();
   }
 
   // --- what the reviewer does
@@ -154,16 +158,16 @@ class Review {
     if (!screen || (kind === "submit" && !screen.labels.ready())) return;
     if (kind !== "submit" && !screen.root.querySelector(`#${kind}`)) return; // a labelled clip is not set aside
     this.presence.stop();
+    const url = `${this.page.items.replace(/0$/, screen.clip)}/${kind}`;
+    this.outbox.add(screen.clip, kind, url, [...new FormData(screen.form)]); // first: whatever happens then, this browser has it
     screen.draft.done();
     this.back = [...this.back.filter((clip) => clip !== screen.clip), screen.clip].slice(-MOST_BACK);
     this.aside = { ...this.aside, [screen.clip]: kind !== "submit" };
-    const url = `${this.page.items.replace(/0$/, screen.clip)}/${kind}`;
     this.noteLine(`Clip ${screen.clip} ${{ submit: "submitted", skip: "set aside", pass: "passed" }[kind]}.`);
-    const fields = [...new FormData(screen.form)];
     this.ahead.items = this.ahead.items.filter((other) => other.clip !== screen.clip);
     if (item?.resume) this.ahead.putBack(item.resume);
     this.next();
-    this.outbox.add(screen.clip, kind, url, fields);
+    this.outbox.send();
   }
 
   async undo() {
@@ -244,6 +248,7 @@ class Review {
   waiting(count) {
     if (!count) {
       this.bar.clear("network");
+      if (!this.screen && this.paused === "coming") this.refill(); // another tab has sent the last label
       return;
     }
     const labels = count === 1 ? "One label is" : `${count} labels are`;
