@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -11,8 +12,11 @@ from app.models import Draft, LabelRow, db
 from app.submission import Submission
 
 
-def keep(assignment_id: int, user_id: int, submission: Submission, base: int | None) -> None:
-    """Keep this content instead of an earlier draft. `base` is the label that it changes. Does not commit."""
+def keep(assignment_id: int, user_id: int, submission: Submission, base: int | None) -> int:
+    """Keep this content instead of an earlier draft, and return the time of that, as `at` does. Does not commit.
+
+    `base` is the label that it changes.
+    """
     values: dict[str, Any] = {
         "content": {
             "labels": list(submission.labels),
@@ -24,7 +28,13 @@ def keep(assignment_id: int, user_id: int, submission: Submission, base: int | N
         "updated_at": sa.func.now(),
     }
     insert = pg.insert(Draft).values(assignment_id=assignment_id, user_id=user_id, **values)
-    db.session.execute(insert.on_conflict_do_update(index_elements=["assignment_id", "user_id"], set_=values))
+    kept = insert.on_conflict_do_update(index_elements=["assignment_id", "user_id"], set_=values)
+    return at(db.session.execute(kept.returning(Draft.updated_at)).scalar_one())
+
+
+def at(moment: datetime) -> int:
+    """Return milliseconds since 1970: with them the page tells drafts apart."""
+    return int(moment.timestamp() * 1000)
 
 
 def find(assignment_id: int, user_id: int) -> Draft | None:

@@ -19,11 +19,16 @@ def note_of(page: str) -> str:
     return page.partition('id="note"')[2].partition(">")[2].partition("</textarea>")[0]
 
 
+def draft_at(world: World) -> int:
+    milliseconds: int = world.sql("SELECT trunc(extract(epoch FROM updated_at) * 1000)::bigint FROM ra_drafts")[0][0]
+    return milliseconds
+
+
 def test_a_draft_is_shown_until_its_label_is_stored(mira: Visitor, world: World) -> None:
     clip = world.add_clip()
     form = {**mira.hold(clip).form(clip), "label": ["hate", "scam"], "confidence": "2", "note": "so far"}
     answer = mira.post(f"/review/{clip}/draft", form)
-    assert (answer.status_code, answer.json) == (200, {"state": "kept"})
+    assert (answer.status_code, answer.json) == (200, {"state": "kept", "at": draft_at(world)})
     page = mira.get(f"/review/{clip}").text
     assert (is_checked(page, "hate"), is_checked(page, "scam"), is_checked(page, "2")) == (True, True, True)
     assert note_of(page) == "so far"
@@ -38,7 +43,7 @@ def test_a_draft_may_be_what_no_label_may_be(mira: Visitor, world: World) -> Non
     clip = world.add_clip()
     long = "x" * 2500
     form = {**mira.hold(clip).form(clip), "label": ["no_violation", "hate"], "note": long}
-    assert mira.post(f"/review/{clip}/draft", form).json == {"state": "kept"}
+    assert mira.post(f"/review/{clip}/draft", form).json == {"state": "kept", "at": draft_at(world)}
     assert note_of(mira.get(f"/review/{clip}").text) == long
 
 

@@ -54,9 +54,9 @@ def draft(audio_id: int) -> ResponseReturnValue:
         return _without_slot(audio_id)
     if labelling.is_stored(slot, submission) or labelling.is_stale(slot, submission):
         return {"state": "stale"}, 409
-    drafts.keep(slot.assignment_id, user_id, submission, submission.base)
+    at = drafts.keep(slot.assignment_id, user_id, submission, submission.base)
     db.session.commit()
-    return {"state": "kept"}
+    return {"state": "kept", "at": at}
 
 
 def _without_slot(audio_id: int) -> ResponseReturnValue:

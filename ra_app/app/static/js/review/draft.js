@@ -8,12 +8,15 @@ import { post } from "./net.js";
 const DRAFT = "draft:";
 const DRAFT_PAUSE_MS = 1000; // from the last change to the message to the server
 const DRAFT_DAYS = 7;
+const MOST_SENT = 8;
 
 export class Draft {
   constructor(root) {
     this.form = root.querySelector("#label-form");
     this.name = `${DRAFT}${this.form.dataset.viewer}:${this.form.dataset.clip}:${this.form.dataset.revisions}`;
     this.empty = this.reported = this.read();
+    this.known = Number(this.form.dataset.draftAt); // when the server stored the newest draft that this browser knows of
+    this.sent = []; // what went to the server, also without an answer
     if (this.restore()) {
       root.querySelector("#draft").hidden = false;
       this.save(); // this browser has what the server may lack
@@ -28,8 +31,9 @@ export class Draft {
 
   save() {
     const now = this.read();
-    if (now === this.empty) drop(this.name);
-    else keep(this.name, { content: JSON.parse(now), at: Date.now() });
+    // With something else sent before, an unchanged form is news, too.
+    if (now === this.empty && this.sent.every((sent) => sent === now)) drop(this.name);
+    else keep(this.name, { content: JSON.parse(now), at: Date.now(), known: this.known, sent: this.sent });
     clearTimeout(this.timer);
     if (now !== this.reported) this.timer = setTimeout(() => this.flush(), DRAFT_PAUSE_MS);
   }
@@ -39,14 +43,23 @@ export class Draft {
     clearTimeout(this.timer);
     const now = this.read();
     if (now === this.reported || this.closed) return;
-    const { status } = await post(this.form.dataset.draft, [...new FormData(this.form)], { leaving });
-    if (status === 200) this.reported = now;
+    this.sent = [...this.sent.filter((sent) => sent !== now), now].slice(-MOST_SENT);
+    this.save();
+    clearTimeout(this.timer);
+    const { status, data } = await post(this.form.dataset.draft, [...new FormData(this.form)], { leaving });
+    if (status !== 200 || this.closed) return;
+    this.reported = now;
+    this.known = data.at;
+    this.save(); // there may be more by now
   }
 
   restore() {
-    const { content, at } = kept(this.name) ?? {};
+    const { content, at, known, sent = [] } = kept(this.name) ?? {};
     if (!content || JSON.stringify(content) === this.empty) return false;
-    if (at < Number(this.form.dataset.draftAt)) return false; // the server has a newer one, which the page shows
+    // What the page shows may be newer, from another browser. But it may also be what this browser has sent before that.
+    const ours = this.known === known || sent.some((earlier) => same(earlier, this.empty));
+    if (at < this.known && !ours) return false;
+    this.sent = sent;
     const [labels, confidence, note, spans] = content;
     for (const box of this.form.querySelectorAll("[name=label]")) box.checked = labels.includes(box.value);
     for (const choice of this.form.querySelectorAll("[name=confidence]")) choice.checked = choice.value === confidence;
@@ -67,6 +80,15 @@ export class Draft {
     this.flush(true);
     clearTimeout(this.timer);
   }
+}
+
+// Whether two contents are the same after the server has read them.
+function same(...contents) {
+  const [one, other] = contents.map((content) => {
+    const [labels, confidence, note, spans] = JSON.parse(content);
+    return JSON.stringify([labels, confidence, note.trim(), JSON.parse(spans || "[]")]);
+  });
+  return one === other;
 }
 
 // Deletes drafts of other reviewers and of long ago.
