@@ -29,11 +29,30 @@ addEventListener("DOMContentLoaded", () => {
     dispatchEvent(new Event("theme"));
   });
   if (document.getElementById("review")) return; // that page looks after unsent labels as well
-  document.querySelector("form[data-logout]")?.addEventListener("submit", () => {
+  document.querySelector("form[data-logout]")?.addEventListener("submit", (event) => {
+    event.preventDefault();
     try {
       for (const name of Object.keys(localStorage)) if (name.startsWith("draft:")) localStorage.removeItem(name);
     } catch {
       // The browser forbids storage: nothing is kept.
     }
+    forgetDisk(() => event.target.submit());
   });
 });
+
+// Deletes the drafts in IndexedDB (review/disk.js), then goes on, at the latest after a second.
+function forgetDisk(goOn) {
+  setTimeout(goOn, 1000);
+  try {
+    const asked = indexedDB.open("work", 1);
+    asked.onupgradeneeded = () => asked.result.createObjectStore("kept");
+    asked.onerror = goOn;
+    asked.onsuccess = () => {
+      const transaction = asked.result.transaction("kept", "readwrite");
+      transaction.objectStore("kept").delete(IDBKeyRange.bound("draft:", "draft;"));
+      transaction.oncomplete = transaction.onabort = goOn;
+    };
+  } catch {
+    goOn();
+  }
+}

@@ -8,10 +8,12 @@ import { forgetAll, tidy } from "./draft.js";
 import { Help } from "./help.js";
 import { Keymap, nameOf } from "./keymap.js";
 import { listen } from "./keys.js";
+import { writtenToDisk } from "./disk.js";
 import { ended, get, post } from "./net.js";
 import { Outbox } from "./outbox.js";
 import { Presence } from "./presence.js";
 import { Screen } from "./screen.js";
+import { recover } from "./store.js";
 
 const SKIP_S = 3;
 const MOST_BACK = 10; // clips that an undo reaches
@@ -366,9 +368,11 @@ class Review {
       this.outbox.hurry();
       return;
     }
+    event.preventDefault();
     this.outbox.leaving = true;
     if (this.screen) this.screen.draft.closed = true;
     forgetAll(this.page.viewer);
+    writtenToDisk().then(() => event.target.submit());
   }
 
   nameKeys() {
@@ -376,4 +380,5 @@ class Review {
   }
 }
 
+await recover();
 new Review(document.getElementById("review").dataset).begin();
