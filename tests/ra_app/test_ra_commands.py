@@ -9,8 +9,7 @@ import pytest
 
 from app import create_app
 from app.config import load_settings
-from tests.ra_app.conftest import RA_APP
-from tests.ra_app.serving import GUNICORN, serving, status
+from tests.ra_app.serving import GUNICORN, RA_APP, serving, status
 from tests.ra_app.world import Visitor, World
 
 

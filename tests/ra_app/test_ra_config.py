@@ -9,7 +9,7 @@ import pytest
 
 from app.config import APP_ROOT, Settings, env_example, load_settings
 from app.errors import ConfigError
-from tests.ra_app.conftest import run
+from tests.ra_app.serving import run
 
 GOOD = {
     "DATABASE_URL": "postgresql://ra_app:s3cr3t@db.example.org/audio_pipeline",

@@ -11,7 +11,7 @@ import pytest
 
 from app.config import APP_ROOT
 from local.services import Database
-from tests.ra_app.conftest import run
+from tests.ra_app.serving import run
 from tests.ra_app.world import World
 
 PIPELINE_TABLES = ("batches", "audio_files", "transcripts", "classifications", "schema_version", "ra_queue")

@@ -11,7 +11,7 @@ from flask import Flask
 from app import create_app
 from app.config import APP_ROOT, load_settings
 from app.models import db
-from tests.ra_app.conftest import run
+from tests.ra_app.serving import run
 from tests.ra_app.world import Visitor, World
 
 SHIPPED = (APP_ROOT / "codebook.toml").read_text()

@@ -69,10 +69,9 @@ class Review {
   }
 
   adopt(root, item) {
-    const speed = this.screen?.player.speed;
     this.item = item;
     this.screen = new Screen(root, {
-      speed,
+      speed: this.speed,
       heard: () => this.presence.heard,
       report: (event, clip) => post(this.page.wellbeing, [["event", event], ["audio_id", clip]]),
     });
@@ -86,6 +85,7 @@ class Review {
   }
 
   close() {
+    this.speed = this.screen?.player.speed ?? this.speed; // the next clip plays as fast
     this.screen?.close();
     this.presence.stop();
     if (this.item?.source) URL.revokeObjectURL(this.item.source);
@@ -357,7 +357,8 @@ class Review {
     if (unsent && !this.warned) {
       event.preventDefault();
       this.warned = true;
-      this.bar.say("logout", `${unsent} of your labels are not stored yet. If you log out now, they are lost. Log out again to do so.`);
+      const labels = unsent === 1 ? "One of your labels is" : `${unsent} of your labels are`;
+      this.bar.say("logout", `${labels} not stored yet, and would be lost. Wait a moment, or log out again to do so all the same.`);
       this.outbox.hurry();
       return;
     }
