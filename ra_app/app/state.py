@@ -1,20 +1,27 @@
-"""The objects that all views share: the codebook and the audio store. The app makes them once per process."""
+"""The objects that all views share. The app makes them once per process."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from threading import Event
+from typing import TYPE_CHECKING
 
 from flask import current_app
 
 from app.codebook import Codebook
+from app.sign_on import Rules
 from app.storage import AudioStore
+
+if TYPE_CHECKING:
+    from app.provider import Provider
 
 
 @dataclass(frozen=True, kw_only=True)
 class State:
     codebook: Codebook
     audio: AudioStore
+    provider: Provider | None = None  # of single sign-on
+    sign_on: Rules | None = None
     codebook_published: Event = field(default_factory=Event)  # the database has the codebook with this content
 
 

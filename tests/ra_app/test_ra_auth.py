@@ -283,3 +283,10 @@ def test_forwarded_addresses_count_only_behind_a_trusted_proxy(
         db.engine.dispose()
     rows = world.sql("SELECT address FROM ra_login_attempts ORDER BY attempt_id")
     assert rows == [("192.0.2.7",), ("198.51.100.1",)]
+
+
+@pytest.mark.usefixtures("world")
+@pytest.mark.parametrize("path", ["/sso/login", "/sso/callback?state=x", "/sso/join", f"/join/{'A' * 43}/sso"])
+def test_there_is_no_single_sign_on_unless_it_is_set_up(visitor: Visitor, path: str) -> None:
+    assert visitor.get(path).status_code == 404
+    assert "/sso" not in visitor.get("/login").text
