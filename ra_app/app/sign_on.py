@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from app.config import Settings
     from app.provider import Begun
 
+TARGET_LENGTH = 500  # characters of a path to come back to
 LIFE_S = 600  # of an attempt, and of a person who has come back and must choose a name
 KEPT = 3  # attempts; a cookie has 4 KB
 _ATTEMPTS = "sign_on"
@@ -74,8 +75,8 @@ class Rules:
             raise NotAllowedError("no confirmed address of OIDC_EMAIL_DOMAINS")
         if self.claim is not None:
             name, _, value = self.claim.partition("=")
-            has = claims.get(name)
-            if value not in ([str(one) for one in has] if isinstance(has, list) else [str(has)]):
+            has = claims.get(name, [])
+            if value not in [_text(one) for one in (has if isinstance(has, list) else [has])]:
                 raise NotAllowedError("OIDC_CLAIM does not fit")
 
 
@@ -109,6 +110,10 @@ def arrival() -> Arrival:
     if time.time() - at > LIFE_S:
         raise ExpiredAttemptError(f"the person came back more than {LIFE_S} s ago")
     return Arrival(known=Known(issuer, subject), link=link, suggested=suggested)
+
+
+def _text(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _domain(claims: Mapping[str, Any]) -> str | None:

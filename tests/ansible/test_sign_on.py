@@ -30,7 +30,7 @@ GOOD = {
     "ra_app_oidc_client_id": "ra-app",
     "ra_app_oidc_label": "Log in with your campus account",
 }
-WRONG = {
+WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "good": ({}, ""),
     "no-https": ({"ra_app_oidc_issuer": "http://login.example.edu"}, "it must begin with https://"),
     "no-id": ({"ra_app_oidc_client_id": ""}, "with the redirect address https://ra.example.org/sso/callback"),

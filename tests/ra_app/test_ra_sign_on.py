@@ -58,7 +58,7 @@ def lea(world: World, app: Flask) -> Visitor:
     return browser
 
 
-def _invite(by: Visitor, **form: str) -> str:
+def invite(by: Visitor, **form: str) -> str:
     found = LINK.search(by.post("/people/invite", {"role": "ra", **form}).text)
     assert found is not None
     return found[1]
@@ -67,7 +67,7 @@ def _invite(by: Visitor, **form: str) -> str:
 def _join(campus: Campus, lea: Visitor, app: Flask, subject: str, username: str = "mira") -> Visitor:
     """Somebody who has made an account with an invitation and this identity."""
     browser = Visitor(app)
-    assert campus.log_in(browser, subject, _invite(lea) + "/sso").location == "/sso/join"
+    assert campus.log_in(browser, subject, invite(lea) + "/sso").location == "/sso/join"
     assert browser.post("/sso/join", {"username": username}).location == "/"
     return browser
 
@@ -80,7 +80,7 @@ def test_an_invitation_is_completed_with_the_provider(
     campus: Campus, lea: Visitor, world: World, visitor: Visitor
 ) -> None:
     campus.knows("subject-1", email="Mira@Example.edu", email_verified=True)
-    link = _invite(lea)
+    link = invite(lea)
     assert f'href="{link}/sso">Log in with your campus account' in visitor.get(link).text
     assert campus.log_in(visitor, "subject-1", f"{link}/sso").location == "/sso/join"
     assert _users(world) == [("lea",)], "to come back makes nothing"
@@ -172,7 +172,7 @@ def test_a_closed_account_stays_closed(campus: Campus, lea: Visitor, app: Flask,
     inside = _join(campus, lea, app, "subject-1")
     lea.post("/people/2/close")
     assert inside.get("/").status_code == 302
-    for begin in ("/sso/login", _invite(lea) + "/sso"):
+    for begin in ("/sso/login", invite(lea) + "/sso"):
         answer = campus.log_in(visitor, "subject-1", begin)
         assert answer.status_code == 403
         assert "Your account is closed" in answer.text
@@ -183,7 +183,7 @@ def test_an_identity_that_has_an_account_does_not_use_up_an_invitation(
     campus: Campus, lea: Visitor, app: Flask, world: World, visitor: Visitor
 ) -> None:
     _join(campus, lea, app, "subject-1")
-    answer = campus.log_in(visitor, "subject-1", _invite(lea) + "/sso")
+    answer = campus.log_in(visitor, "subject-1", invite(lea) + "/sso")
     assert answer.location == "/"
     assert "the link was not used" in visitor.get("/").text
     assert world.sql("SELECT count(*) FROM ra_links WHERE used_at IS NULL") == [(1,)]
@@ -193,7 +193,7 @@ def test_an_identity_that_has_an_account_does_not_use_up_an_invitation(
 def test_one_identity_makes_one_account(campus: Campus, lea: Visitor, app: Flask, world: World) -> None:
     people = [Visitor(app, f"192.0.2.{10 + n}") for n in range(3)]
     for browser in people:
-        campus.log_in(browser, "subject-1", _invite(lea) + "/sso")
+        campus.log_in(browser, "subject-1", invite(lea) + "/sso")
     codes = at_once(*((browser, "/sso/join", {"username": f"p{n}"}) for n, browser in enumerate(people)))
     assert sorted(codes) == [302, 422, 422]
     assert world.sql("SELECT count(*) FROM ra_users, ra_identities") == [(2,)]
@@ -202,7 +202,7 @@ def test_one_identity_makes_one_account(campus: Campus, lea: Visitor, app: Flask
 def test_a_name_that_cannot_be_is_said_and_the_link_still_works(
     campus: Campus, lea: Visitor, world: World, visitor: Visitor
 ) -> None:
-    campus.log_in(visitor, "subject-1", _invite(lea) + "/sso")
+    campus.log_in(visitor, "subject-1", invite(lea) + "/sso")
     for name, sentence in (("no spaces", "not a valid user name"), ("lea", "cannot be used. Choose another")):
         answer = visitor.post("/sso/join", {"username": name})
         assert answer.status_code == 422
@@ -310,7 +310,7 @@ def test_who_says_no_is_not_logged_in_and_may_begin_again(
     campus: Campus, lea: Visitor, visitor: Visitor, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
-    link = _invite(lea)
+    link = invite(lea)
     _refused(campus.log_in(visitor, None, f"{link}/sso"), 403, "You did not log in")  # this provider sends no state
     state = parse_qs(urlsplit(visitor.get(f"{link}/sso").location).query)["state"][0]
     answer = visitor.get(f"/sso/callback?error=access_denied&state={state}")

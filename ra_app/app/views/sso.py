@@ -43,6 +43,8 @@ _DOWN = {"server_error", "temporarily_unavailable"}
 def begin() -> ResponseReturnValue:
     _, provider = _set_up()
     target = safe_target(request.args.get("next"))
+    if len(target) > sign_on.TARGET_LENGTH:  # it would not fit into the cookie, and the log-in could not be finished
+        target = safe_target(None)
     return redirect(target) if current_user.is_authenticated else _to_provider(provider, target, None)
 
 
