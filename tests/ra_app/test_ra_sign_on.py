@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+import socket
 from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -228,6 +229,13 @@ def test_a_link_for_a_new_password_may_bring_single_sign_on_instead(
     assert mira.log_in("mira", PASSWORD).status_code == 401
     assert campus.log_in(Visitor(app), "subject-1").location == "/"
     assert "single sign-on connected by a link" in lea.get(f"/people/{number}").text
+    found = LINK.search(lea.post(f"/people/{number}/reset").text)  # a new identity replaces the one before
+    assert found is not None
+    other = Visitor(app)
+    campus.log_in(other, "subject-2", f"{found[1]}/sso")
+    assert other.post("/sso/join", {"username": "mira"}).location == "/"
+    assert visitor.get("/").status_code == 302
+    assert campus.log_in(visitor, "subject-1").status_code == 403
 
 
 @pytest.mark.parametrize(
@@ -406,6 +414,43 @@ def test_who_leaves_the_group_is_not_let_in_any_more(
     _refused(campus.log_in(visitor, "subject-1"), 403, "You may not log in with this identity")
     campus.knows("subject-1", groups=["ra-app"])
     assert campus.log_in(visitor, "subject-1").location == "/"
+
+
+def test_a_claim_that_the_provider_tells_only_on_request_counts(
+    campus: Campus, lea: Visitor, app: Flask, with_settings: Callable[..., Visitor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The groups are there after the token was made, and before the app asks for them."""
+    _join(campus, lea, app, "subject-1")
+    campus.knows("subject-1")
+    send = requests.Session.send
+
+    def late(self: requests.Session, prepared: Any, **options: Any) -> Any:
+        if prepared.url.endswith("/userinfo"):
+            campus.knows("subject-1", groups=["ra-app"])
+        return send(self, prepared, **options)
+
+    visitor = with_settings(OIDC_CLAIM="groups=ra-app")
+    monkeypatch.setattr(requests.Session, "send", late)
+    assert campus.log_in(visitor, "subject-1").location == "/"
+
+
+def test_a_provider_that_hangs_takes_only_a_few_threads(
+    with_settings: Callable[..., Visitor],
+    world: World,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    world.add_user("mira")
+    monkeypatch.setattr(provider, "TIMEOUT_S", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        visitor = with_settings(OIDC_ISSUER=f"http://127.0.0.1:{silent.getsockname()[1]}")
+        _refused(visitor.get("/sso/login"), 503, "The log-in service does not answer")
+        assert "ReadTimeout" in caplog.text
+        turns = visitor.app.extensions["ra"].provider._turns
+        for _ in range(provider.AT_ONCE):
+            assert turns.acquire(blocking=False), "each log-in gives its turn back"
+        _refused(visitor.get("/sso/login"), 503, "The log-in service does not answer")
+    assert "too many log-ins wait for it" in caplog.text
 
 
 def test_guessed_codes_are_limited_like_log_ins(campus: Campus, lea: Visitor, app: Flask, world: World) -> None:
