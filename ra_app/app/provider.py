@@ -120,6 +120,8 @@ def _problem_of(metadata: Mapping[str, Any], issuer: str) -> str | None:
     for name in NEEDED:
         if not isinstance(metadata.get(name), str):
             return f"what {issuer} says of itself has no {name}; OIDC_ISSUER is perhaps not a provider's address"
+        if issuer.startswith("https:") and not metadata[name].startswith("https:"):
+            return f"the provider's {name} does not begin with https:"
     if metadata["issuer"].rstrip("/") != issuer.rstrip("/"):
         return f"OIDC_ISSUER is {issuer}, but the provider calls itself {metadata['issuer'][:_SHOWN]}"
     return None
@@ -139,7 +141,8 @@ def _mapped() -> Iterator[None]:
     except (requests.ConnectionError, requests.Timeout) as error:
         raise ProviderDownError(f"the provider cannot be reached: {_named(error)}") from None
     except requests.HTTPError as error:
-        kind = ProviderDownError if error.response.status_code >= 500 else ProviderRefusesError
+        broken = error.response is not None and error.response.status_code >= 500
+        kind = ProviderDownError if broken else ProviderRefusesError
         raise kind(f"the provider answers {_named(error)}") from None
     except (requests.RequestException, JoseError, ValueError, TypeError, KeyError, AttributeError) as error:
         # Not JSON, or JSON that is something else: a proxy's page, for example.

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import requests
@@ -38,7 +39,7 @@ class Campus:
             "OIDC_LABEL": "Log in with your campus account",
         }
 
-    def knows(self, subject: str, **claims: object) -> None:
+    def knows(self, subject: str, **claims: Any) -> None:
         """Claims also replace those that the provider itself writes into the token of this person."""
         told = requests.put(f"{self.address}/users/{subject}", json=claims, timeout=30)
         assert told.status_code == 204, told.text

@@ -375,6 +375,9 @@ def test_a_provider_must_call_itself_by_the_name_of_the_settings() -> None:
     said["issuer"] = "https://login.example.edu/realms/campus/"
     assert provider._problem_of(said, "https://login.example.edu/realms/campus") is None
     assert "calls itself https://login.example.edu/realms" in str(provider._problem_of(said, "https://example.edu"))
+    assert "does not begin with https:" in str(
+        provider._problem_of({**said, "token_endpoint": "http://login.example.edu/x"}, "https://login.example.edu")
+    )
     assert "has no jwks_uri" in str(provider._problem_of({**said, "jwks_uri": None}, "https://example.edu"))
 
 
