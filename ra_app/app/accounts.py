@@ -16,7 +16,7 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 from sqlalchemy.exc import IntegrityError
 
-from app import changes, links
+from app import changes, identities, links
 from app.models import ROLES, User, db, no_password
 
 PASSWORD_MIN = 12  # characters; a long password is hard to guess
@@ -92,9 +92,13 @@ def add_user(username: str, password: str | None, role: str) -> User:
 
 
 def set_password(user: User, password: str, by: User | None = None, **details: Any) -> None:
-    """Set a new password. All sessions of this user end, and links to reset the password work no more."""
+    """Set a new password, in place of the one before or of single sign-on.
+
+    All sessions of this user end, and links to reset the password work no more.
+    """
     check_password_rules(password)
     user.password_hash = hasher.hash(password)
+    identities.disconnect(user)
     links.revoke_resets(user)
     changes.note(by, "password", user, **details)
     end_sessions(user)

@@ -1,4 +1,8 @@
-"""Who has which account by single sign-on. An identity is the issuer and its subject, and never an e-mail address."""
+"""Who has which account by single sign-on. An identity is the issuer and its subject, and never an e-mail address.
+
+An account has one way in: a password or an identity. Whatever gives it one takes the other away, so that a link for a
+new password shuts out whoever had a way in before.
+"""
 
 from __future__ import annotations
 
@@ -27,13 +31,18 @@ def user_of(known: Known) -> User | None:
     return db.session.scalar(query.where(Identity.issuer == known.issuer, Identity.subject == known.subject))
 
 
+def disconnect(user: User) -> None:
+    """Let nobody log in to this account by single sign-on. Nothing is committed."""
+    db.session.execute(sa.delete(Identity).where(Identity.user_id == user.user_id))
+
+
 def connect(known: Known, user: User) -> None:
     """Let this identity log in to this account, in place of the one before. Nothing is committed.
 
     Raises `IdentityTakenError`.
     """
     db.session.flush()  # a new account gets its number
-    db.session.execute(sa.delete(Identity).where(Identity.user_id == user.user_id, Identity.issuer == known.issuer))
+    disconnect(user)
     try:
         with db.session.begin_nested():  # another request may connect it at this moment
             db.session.add(Identity(issuer=known.issuer, subject=known.subject, user_id=user.user_id))

@@ -90,7 +90,7 @@ def _added(username: str, role: str, way: str | Known) -> User:
 
 
 def _reset(link: Link, username: str, way: str | Known) -> User:
-    """Give the account a new password; or connect the identity, and then no password works any more."""
+    """Give the account a new password, or connect the identity in place of the password."""
     user = db.session.get_one(User, link.user_id)
     if accounts.normalise_username(username) != user.username:
         raise AccountError(WRONG_NAME)

@@ -236,6 +236,11 @@ def test_a_link_for_a_new_password_may_bring_single_sign_on_instead(
     assert other.post("/sso/join", {"username": "mira"}).location == "/"
     assert visitor.get("/").status_code == 302
     assert campus.log_in(visitor, "subject-1").status_code == 403
+    found = LINK.search(lea.post(f"/people/{number}/reset").text)  # and so does a password
+    assert found is not None
+    assert visitor.post(found[1], {"username": "mira", "password": PASSWORD, "repeat": PASSWORD}).location == "/"
+    assert other.get("/").status_code == 302
+    assert campus.log_in(other, "subject-2").status_code == 403
 
 
 @pytest.mark.parametrize(

@@ -73,11 +73,10 @@ class Identity(Base):
     """A person as the provider of single sign-on knows them: who has this identity logs in to this account."""
 
     __tablename__ = "ra_identities"
-    __table_args__ = (sa.UniqueConstraint("user_id", "issuer"),)
 
     issuer: Mapped[str] = mapped_column(sa.Text, primary_key=True)
     subject: Mapped[str] = mapped_column(sa.Text, primary_key=True)  # never given to another person by the issuer
-    user_id: Mapped[int] = mapped_column(sa.ForeignKey(User.user_id))
+    user_id: Mapped[int] = mapped_column(sa.ForeignKey(User.user_id), unique=True)
     connected_at: Mapped[datetime] = now_column()
 
 

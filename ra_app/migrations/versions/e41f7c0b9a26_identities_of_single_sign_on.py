@@ -23,7 +23,7 @@ def upgrade():
     sa.Column('connected_at', sa.DateTime(timezone=True), server_default=sa.text('now()'), nullable=False),
     sa.ForeignKeyConstraint(['user_id'], ['ra_users.user_id'], name=op.f('fk_ra_identities_user_id')),
     sa.PrimaryKeyConstraint('issuer', 'subject', name=op.f('pk_ra_identities')),
-    sa.UniqueConstraint('user_id', 'issuer', name=op.f('uq_ra_identities_user_id_issuer'))
+    sa.UniqueConstraint('user_id', name=op.f('uq_ra_identities_user_id'))
     )
 
 
