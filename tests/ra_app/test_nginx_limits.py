@@ -57,7 +57,7 @@ def _codes(answers: list[Answer]) -> set[int]:
     return {answer.status for answer in answers}
 
 
-@pytest.mark.parametrize("path", ["/login", "/join/" + "A" * 43])
+@pytest.mark.parametrize("path", ["/login", "/join/" + "A" * 43, pytest.param("/sso/join", marks=pytest.mark.thorough)])
 def test_many_tries_to_log_in_are_answered_with_429_and_a_page(port: int, path: str) -> None:
     answers = _hammer(port, ["192.0.2.7"] * TRIES, path)
     refused = [answer for answer in answers if answer.status == 429]

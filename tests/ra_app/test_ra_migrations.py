@@ -58,6 +58,7 @@ def test_upgrade_downgrade_and_upgrade_again_touch_only_the_apps_tables(
         "ra_account_changes",
         "ra_preferences",
         "ra_wellbeing",
+        "ra_identities",
         "ra_alembic_version",
     }
     assert run("flask db downgrade base", ra_env).returncode == 0
@@ -129,6 +130,7 @@ def test_the_apps_role_can_only_read_the_pipelines_tables(database: Database, st
         "ra_account_changes",
         "ra_preferences",
         "ra_wellbeing",
+        "ra_identities",
     ],
 )
 def test_the_pipelines_role_cannot_touch_the_apps_tables(database: Database, table: str) -> None:
