@@ -152,7 +152,7 @@ def test_the_text_is_covered_until_asked_for_and_escape_hides_it_and_pauses(
     assert audio(page, "paused")
     page.keyboard.press("0")
     page.keyboard.press("Enter")
-    wait(page, "document.querySelector('#desk').dataset.clip !== '1'")
+    shown(page, clip + 1)
     assert page.evaluate(COVERED), "each clip's text is asked for anew"
     settled(page)
     assert world.sql("SELECT event, audio_id FROM ra_wellbeing ORDER BY 1") == [("hidden", clip), ("veil-lifted", clip)]
