@@ -1,8 +1,9 @@
 """The script of the review screen: the modules of static/js/review as one file.
 
 Browsers would fetch each module by a request of its own, one level of imports after the other. The modules stay apart
-in the sources; here their imports of each other and their comments are removed, and they are put in order. So a name at the top of a module
-must not stand at the top of another one. The address carries a fingerprint, as those of static files do.
+in the sources; here their imports of each other and their comments are removed, and they are put in order. So a name at
+the top of a module must not stand at the top of another one. The address carries a fingerprint, as those of static
+files do.
 """
 
 from __future__ import annotations

@@ -16,8 +16,8 @@ from tests.ra_app.world import Visitor, World
 @pytest.mark.parametrize(
     "command",
     [
-        "flask run --port {port}",
-        "flask run --debug --port {port}",
+        pytest.param("flask run --port {port}", marks=pytest.mark.thorough),
+        pytest.param("flask run --debug --port {port}", marks=pytest.mark.thorough),
         'gunicorn --bind 0.0.0.0:{port} "app:create_app()"',
     ],
 )

@@ -140,6 +140,7 @@ def test_the_example_values_are_accepted() -> None:
     load_settings(dict(shlex.split(line)[0].split("=", 1) for line in lines if not line.startswith("  ")))
 
 
+@pytest.mark.thorough
 def test_flask_says_a_missing_setting_in_one_sentence() -> None:
     result = run("flask users list", {key: value for key, value in GOOD.items() if key != "SECRET_KEY"})
     assert result.returncode == 1

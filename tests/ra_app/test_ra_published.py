@@ -66,6 +66,7 @@ def test_an_edit_without_a_new_version_is_refused_by_the_deploy(
     assert world.sql("SELECT * FROM ra_codebooks") == before
 
 
+@pytest.mark.thorough
 def test_before_the_upgrade_the_command_says_what_to_run(ra_env: dict[str, str], world: World) -> None:
     world.sql("ALTER TABLE ra_codebooks RENAME TO hidden")
     try:
