@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, expect
 
 from tests.ra_app.campus import Campus, running
 from tests.ra_app.serving import GUNICORN, serving
-from tests.ra_app.test_browser import CONTRAST, NAMELESS, SCREEN, browser
+from tests.ra_app.browsing import CONTRAST, NAMELESS, SCREEN
 from tests.ra_app.test_ra_sign_on import invite
 from tests.ra_app.world import Visitor, World
 
