@@ -7,6 +7,7 @@ or S3 before the first request. So the app also starts while they are down, and 
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 from flask import Flask
 from flask_migrate import Migrate
@@ -21,10 +22,11 @@ from app.failures import handle_failures
 from app.formats import add_formats
 from app.models import db
 from app.security import protect
+from app.sign_on import Rules
 from app.state import State
 from app.storage import AudioStore
 from app.study_commands import studies
-from app.views import audio, auth, desk, health, join, me, people, presence, queue, review, scripts, wellbeing
+from app.views import audio, auth, desk, health, join, me, people, presence, queue, review, scripts, sso, wellbeing
 
 FORM_LIMIT = 64 * 1024  # bytes; far more than a note of 2000 characters and all labels need
 CONNECT_TIMEOUT_S = 5
@@ -57,14 +59,17 @@ def create_app(config: Settings | None = None) -> Flask:
             },
         },
     )
-    app.extensions["ra"] = State(codebook=load_codebook(settings.codebook_path), audio=AudioStore(settings))
+    app.extensions["ra"] = State(
+        codebook=load_codebook(settings.codebook_path), audio=AudioStore(settings), **_single_sign_on(app, settings)
+    )
     db.init_app(app)
     Migrate(app, db, directory=str(APP_ROOT / "migrations"))
     protect(app)
     handle_failures(app)
     fingerprint_static(app)
     add_formats(app)
-    for view in (auth, join, queue, review, desk, presence, wellbeing, me, people, audio, scripts, health):
+    views = (auth, join, sso, queue, review, desk, presence, wellbeing, me, people, audio, scripts, health)
+    for view in views:
         app.register_blueprint(view.blueprint)
     app.cli.add_command(users)
     app.cli.add_command(codebook)
@@ -75,3 +80,11 @@ def create_app(config: Settings | None = None) -> Flask:
             app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops
         )
     return app
+
+
+def _single_sign_on(app: Flask, settings: Settings) -> dict[str, Any]:
+    if settings.oidc_issuer is None:
+        return {}
+    from app.provider import Provider  # it takes 0.2 s, and most sites have no single sign-on
+
+    return {"provider": Provider(app, settings), "sign_on": Rules.of(settings)}

@@ -16,8 +16,8 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 from sqlalchemy.exc import IntegrityError
 
-from app import changes, links
-from app.models import ROLES, User, db
+from app import changes, identities, links
+from app.models import ROLES, User, db, no_password
 
 PASSWORD_MIN = 12  # characters; a long password is hard to guess
 PASSWORD_MAX = 200  # characters; hashing very long passwords could overload the server
@@ -65,8 +65,11 @@ def create_user(username: str, password: str, role: str) -> User:
     return user
 
 
-def add_user(username: str, password: str, role: str) -> User:
-    """Add an account, without committing. Raise `AccountError` if name, password or role are not possible."""
+def add_user(username: str, password: str | None, role: str) -> User:
+    """Add an account, without committing. Raise `AccountError` if name, password or role are not possible.
+
+    Without a password, somebody logs in to it by single sign-on only.
+    """
     name = normalise_username(username)
     if name is None:
         raise AccountError(
@@ -75,10 +78,11 @@ def add_user(username: str, password: str, role: str) -> User:
         )
     if role not in ROLES:
         raise AccountError(f"{role!r} is not a role. Roles are {', '.join(ROLES)}.")
-    check_password_rules(password)
+    if password is not None:
+        check_password_rules(password)
     if find_user(name) is not None:
         raise NameTakenError(f"There is already a user named {name}.")
-    user = User(username=name, password_hash=hasher.hash(password), role=role)
+    user = User(username=name, password_hash=no_password() if password is None else hasher.hash(password), role=role)
     try:
         with db.session.begin_nested():  # somebody else may take the name at this moment
             db.session.add(user)
@@ -88,9 +92,21 @@ def add_user(username: str, password: str, role: str) -> User:
 
 
 def set_password(user: User, password: str, by: User | None = None, **details: Any) -> None:
-    """Set a new password. All sessions of this user end, and links to reset the password work no more."""
+    """Set a new password, in place of the one before or of single sign-on.
+
+    All sessions of this user end, and links to reset the password work no more.
+    """
     check_password_rules(password)
     user.password_hash = hasher.hash(password)
+    identities.disconnect(user)
+    links.revoke_resets(user)
+    changes.note(by, "password", user, **details)
+    end_sessions(user)
+
+
+def take_password(user: User, by: User, **details: Any) -> None:
+    """Let nobody log in to this account by a password. All its sessions end, and links to reset it work no more."""
+    user.password_hash = no_password()
     links.revoke_resets(user)
     changes.note(by, "password", user, **details)
     end_sessions(user)
@@ -135,12 +151,13 @@ def authenticate(username: str, password: str) -> User | None:
 
 
 def verify_password(user: User | None, password: str) -> bool:
-    stored = user.password_hash if user is not None else _placeholder_hash()
+    has_one = user is not None and user.has_password
+    stored = user.password_hash if user is not None and has_one else _placeholder_hash()
     try:
         hasher.verify(stored, password[: PASSWORD_MAX + 1])
     except (VerificationError, InvalidHashError):
         return False
-    return user is not None
+    return has_one
 
 
 def note_login(user: User) -> None:
@@ -161,5 +178,5 @@ def load_session_user(session_id: str) -> User | None:
 
 @lru_cache(maxsize=1)
 def _placeholder_hash() -> str:
-    """A hash to verify against if the name is unknown: the answer then takes as long as for a name that exists."""
+    """A hash to verify against if there is no user or no password: the answer then takes as long as for others."""
     return hasher.hash(secrets.token_urlsafe(16))

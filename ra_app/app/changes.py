@@ -25,6 +25,7 @@ _SENTENCES = {
     "sessions-ended": "all sessions ended",
     "unlocked": "let in after failed log-ins",
 }
+_CONNECTED = "single sign-on connected by a link; the password works no more"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +63,8 @@ def newest(user_id: int) -> list[Line]:
 
 def _sentence(entry: AccountChange) -> str:
     sentence = _SENTENCES[entry.event]
+    if "sign_on" in entry.details:  # not events of their own: the release before does not know them
+        sentence = "account made, with single sign-on" if entry.event == "joined" else _CONNECTED
     if entry.event == "role":
         sentence += f" from {entry.details['before']} to {entry.details['after']}"
     return sentence

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
@@ -67,6 +68,26 @@ File = Annotated[Path, AfterValidator(lambda path: APP_ROOT / path)]  # an absol
 Hours = Annotated[
     float, must(lambda hours: 0 < hours <= 24 * 31, "it must be a number of hours above 0 and within a month")
 ]
+Issuer = Annotated[
+    str,
+    must(
+        re.compile(r"(https://[^/\s?#]+|http://(localhost|127\.0\.0\.1)(:\d+)?)(/[^\s?#]*)?").fullmatch,
+        "it must begin with https:// and have neither ? nor # (http:// only for localhost)",
+    ),
+]
+Scopes = Annotated[str, must(lambda scopes: "openid" in scopes.split(), "openid must be one of the scopes")]
+Domains = Annotated[
+    tuple[str, ...],
+    BeforeValidator(lambda text: tuple(text.lower().replace(",", " ").split()) if isinstance(text, str) else text),
+    must(
+        lambda domains: all(re.fullmatch(r"[a-z0-9-]+(\.[a-z0-9-]+)+", domain) for domain in domains),
+        "it must be domains as they stand behind the @ of an address, with commas between them",
+    ),
+]
+Claim = Annotated[str, must(re.compile(r"[^=\s]+=\S.*").fullmatch, "it must be the claim's name, =, and its value")]
+Label = Annotated[
+    str, must(lambda label: label.isprintable() and len(label) <= 60, "it must be 60 characters or fewer")
+]
 Proxies = Annotated[int, must(lambda number: 0 <= number <= 10, "it must be a number of proxies between 0 and 10")]
 
 
@@ -110,6 +131,31 @@ class Settings(BaseSettings):
         "Reverse proxies in front of the app whose X-Forwarded headers count; 0: none", 0, "1"
     )
 
+    oidc_issuer: Issuer | None = setting(
+        "Single sign-on: address of the OpenID Connect provider (its issuer); without it there is none",
+        None,
+        "https://login.example.edu/realms/campus",
+    )
+    oidc_client_id: str = setting("Single sign-on: the id that the provider has given this app", "", "ra-app")
+    oidc_client_secret: str = setting("Single sign-on: the secret for this id", "", "change-me", secret=True)
+    oidc_label: Label = setting("Single sign-on: what the button says", "Log in with single sign-on")
+    oidc_scopes: Scopes = setting("Single sign-on: what the app asks the provider for", "openid email")
+    oidc_email_domains: Domains = setting(
+        "Single sign-on: only people with a confirmed address of these domains; not set: of any domain",
+        (),
+        "example.edu,lab.example.edu",
+    )
+    oidc_claim: Claim | None = setting(
+        "Single sign-on: only people whose claim has this value, or has it in its list; not set: everybody",
+        None,
+        "groups=ra-app",
+    )
+    oidc_without_invitation: bool = setting(
+        "Single sign-on: whoever may log in by it gets an account (research assistant) without an invitation",
+        default=False,
+        example="false",
+    )
+
     @classmethod
     def settings_customise_sources(cls, *_: Any, **sources: Any) -> tuple[PydanticBaseSettingsSource, ...]:
         """Only what `load_settings` passes: pydantic reads neither the environment nor a `.env` file."""
@@ -133,11 +179,31 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     if source.get("FLASK_ENV") == "development" or source.get("FLASK_DEBUG", "0").lower() in {"1", "true"}:
         given.setdefault("SESSION_COOKIE_SECURE", "false")
     try:
-        return Settings(**given)
+        settings = Settings(**given)
     except ValidationError as error:
         problem = error.errors()[0]
+    else:
+        _check_single_sign_on(settings)
+        return settings
     # Raised here and not above, so that no traceback shows the values that pydantic quotes.
     raise ConfigError(_sentence(str(problem["loc"][0]), problem["type"], problem["input"], problem.get("ctx", {})))
+
+
+def _check_single_sign_on(settings: Settings) -> None:
+    if settings.oidc_issuer is None:
+        return
+    for name, value in (
+        ("OIDC_CLIENT_ID", settings.oidc_client_id),
+        ("OIDC_CLIENT_SECRET", settings.oidc_client_secret),
+    ):
+        if not value:
+            raise ConfigError(f"{name} is not set, but OIDC_ISSUER is; set both or none, for example {_example(name)}")
+    if settings.oidc_without_invitation and not (settings.oidc_email_domains or settings.oidc_claim):
+        # A provider may know everybody in the world.
+        raise ConfigError(
+            "OIDC_WITHOUT_INVITATION is true, but nothing says who may have an account; set OIDC_EMAIL_DOMAINS or "
+            f"OIDC_CLAIM, for example {_example('OIDC_CLAIM')}"
+        )
 
 
 def _credentials(source: Mapping[str, str]) -> dict[str, str]:
@@ -162,7 +228,7 @@ def _sentence(name: str, kind: str, value: object, context: Mapping[str, Any]) -
 
 
 def _example(name: str) -> str:
-    return f"{name}={(FIELDS[name].examples or [])[0]}"
+    return f"{name}={shlex.quote((FIELDS[name].examples or [])[0])}"
 
 
 def env_example() -> str:

@@ -1,8 +1,9 @@
 """The script of the review screen: the modules of static/js/review as one file.
 
 Browsers would fetch each module by a request of its own, one level of imports after the other. The modules stay apart
-in the sources; here their imports of each other are removed and they are put in order. So a name at the top of a module
-must not stand at the top of another one. The address carries a fingerprint, as those of static files do.
+in the sources; here their imports of each other and their comments are removed, and they are put in order. So a name at
+the top of a module must not stand at the top of another one. The address carries a fingerprint, as those of static
+files do.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 
 _IMPORT = re.compile(r'^import \{[^}]*\} from "\./([a-z_]+)\.js";\n', re.MULTILINE)
+_COMMENT = re.compile(r"^ *//.*\n", re.MULTILINE)
 _EXPORT = re.compile(r"^export (?=class |const |function |async function )", re.MULTILINE)
 
 
@@ -37,7 +39,7 @@ def _add(path: Path, done: dict[Path, str], above: tuple[Path, ...]) -> None:
     text = path.read_text(encoding="utf-8")
     for name in _IMPORT.findall(text):
         _add(path.with_name(f"{name}.js"), done, (*above, path))
-    text = _EXPORT.sub("", _IMPORT.sub("", text))
+    text = _COMMENT.sub("", _EXPORT.sub("", _IMPORT.sub("", text)))
     left = re.search(r"^(import|export)\b.*", text, re.MULTILINE)
     if left is not None:
         raise ValueError(f"{path.name} has a line that is not understood here: {left[0]}")

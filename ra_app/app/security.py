@@ -15,7 +15,12 @@ from app.accounts import load_session_user
 from app.models import User
 
 # All other routes need a log-in. So a new route is protected by default. Roles are checked here, too: see app/roles.py.
-PUBLIC_ENDPOINTS = frozenset({"auth.login", "health.healthz", "join.show", "join.use", "scripts.review", "static"})
+PUBLIC_ENDPOINTS = frozenset(
+    {
+        "auth.login", "health.healthz", "join.show", "join.use", "scripts.review", "static",
+        "sso.begin", "sso.begin_with_link", "sso.callback", "sso.choose", "sso.finish",
+    }
+)  # fmt: skip
 
 HEADERS = {
     # No inline code and nothing from other sites: text of a transcript can never run as a script.

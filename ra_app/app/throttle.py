@@ -14,7 +14,8 @@ origin of the attempt:
 | any other                                    | yes            | yes            | yes                  |
 
 "Here" means from the same origin. `flask users unlock` suspends the limit of the last column for some minutes, for
-a user who has never logged in. A link that makes an account or sets a password is counted like a name.
+a user who has never logged in. A link that makes an account or sets a password is counted like a name, and so is each
+log-in by single sign-on that reaches the provider: of these, only the limit of the network counts.
 """
 
 from __future__ import annotations
@@ -68,6 +69,14 @@ def begin(username: str, origin: Origin, *, invited: bool = False) -> LoginAttem
     db.session.add(attempt)
     db.session.commit()
     return attempt
+
+
+def is_familiar(network: str) -> bool:
+    """Whether anybody has logged in from this network before."""
+    query = sa.select(KnownNetwork.user_id).where(
+        KnownNetwork.network == network, KnownNetwork.seen_at > sa.func.now() - NETWORK_LIFE
+    )
+    return db.session.scalar(query.limit(1)) is not None
 
 
 def finish(attempt: LoginAttempt, outcome: str) -> None:

@@ -56,7 +56,10 @@ def rules(folder: Path, operators: list[str], fleet: dict[str, str] = FLEET) -> 
     return out
 
 
-@pytest.mark.parametrize("operators", [[], ["10.1.0.0/16"], ["2001:db8::/48"], OPERATORS])
+@pytest.mark.parametrize(
+    "operators",
+    [[], *(pytest.param(some, marks=pytest.mark.thorough) for some in (["10.1.0.0/16"], ["2001:db8::/48"], OPERATORS))],
+)
 def test_nft_takes_the_rules_for_operators_of_either_family(tmp_path: Path, operators: list[str]) -> None:
     done = subprocess.run(
         ["nft", "-c", "-f", str(rules(tmp_path, operators))], capture_output=True, text=True, check=False
@@ -64,6 +67,7 @@ def test_nft_takes_the_rules_for_operators_of_either_family(tmp_path: Path, oper
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.thorough
 def test_nft_takes_the_rules_of_a_fleet_with_ipv6_addresses(tmp_path: Path) -> None:
     path = rules(tmp_path, OPERATORS, {"orch": "10.99.0.1", "gpu-01": "fd00:99::9"})
     done = subprocess.run(["nft", "-c", "-f", path], capture_output=True, text=True, check=False)
@@ -78,6 +82,7 @@ def test_entries_that_are_no_networks_are_refused_by_name(tmp_path: Path) -> Non
     assert "names 10.1.0.0/33 and office and fe80::1%eth0 and ::1; flush ruleset, which is not an address" in answer
 
 
+@pytest.mark.thorough
 def test_networks_of_both_families_pass_the_preflight(tmp_path: Path) -> None:
     hosts: dict[str, dict[str, list[str]]] = {"orch": {"ssh_allowed_from": OPERATORS}, "open": {"ssh_allowed_from": []}}
     assert play(tmp_path, "preflight_firewall", hosts).returncode == 0

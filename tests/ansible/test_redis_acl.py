@@ -131,7 +131,7 @@ def test_the_operator_may_repair_and_may_not_end_the_server(guarded):
 def test_archives_go_through_although_workers_are_killed(guarded, tmp_path, clips):
     """Transfer to completion with broken clips, retries, dead letters, reaping: every script that workers run.
 
-    Also the short form, for `make test`, of what `tests.reliability.chaos` does with more clips.
+    Also the short form of what `tests.reliability.chaos` does with more clips.
     """
     report = chaos.run(tmp_path, guarded, seed=5, clips=clips, within_s=300, credentials=credentials)
     assert report.kills + report.terms + report.zombies > 0

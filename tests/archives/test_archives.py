@@ -246,7 +246,9 @@ def test_skipped_members_count_towards_the_limits(tmp_path: Path) -> None:
         unpack(tmp_path, tar({".a": bytes(100), ".b": bytes(100), ".c": bytes(100)}), total_bytes=250)
 
 
-@pytest.mark.parametrize("compress", [zstandard.compress, None], ids=["zstd", "xz"])
+@pytest.mark.parametrize(
+    "compress", [zstandard.compress, pytest.param(None, marks=pytest.mark.thorough)], ids=["zstd", "xz"]
+)
 def test_a_decompression_bomb_is_refused(tmp_path: Path, compress: Callable[[bytes], bytes] | None) -> None:
     files = {f"{n}.wav": bytes(RATIO_FLOOR // 4) for n in range(5)}
     data = compress(tar(files)) if compress else tar(files, "w:xz")
@@ -371,6 +373,7 @@ def test_a_full_disk_is_the_operators_business(tmp_path: Path) -> None:
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
+@pytest.mark.thorough
 def test_damaged_archives_raise_nothing_but_archive_errors(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:

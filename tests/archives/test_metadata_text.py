@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
+from itertools import cycle, product
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +32,20 @@ def rows(folder: Path, name: str, data: bytes | str) -> list[dict[str, Any]]:
 ZOE = {"filename": "Zoë.mp3", "text": "a, b; ü"}
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "latin-1", "utf-16", "utf-16-le", "utf-16-be", "cp1252"])
-@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
-@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+ENCODINGS = ["utf-8", "utf-8-sig", "latin-1", "utf-16", "utf-16-le", "utf-16-be", "cp1252"]
+SEPARATORS = [",", ";", "\t", "|"]
+ENDS = ["\n", "\r\n", "\r"]
+# Each file costs a process, so the gate takes each encoding once, with every separator and end among them.
+IN_USE = list(zip(ENCODINGS, cycle(SEPARATORS), cycle(ENDS), strict=False))
+
+
+@pytest.mark.parametrize(
+    ("encoding", "separator", "end"),
+    [
+        pytest.param(*case, marks=[] if case in IN_USE else pytest.mark.thorough)
+        for case in product(ENCODINGS, SEPARATORS, ENDS)
+    ],
+)
 def test_csv_is_read_in_the_encodings_and_with_the_separators_in_use(
     tmp_path: Path, encoding: str, separator: str, end: str
 ) -> None:
@@ -91,22 +103,25 @@ def test_a_few_bad_bytes_do_not_change_the_encoding_of_the_rest(tmp_path: Path) 
 ONE, TWO = {"id": "7301", "n": {"likes": 2**64}}, {"id": "7302", "tags": ["ü"]}
 
 
+FORMS = {
+    "lines": f"{json.dumps(ONE)}\n{json.dumps(TWO)}\n",
+    "BOM and CRLF": f"\ufeff{json.dumps(ONE)}\r\n\r\n{json.dumps(TWO)}",
+    "array": json.dumps([ONE, TWO]),
+    "indented array": json.dumps([ONE, TWO], indent=2),
+    "trailing comma": f"[\n{json.dumps(ONE)},\n{json.dumps(TWO)},\n]",
+    "wrapped": json.dumps({"cursor": 1, "videos": [ONE, TWO]}),
+    "by id": json.dumps({"7301": {"n": {"likes": 2**64}}, "7302": {"tags": ["ü"]}}, indent=1),
+}
+JSON_NAMES = ["metadata.jsonl", "metadata.ndjson", "metadata.json"]
+FOUND = list(zip(cycle(JSON_NAMES), FORMS, strict=False))
+
+
 @pytest.mark.parametrize(
-    "text",
-    [
-        f"{json.dumps(ONE)}\n{json.dumps(TWO)}\n",
-        f"\ufeff{json.dumps(ONE)}\r\n\r\n{json.dumps(TWO)}",
-        json.dumps([ONE, TWO]),
-        json.dumps([ONE, TWO], indent=2),
-        f"[\n{json.dumps(ONE)},\n{json.dumps(TWO)},\n]",
-        json.dumps({"cursor": 1, "videos": [ONE, TWO]}),
-        json.dumps({"7301": {"n": {"likes": 2**64}}, "7302": {"tags": ["ü"]}}, indent=1),
-    ],
-    ids=["lines", "BOM and CRLF", "array", "indented array", "trailing comma", "wrapped", "by id"],
+    ("name", "form"),
+    [pytest.param(*case, marks=[] if case in FOUND else pytest.mark.thorough) for case in product(JSON_NAMES, FORMS)],
 )
-@pytest.mark.parametrize("name", ["metadata.jsonl", "metadata.ndjson", "metadata.json"])
-def test_json_is_read_as_lines_an_array_or_wrapped(tmp_path: Path, name: str, text: str) -> None:
-    assert rows(tmp_path, name, text) == [ONE, TWO]
+def test_json_is_read_as_lines_an_array_or_wrapped(tmp_path: Path, name: str, form: str) -> None:
+    assert rows(tmp_path, name, FORMS[form]) == [ONE, TWO]
 
 
 @pytest.mark.parametrize(
@@ -153,6 +168,7 @@ def test_a_text_without_a_column_that_names_clips_is_a_problem(tmp_path: Path, n
     | st.text(st.sampled_from("\",;\t\n\r'=[]{}:0aü\0"), max_size=300).map(lambda text: ("id," + text).encode()),
     name=st.sampled_from(["metadata.csv", "metadata.tsv", "metadata.jsonl", "metadata.parquet"]),
 )
+@pytest.mark.thorough
 def test_no_bytes_raise_anything_but_a_metadata_problem(
     tmp_path_factory: pytest.TempPathFactory, data: bytes, name: str
 ) -> None:

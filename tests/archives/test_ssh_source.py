@@ -158,7 +158,9 @@ def _shrink(path: Path) -> None:
     os.truncate(path, WINDOW_BYTES + 5)
 
 
-@pytest.mark.parametrize("change", [_grow, _replace, _shrink])
+@pytest.mark.parametrize(
+    "change", [_replace, *(pytest.param(change, marks=pytest.mark.thorough) for change in (_grow, _shrink))]
+)
 def test_an_archive_that_changes_meanwhile_is_not_taken(
     sftp_host: SftpHost, tmp_path: Path, change: Callable[[Path], None]
 ) -> None:
@@ -289,6 +291,7 @@ def test_settings_without_a_host_name_the_variable() -> None:
         ArchiveHost.from_settings(settings)
 
 
+@pytest.mark.thorough
 def test_a_hundred_megabytes_arrive(sftp_host: SftpHost, tmp_path: Path) -> None:
     data = os.urandom(1 << 20) * 100
     sftp_host.put("a.tar", data)

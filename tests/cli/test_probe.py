@@ -56,6 +56,7 @@ def test_a_worker_that_is_not_there_is_named(cli, start):
     assert (alone.returncode, alone.stdout) == (0, "test-host: unpack alive and claiming jobs\n")
 
 
+@pytest.mark.thorough
 def test_a_worker_that_is_held_is_no_healthy_one(cli, start):
     worker = start(UNPACK)
     cli("worker", "drain", "--host", "test-host")
@@ -79,6 +80,7 @@ def test_a_probe_that_nobody_answers_is_taken_back(cli, start, redis_db, query, 
     assert nothing_left(redis_db, query)
 
 
+@pytest.mark.thorough
 def test_an_engine_that_fails_is_the_answer_and_no_dead_letter(cli, start, redis_db, query):
     start(STUB_GPU, STUB_FAILS="out of memory")
     done = probe(cli, "--kind", "gpu")

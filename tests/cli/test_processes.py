@@ -1,4 +1,7 @@
-"""Every command once as a separate process, as an operator starts it. Other tests call most of them in-process."""
+"""Every command once as a separate process, as an operator starts it. Other tests call most of them in-process.
+
+`make test` starts one command of each group, with every exit code among them; `make reliability` starts all.
+"""
 
 from __future__ import annotations
 
@@ -51,6 +54,12 @@ CALLS = {
 }
 
 
+IN_THE_GATE = (
+    "status", "batch show none", "failed list", "worker list", "logs none", "inject s3 --yes", "clip waveforms --yes",
+    "reconcile --yes", "expire --yes", "policy lint", "config check", "db check", "models path",
+)  # fmt: skip
+
+
 def commands(group: object, path: tuple[str, ...] = ()) -> list[str]:
     below = getattr(group, "commands", None)
     if below is None:
@@ -67,7 +76,14 @@ def test_every_command_is_called():
     assert missing == []
 
 
-@pytest.mark.parametrize("call", CALLS)
+def test_the_gate_starts_a_command_of_each_group():
+    assert {call.split()[0] for call in IN_THE_GATE} == {call.split()[0] for call in CALLS}
+    assert {CALLS[call][0] for call in IN_THE_GATE} == {code for code, _ in CALLS.values()}
+
+
+@pytest.mark.parametrize(
+    "call", [pytest.param(call, marks=[] if call in IN_THE_GATE else pytest.mark.thorough) for call in CALLS]
+)
 def test_a_command_runs_as_a_program(program, call, tmp_path):
     code, said = CALLS[call]
     # Without a model, lint estimates the tokens: to load a tokenizer takes ten times as long as all else.

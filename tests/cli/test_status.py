@@ -194,6 +194,7 @@ def test_a_service_that_is_down_costs_its_own_part_only(cli, redis_db):
     assert "! Redis is down: " in one.stdout, "whether the batch is under way, only Redis knows"
 
 
+@pytest.mark.thorough
 def test_all_three_services_may_be_down(cli):
     done = cli("status", **dict(WRONG.values()))
     assert done.returncode == 1

@@ -111,6 +111,7 @@ def test_an_archive_whose_batch_is_requeued_while_the_question_stands_stays(begi
 
 
 @pytest.mark.usefixtures("forgotten")
+@pytest.mark.thorough
 def test_a_batch_that_finds_its_way_while_the_question_stands_is_left_alone(begin_asking, redis_db):
     answer = begin_asking("reconcile")
     redis_db.rpush("queue:transcribe", json.dumps({"batch_id": "lost-job", "original_filename": "b.mp3"}))

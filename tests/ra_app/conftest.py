@@ -3,44 +3,23 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from argon2 import PasswordHasher
 from flask import Flask
+from playwright.sync_api import Browser, Page, sync_playwright
 
 from app import accounts, create_app
 from app.config import load_settings
 from app.models import db
 from local.services import Database, Services
 from tests.databases import fresh_database
+from tests.ra_app.browsing import SCREEN
+from tests.ra_app.serving import GUNICORN, run, serving
 from tests.ra_app.world import Visitor, World
 
-RA_APP = Path(__file__).resolve().parents[2] / "ra_app"
 BUCKET = "ra-app-tests"
-
-
-def command_env(environ: dict[str, str]) -> dict[str, str]:
-    """The environment of a command: these settings, and the tools of the environment that runs the tests."""
-    kept = {name: os.environ[name] for name in ("HOME", "LANG", "PATH") if name in os.environ}
-    kept["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{kept.get('PATH', '')}"
-    return {**kept, **environ}
-
-
-def run(command: str, environ: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    """Run a command of the guide word for word in ra_app/."""
-    return subprocess.run(
-        ["bash", "-c", command],
-        cwd=RA_APP,
-        env=command_env(environ),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
 
 
 @pytest.fixture(scope="session")
@@ -114,3 +93,37 @@ def mira(world: World, app: Flask) -> Visitor:
     browser = Visitor(app)
     assert browser.log_in("mira").status_code == 302
     return browser
+
+
+@pytest.fixture(scope="session")
+def browser(chromium_path: str) -> Iterator[Browser]:
+    flags = ["--disable-background-networking", "--autoplay-policy=user-gesture-required"]
+    if os.geteuid() == 0:
+        flags.append("--no-sandbox")  # Chromium's sandbox does not start as root
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=chromium_path, args=flags)
+        yield running
+        running.close()
+
+
+@pytest.fixture(scope="module")
+def address(app: Flask, ra_env: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The app served as it is deployed; the migrations have run."""
+    assert app is not None
+    with serving(GUNICORN, ra_env, tmp_path_factory.mktemp("gunicorn")) as url:
+        yield url
+
+
+@pytest.fixture
+def page(browser: Browser, address: str) -> Iterator[Page]:
+    """A new browser profile. Any error of the page fails the test."""
+    context = browser.new_context(viewport=SCREEN, base_url=address)
+    opened = context.new_page()
+    complaints: list[str] = []
+    opened.on("pageerror", lambda error: complaints.append(str(error)))
+    opened.on("console", lambda line: complaints.append(line.text) if line.type == "error" else None)
+    opened.on("requestfailed", lambda request: complaints.append(f"{request.url}: {request.failure}"))
+    yield opened
+    context.close()
+    # What a page is still loading when one leaves it is cut off; that is no fault.
+    assert [line for line in complaints if "ERR_ABORTED" not in line] == []

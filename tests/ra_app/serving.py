@@ -1,8 +1,10 @@
-"""Starts the app as it is deployed (gunicorn in ra_app/), waits until it answers, and stops it."""
+"""Runs commands of the guide, and the app as it is deployed (gunicorn in ra_app/), until a block ends."""
 
 from __future__ import annotations
 
+import os
 import shlex
+import subprocess
 import sys
 import urllib.error
 import urllib.request
@@ -12,10 +14,30 @@ from pathlib import Path
 
 from local.services.process import ServerProcess
 from local.services.state import choose_port
-from tests.ra_app.conftest import RA_APP, command_env
 
+RA_APP = Path(__file__).resolve().parents[2] / "ra_app"
 START_TIMEOUT_S = 60
 GUNICORN = 'gunicorn --bind 127.0.0.1:{port} "app:create_app()"'
+
+
+def command_env(environ: dict[str, str]) -> dict[str, str]:
+    """The environment of a command: these settings, and the tools of the environment that runs the tests."""
+    kept = {name: os.environ[name] for name in ("HOME", "LANG", "PATH") if name in os.environ}
+    kept["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{kept.get('PATH', '')}"
+    return {**kept, **environ}
+
+
+def run(command: str, environ: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run a command of the guide word for word in ra_app/."""
+    return subprocess.run(
+        ["bash", "-c", command],
+        cwd=RA_APP,
+        env=command_env(environ),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
 
 
 @contextmanager

@@ -57,7 +57,7 @@ def _codes(answers: list[Answer]) -> set[int]:
     return {answer.status for answer in answers}
 
 
-@pytest.mark.parametrize("path", ["/login", "/join/" + "A" * 43])
+@pytest.mark.parametrize("path", ["/login", "/join/" + "A" * 43, pytest.param("/sso/join", marks=pytest.mark.thorough)])
 def test_many_tries_to_log_in_are_answered_with_429_and_a_page(port: int, path: str) -> None:
     answers = _hammer(port, ["192.0.2.7"] * TRIES, path)
     refused = [answer for answer in answers if answer.status == 429]
@@ -67,6 +67,7 @@ def test_many_tries_to_log_in_are_answered_with_429_and_a_page(port: int, path: 
     assert refused[0].headers["Content-Type"].startswith("text/html")
 
 
+@pytest.mark.thorough
 def test_the_log_in_page_opens_also_for_a_client_that_tries_too_much(port: int) -> None:
     assert 429 in _codes(_hammer(port, ["192.0.2.7"] * TRIES))
     with closing(Site(port)) as site:
@@ -92,6 +93,7 @@ def test_ipv6_addresses_of_one_64_are_one_client(port: int, form: str) -> None:
     assert 429 in _codes(_hammer(port, [form.format(number) for number in range(1, TRIES + 1)]))
 
 
+@pytest.mark.thorough
 def test_ipv6_networks_are_clients_of_their_own(port: int) -> None:
     assert 429 not in _codes(_hammer(port, [f"2001:db8:1:{number:x}::1" for number in range(1, TRIES + 1)]))
 

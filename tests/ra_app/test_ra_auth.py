@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import pytest
 from argon2.low_level import Type
@@ -52,6 +53,22 @@ def test_an_unknown_name_is_checked_against_a_hash_as_a_known_one_is(world: Worl
             accounts._placeholder_hash().split("$")[:4]
             == world.sql("SELECT password_hash FROM ra_users")[0][0].split("$")[:4]
         ), "the work done for nobody must cost what it costs for somebody"
+
+
+@pytest.mark.usefixtures("world")
+def test_a_guess_costs_the_same_where_there_is_no_password(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    hasher, checked = accounts.hasher, []
+
+    def verify(stored: str, password: str) -> bool:
+        checked.append(stored.partition("$v=")[0])
+        return hasher.verify(stored, password)
+
+    monkeypatch.setattr(accounts, "hasher", SimpleNamespace(verify=verify, hash=hasher.hash))
+    with app.app_context():
+        user = accounts.add_user("mira", None, "ra")
+        assert not accounts.verify_password(user, user.password_hash)
+        db.session.rollback()
+    assert checked == ["$argon2id"]
 
 
 def test_a_guess_at_a_password_costs_an_attacker_much_memory_and_time() -> None:
@@ -283,3 +300,10 @@ def test_forwarded_addresses_count_only_behind_a_trusted_proxy(
         db.engine.dispose()
     rows = world.sql("SELECT address FROM ra_login_attempts ORDER BY attempt_id")
     assert rows == [("192.0.2.7",), ("198.51.100.1",)]
+
+
+@pytest.mark.usefixtures("world")
+@pytest.mark.parametrize("path", ["/sso/login", "/sso/callback?state=x", "/sso/join", f"/join/{'A' * 43}/sso"])
+def test_there_is_no_single_sign_on_unless_it_is_set_up(visitor: Visitor, path: str) -> None:
+    assert visitor.get(path).status_code == 404
+    assert "/sso" not in visitor.get("/login").text

@@ -9,7 +9,7 @@ import psycopg2
 import pytest
 
 from local.services import Database
-from tests.ra_app.conftest import run
+from tests.ra_app.serving import run
 
 BEFORE = "8b41c07d2e96"
 FILL = """

@@ -9,16 +9,15 @@ import pytest
 
 from app import create_app
 from app.config import load_settings
-from tests.ra_app.conftest import RA_APP
-from tests.ra_app.serving import GUNICORN, serving, status
+from tests.ra_app.serving import GUNICORN, RA_APP, serving, status
 from tests.ra_app.world import Visitor, World
 
 
 @pytest.mark.parametrize(
     "command",
     [
-        "flask run --port {port}",
-        "flask run --debug --port {port}",
+        pytest.param("flask run --port {port}", marks=pytest.mark.thorough),
+        pytest.param("flask run --debug --port {port}", marks=pytest.mark.thorough),
         'gunicorn --bind 0.0.0.0:{port} "app:create_app()"',
     ],
 )

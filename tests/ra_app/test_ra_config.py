@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import traceback
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from app.config import APP_ROOT, Settings, env_example, load_settings
 from app.errors import ConfigError
-from tests.ra_app.conftest import run
+from tests.ra_app.serving import run
 
 GOOD = {
     "DATABASE_URL": "postgresql://ra_app:s3cr3t@db.example.org/audio_pipeline",
@@ -59,6 +60,10 @@ def test_a_missing_setting_is_named_with_an_example(name: str, empty: bool) -> N
         ("TRUSTED_PROXIES", "99", "between 0 and 10"),
         ("SESSION_HOURS", "0", "above 0"),
         ("FLASK_ENV", "prod", "production or development"),
+        ("OIDC_ISSUER", "http://login.example.edu", "it must begin with https://"),
+        ("OIDC_EMAIL_DOMAINS", "example.edu, someone@example.edu", "behind the @"),
+        ("OIDC_CLAIM", "groups", "the claim's name, =, and its value"),
+        ("OIDC_SCOPES", "email", "openid must be one"),
     ],
 )
 def test_a_malformed_setting_is_named_and_a_secret_stays_secret(name: str, value: str, reason: str) -> None:
@@ -68,6 +73,26 @@ def test_a_malformed_setting_is_named_and_a_secret_stays_secret(name: str, value
     assert reason in error.value.message
     assert f"for example {name}=" in error.value.message
     assert "hidden-pw" not in "".join(traceback.format_exception(error.value))
+
+
+SIGN_ON = {"OIDC_ISSUER": "https://login.example.edu", "OIDC_CLIENT_ID": "ra", "OIDC_CLIENT_SECRET": "hidden-pw"}
+
+
+@pytest.mark.parametrize("name", ["OIDC_CLIENT_ID", "OIDC_CLIENT_SECRET"])
+def test_half_a_single_sign_on_is_refused(name: str) -> None:
+    half = {key: value for key, value in SIGN_ON.items() if key != name}
+    with pytest.raises(ConfigError, match=f"{name} is not set, but OIDC_ISSUER is") as error:
+        load_settings({**GOOD, **half})
+    assert "hidden-pw" not in "".join(traceback.format_exception(error.value))
+
+
+def test_single_sign_on_without_invitations_needs_to_know_for_whom() -> None:
+    everybody = {**GOOD, **SIGN_ON, "OIDC_WITHOUT_INVITATION": "true"}
+    with pytest.raises(ConfigError, match="nothing says who may have an account"):
+        load_settings(everybody)
+    settings = load_settings({**everybody, "OIDC_EMAIL_DOMAINS": "Example.edu, lab.example.edu"})
+    assert settings.oidc_email_domains == ("example.edu", "lab.example.edu")
+    assert "hidden-pw" not in repr(settings)
 
 
 def test_secrets_may_come_as_credentials(tmp_path: Path) -> None:
@@ -112,9 +137,10 @@ def test_env_example_is_in_step_with_the_settings() -> None:
 
 def test_the_example_values_are_accepted() -> None:
     lines = [line.lstrip("#") for line in env_example().splitlines() if "=" in line and not line.startswith("# ")]
-    load_settings(dict(line.split("=", 1) for line in lines if not line.startswith("  ")))
+    load_settings(dict(shlex.split(line)[0].split("=", 1) for line in lines if not line.startswith("  ")))
 
 
+@pytest.mark.thorough
 def test_flask_says_a_missing_setting_in_one_sentence() -> None:
     result = run("flask users list", {key: value for key, value in GOOD.items() if key != "SECRET_KEY"})
     assert result.returncode == 1

@@ -124,6 +124,7 @@ def test_the_choice_is_each_reviewers_own_and_ends_with_the_log_in(mira: Visitor
     assert mira.claim() == clip
 
 
+@pytest.mark.thorough
 def test_long_lists_of_chosen_clips_have_pages(mira: Visitor, world: World) -> None:
     chosen = [world.add_clip(doubts=[]) for _ in range(PAGE_SIZE + 1)]
     for clip in [*chosen, world.add_clip()]:

@@ -11,10 +11,31 @@ import pytest
 
 from app.config import APP_ROOT
 from local.services import Database
-from tests.ra_app.conftest import run
+from tests.ra_app.serving import run
 from tests.ra_app.world import World
 
 PIPELINE_TABLES = ("batches", "audio_files", "transcripts", "classifications", "schema_version", "ra_queue")
+TABLES = {
+    "ra_users",
+    "ra_assignments",
+    "ra_labels",
+    "ra_login_attempts",
+    "ra_known_networks",
+    "ra_codebooks",
+    "ra_studies",
+    "ra_items",
+    "ra_declines",
+    "ra_drafts",
+    "ra_audit",
+    "ra_exposures",
+    "ra_pseudonyms",
+    "ra_links",
+    "ra_account_changes",
+    "ra_preferences",
+    "ra_wellbeing",
+    "ra_identities",
+    "ra_alembic_version",
+}
 VERSIONS = sorted((APP_ROOT / "migrations" / "versions").glob("*.py"))
 
 
@@ -34,32 +55,25 @@ def test_before_the_upgrade_a_command_says_what_to_run(ra_env: dict[str, str]) -
     assert "Run `flask db upgrade` first" in result.stderr
 
 
+@pytest.mark.usefixtures("app")
+def test_the_migrations_make_the_apps_tables_and_no_others(database: Database) -> None:
+    connection = psycopg2.connect(database.admin_dsn)
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT tablename FROM pg_tables WHERE tableowner = 'ra_app'")
+            assert {row[0] for row in cursor.fetchall()} == TABLES
+    finally:
+        connection.close()
+
+
+@pytest.mark.thorough
 def test_upgrade_downgrade_and_upgrade_again_touch_only_the_apps_tables(
     database: Database, ra_env: dict[str, str]
 ) -> None:
     before = _tables(database.admin_dsn)
     assert run("flask db upgrade", ra_env).returncode == 0
     ours = _tables(database.admin_dsn) - before
-    assert ours == {
-        "ra_users",
-        "ra_assignments",
-        "ra_labels",
-        "ra_login_attempts",
-        "ra_known_networks",
-        "ra_codebooks",
-        "ra_studies",
-        "ra_items",
-        "ra_declines",
-        "ra_drafts",
-        "ra_audit",
-        "ra_exposures",
-        "ra_pseudonyms",
-        "ra_links",
-        "ra_account_changes",
-        "ra_preferences",
-        "ra_wellbeing",
-        "ra_alembic_version",
-    }
+    assert ours == TABLES
     assert run("flask db downgrade base", ra_env).returncode == 0
     assert _tables(database.admin_dsn) - before == {"ra_alembic_version"}
     assert run("flask db upgrade", ra_env).returncode == 0
@@ -91,6 +105,7 @@ def test_a_user_made_by_the_release_before_can_be_used(world: World) -> None:
     assert world.sql("SELECT session_epoch, unlocked_until FROM ra_users") == [(0, None)]
 
 
+@pytest.mark.thorough
 def test_history_shows_the_migrations(ra_env: dict[str, str]) -> None:
     result = run("flask db history", ra_env)
     assert result.returncode == 0
@@ -129,6 +144,7 @@ def test_the_apps_role_can_only_read_the_pipelines_tables(database: Database, st
         "ra_account_changes",
         "ra_preferences",
         "ra_wellbeing",
+        "ra_identities",
     ],
 )
 def test_the_pipelines_role_cannot_touch_the_apps_tables(database: Database, table: str) -> None:

@@ -11,7 +11,7 @@ from flask import Flask
 from app import create_app
 from app.config import APP_ROOT, load_settings
 from app.models import db
-from tests.ra_app.conftest import run
+from tests.ra_app.serving import run
 from tests.ra_app.world import Visitor, World
 
 SHIPPED = (APP_ROOT / "codebook.toml").read_text()
@@ -66,6 +66,7 @@ def test_an_edit_without_a_new_version_is_refused_by_the_deploy(
     assert world.sql("SELECT * FROM ra_codebooks") == before
 
 
+@pytest.mark.thorough
 def test_before_the_upgrade_the_command_says_what_to_run(ra_env: dict[str, str], world: World) -> None:
     world.sql("ALTER TABLE ra_codebooks RENAME TO hidden")
     try:

@@ -8,7 +8,7 @@ import pytest
 from click.testing import Result
 from flask import Flask
 
-from tests.ra_app.conftest import run
+from tests.ra_app.serving import run
 from tests.ra_app.world import PASSWORD, Visitor, World
 
 

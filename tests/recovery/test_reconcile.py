@@ -211,6 +211,7 @@ def test_a_dry_run_says_what_would_change_and_changes_nothing(site, reconciler, 
     assert set(planned(reconciler)) == {"given-up", "begun", "untouched"}
 
 
+@pytest.mark.thorough
 def test_the_command_brings_everything_back_and_a_second_one_finds_nothing_to_do(site, settings_env):
     in_every_state(site)
     site.client.flushdb()

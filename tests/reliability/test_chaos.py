@@ -1,6 +1,6 @@
 """The short form of the reliability programme; `make reliability` runs the long one (see docs/reliability.md).
 
-In `make test`, tests/ansible/test_redis_acl.py kills workers while clips go through, too.
+tests/ansible/test_redis_acl.py kills workers while clips go through, too, with the Redis users of a fleet.
 """
 
 from __future__ import annotations

@@ -123,22 +123,13 @@ def inject_compressed(world: Scene, batch_id: str) -> tuple[int, int]:
     ("of_archive", "of_clips", "sentence"),
     [
         pytest.param(
-            0.5,
-            0.0,
-            "the disk is full, so archives/b1.tar cannot be downloaded; make room",
-            id="while it is fetched",
-            marks=pytest.mark.thorough,
+            0.5, 0.0, "the disk is full, so archives/b1.tar cannot be downloaded; make room", id="while it is fetched"
         ),
         pytest.param(1.0, 0.5, "no space is left to unpack into", id="while it is unpacked"),
-        pytest.param(
-            1.0,
-            1.0,
-            "cannot be written: No space left on device; check space",
-            id="while it is converted",
-            marks=pytest.mark.thorough,
-        ),
+        pytest.param(1.0, 1.0, "cannot be written: No space left on device; check space", id="while it is converted"),
     ],
 )
+@pytest.mark.thorough
 def test_an_archive_that_fills_the_disk_waits_for_room(
     world: Scene, s3: FaultyS3, volume: Volume, of_archive: float, of_clips: float, sentence: str
 ):

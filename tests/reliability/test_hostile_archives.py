@@ -211,9 +211,8 @@ def damaged() -> Iterator[Case]:
         yield f"corrupt-{how}", packed[:middle] + spoilt + packed[middle + 64 :], "is damaged at"
 
 
-@pytest.mark.parametrize(
-    "make", [bombs, *(pytest.param(make, marks=pytest.mark.thorough) for make in (claims, no_archives, damaged))]
-)
+@pytest.mark.parametrize("make", [bombs, claims, no_archives, damaged])
+@pytest.mark.thorough
 def test_archives_that_cannot_be_trusted_are_given_up_and_the_next_one_is_done(siege, make):
     cases = {batch: (archive, sentence) for batch, archive, sentence in make()}
     for batch, (archive, _) in cases.items():

@@ -53,9 +53,10 @@ def test_an_s3_that_answers_503_is_waited_for(
     ("method", "path", "kind", "after"),
     [
         pytest.param("GET", "/archives/", UNPACK, 20_000, id="the archive on its way down"),
-        pytest.param("PUT", "/processed/", GPU, 500, id="a finished clip on its way up", marks=pytest.mark.thorough),
+        pytest.param("PUT", "/processed/", GPU, 500, id="a finished clip on its way up"),
     ],
 )
+@pytest.mark.thorough
 def test_a_body_that_keeps_breaking_off_is_waited_for(
     world: Scene, s3: FaultyS3, method: str, path: str, kind: str, after: int
 ):

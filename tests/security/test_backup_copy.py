@@ -110,6 +110,7 @@ def test_a_copy_is_unreadable_without_the_key_and_whole_with_it(copies: Copies) 
     assert (copies.folder / "latest").read_text() == f"backups/{name}.tar.age\n"
 
 
+@pytest.mark.thorough
 def test_sending_the_same_backup_again_changes_nothing(copies: Copies) -> None:
     copies.make_backup(name := day(0))
     copies.send()
@@ -134,6 +135,7 @@ def test_the_newest_copy_stays_however_old_it_is(copies: Copies) -> None:
     assert copies.keys() == [f"backups/{name}.tar.age"]
 
 
+@pytest.mark.thorough
 def test_a_folder_as_name_stands_for_the_newest_copy_in_it(copies: Copies) -> None:
     for back in (2, 1):
         copies.make_backup(name := day(back))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import psycopg2
 import pytest
 
-from tests.ra_app.conftest import run
+from tests.ra_app.serving import run
 from tests.security.conftest import Site
 
 FILL = """

@@ -55,6 +55,7 @@ def test_sped_up_speech_keeps_its_words(real: WhisperxTranscriber, threat: Any, 
     assert transcript.windows[0].coverage > 0.9
 
 
+@pytest.mark.thorough
 def test_a_sentence_said_four_times_is_there_four_times(real: WhisperxTranscriber, threat: Any) -> None:
     sentence = threat.samples[: int(5.6 * RATE)]
     (transcript,) = real.transcribe([np.tile(sentence, 4)])

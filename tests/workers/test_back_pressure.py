@@ -19,7 +19,7 @@ from tests.workers.processes import wait_until
 from tests.workers.programs import UNPACK, Program, heartbeat_state
 from workers.next_archive import MAX_PASSED_BY
 
-JOBS = "queue:transcribe"
+JOBS, OWN_JOBS = "queue:transcribe", "queue:transcribe:test-host"
 MIB = 1 << 20
 VOLUME = 8 * MIB
 
@@ -65,31 +65,24 @@ def says(client: redis.Redis, worker: Program, state: str, because: str) -> bool
     return said.get("state") == state and because in said["detail"]
 
 
-def test_no_archive_is_claimed_while_the_backlog_is_long(start, put_archive, redis_db):
+def test_no_archive_is_claimed_while_the_backlog_of_its_own_list_is_long(start, put_archive, redis_db):
     waiting = [b'{"opus_path": "/none/%d.opus"}' % number for number in range(3)]
-    redis_db.rpush(JOBS, *waiting)
+    redis_db.rpush(OWN_JOBS, *waiting)
+    redis_db.rpush(JOBS, *[b"{}"] * 4)  # another list, in which more clips wait all the time
     put_archive(tar({"a.wav": tone()}))
-    worker = start(BACKLOG_CLIPS="3", HEARTBEAT_TTL_S="2")
-    reason = "3 clips wait in queue:transcribe (BACKLOG_CLIPS is 3)"
+    worker = start(BACKLOG_CLIPS="3", TRANSCRIBE_QUEUE=OWN_JOBS, HEARTBEAT_TTL_S="2")
+    reason = f"3 clips wait in {OWN_JOBS} (BACKLOG_CLIPS is 3)"
     wait_until(lambda: says(redis_db, worker, "waiting", reason), "the heartbeat to say why it waits")
     assert "not claiming yet" in worker.text
     assert redis_db.llen("queue:unpack") == 1
     assert redis_db.keys("inflight:*") == []
 
-    assert redis_db.lpop(JOBS) == waiting[0]
+    assert redis_db.lpop(OWN_JOBS) == waiting[0]
     worker.wait_for("batch unpacked")
-    assert redis_db.lrange(JOBS, 0, 1) == waiting[1:]
-    assert redis_db.llen(JOBS) == 3
+    assert redis_db.lrange(OWN_JOBS, 0, 1) == waiting[1:]
+    assert (redis_db.llen(OWN_JOBS), redis_db.llen(JOBS)) == (3, 4)
     wait_until(lambda: says(redis_db, worker, "waiting", "") is False, "the reason to go with its cause")
     assert redis_db.hlen("queue:attempts") == 0
-
-
-def test_the_backlog_is_that_of_the_list_this_worker_pushes_to(start, put_archive, redis_db):
-    redis_db.rpush(JOBS, *[b"{}"] * 3)
-    put_archive(tar({"a.wav": tone()}))
-    worker = start(BACKLOG_CLIPS="3", TRANSCRIBE_QUEUE="queue:transcribe:test-host")
-    worker.wait_for("batch unpacked")
-    assert redis_db.llen("queue:transcribe:test-host") == 1
 
 
 def test_an_archive_that_does_not_fit_now_is_unpacked_when_there_is_room(
@@ -171,6 +164,7 @@ def test_an_archive_that_waits_for_room_lets_only_so_many_smaller_ones_by(start,
     assert redis_db.llen("queue:failed") == redis_db.hlen("queue:attempts") == 0
 
 
+@pytest.mark.thorough
 def test_a_hand_made_job_at_the_head_goes_before_an_archive_that_waits(start, put_archive, redis_db):
     put_archive(padded(2 * MIB), "large")
     worker = start(small=True, in_work=5 * MIB, HEARTBEAT_TTL_S="2", ROOM_WAIT_S="0.1")

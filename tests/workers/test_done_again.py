@@ -118,6 +118,7 @@ def counts(query: Query) -> list[tuple[Any, ...]]:
 
 
 @pytest.mark.usefixtures("complete")
+@pytest.mark.thorough
 def test_a_requeue_with_nothing_changed_skips_every_clip(host: Host, requeue, query) -> None:
     requeue()
     assert "done_before=3" in host.unpacks()
@@ -166,6 +167,7 @@ def test_a_policy_edited_without_a_new_version_stops_the_gpu_worker(host: Host, 
         assert gpu.stop() == 0
 
 
+@pytest.mark.thorough
 def test_a_language_that_is_not_judged_is_recorded_and_then_done(
     worker, put_archive, redis_db, settings_env, tmp_path, query
 ) -> None:

@@ -143,6 +143,7 @@ def test_an_idle_worker_whose_renewing_process_is_killed_leaves_to_be_started_ag
     assert redis_db.keys("worker:*") == []
 
 
+@pytest.mark.thorough
 def test_a_job_is_handed_on_when_the_process_that_renews_the_heartbeat_is_killed(patient, redis_db, other):
     worker = patient(SHORT_TTL_S)
     payload, second = job(until=GO), job(until=GO, number=2)

@@ -34,6 +34,7 @@ def test_many_clips_are_on_the_device_together_and_each_gets_its_own_result(benc
         assert worker.stop() == 0
 
 
+@pytest.mark.thorough
 def test_with_one_clip_in_hand_clips_are_done_one_after_the_other(bench: Bench):
     bench.inject(*SIXTEEN[:4])
     with bench.worker(CLIPS_IN_HAND="1") as worker:
@@ -111,6 +112,7 @@ def test_sigterm_hands_back_what_is_not_on_the_device_and_finishes_the_rest(
     assert redis_db.hlen("queue:attempts") == redis_db.hlen("queue:interruptions") == 0
 
 
+@pytest.mark.thorough
 def test_a_second_sigterm_hands_all_of_them_back(bench: Bench, tmp_path: Path):
     bench.inject(*SIXTEEN)
     with bench.worker(CLIPS_IN_HAND="16", STUB_WAITS_FOR=str(tmp_path / "never")) as worker:
@@ -125,6 +127,7 @@ def test_a_second_sigterm_hands_all_of_them_back(bench: Bench, tmp_path: Path):
     assert bench.in_hand() == []
 
 
+@pytest.mark.thorough
 def test_a_drained_worker_finishes_what_is_on_the_device_and_claims_nothing(
     bench: Bench, redis_db: redis.Redis, tmp_path: Path
 ):
@@ -174,6 +177,7 @@ def test_jobs_for_the_same_clip_wait_for_each_other_and_it_is_done_once(bench: B
         bench.nobody_was_blamed(worker)
 
 
+@pytest.mark.thorough
 def test_a_worker_that_has_grown_too_large_begins_anew_and_loses_no_clip(bench: Bench):
     bench.inject(*SIXTEEN)
     limit = {"WORKER_MEMORY_LIMIT_BYTES": str(800 << 20), "STUB_GROWS_MIB": "700", "CLIPS_IN_HAND": "8"}

@@ -46,6 +46,7 @@ def unpack(worker: StartWorker, put_archive: Callable[..., str], members: dict[s
     return batch
 
 
+@pytest.mark.thorough
 def test_clips_of_an_archive_are_measured_when_they_are_unpacked(
     worker: StartWorker, put_archive: Callable[..., str], query: Query, redis_db: redis.Redis
 ) -> None:

@@ -32,7 +32,7 @@ def test_clips_that_do_not_fit_together_are_done_one_at_a_time(bench: Bench):
         bench.nobody_was_blamed(worker)
 
 
-@pytest.mark.parametrize("others", [(550, 660), ()])
+@pytest.mark.parametrize("others", [(550, 660), pytest.param((), marks=pytest.mark.thorough)])
 def test_a_clip_that_needs_too_much_memory_loses_its_attempts_and_is_given_up(
     bench: Bench, redis_db: redis.Redis, tmp_path: Path, others: tuple[int, ...]
 ):

@@ -201,6 +201,7 @@ def test_a_clip_that_is_retried_unmended_fails_again_and_can_be_retried_again(
     assert_no_traces(redis_db, settings)
 
 
+@pytest.mark.thorough
 def test_a_letter_that_is_brought_back_twice_makes_one_job(unpacked, letters, redis_db):
     batch = unpacked({"good.wav": tone(hertz=GOOD), "broken.mp3": b"no audio at all"})
     letter = the_letter(letters)

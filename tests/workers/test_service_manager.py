@@ -74,6 +74,7 @@ def test_a_worker_is_ready_only_when_everything_it_needs_answers(start, manager,
     services.drop_bucket(bucket)
 
 
+@pytest.mark.thorough
 def test_a_worker_whose_redis_is_away_at_its_start_asks_for_time_until_it_is_there(start, manager, private_valkey):
     worker = start(UNPACK, REDIS_PORT=str(private_valkey.port), REDIS_PASSWORD=private_valkey.password)
     manager.wait_for("STATUS=held Redis cannot be reached")

@@ -133,6 +133,7 @@ def test_a_crash_after_the_upload_does_not_upload_again(worker, remote, redis_db
     assert [job["batch_id"] for job in jobs(redis_db)] == [name]
 
 
+@pytest.mark.thorough
 def test_a_crash_after_the_push_leaves_only_a_staged_file_and_that_goes(worker, remote, redis_db, settings):
     path = place(remote)
     first = worker("transfer")
@@ -280,6 +281,7 @@ def test_an_archive_that_cannot_be_read_is_reported_and_the_others_are_taken(tro
     wait_until(lambda: len(jobs(redis_db)) == 2, "the archive, when it can be read again")
 
 
+@pytest.mark.thorough
 def test_an_archive_that_s3_refuses_is_reported_and_the_others_are_taken(worker, remote, redis_db, settings, services):
     refused = id_of(settings, place(remote, "a.tar"))
     place(remote, "b.tar", tar({"c.wav": tone(4)}))

@@ -219,6 +219,7 @@ def test_no_clip_gets_the_metadata_of_another_person(worker, put_archive, query)
     assert 'matched="1 of 2"' in warning
 
 
+@pytest.mark.thorough
 def test_each_directory_has_its_own_metadata_and_what_is_broken_is_named(worker, put_archive, query):
     batch = put_archive(
         tar(
@@ -248,6 +249,7 @@ def test_each_directory_has_its_own_metadata_and_what_is_broken_is_named(worker,
     assert "of=carol/metadata.parquet" in process.text
 
 
+@pytest.mark.thorough
 def test_ids_that_became_floats_find_the_names_that_downloaders_write(worker, put_archive, query):
     other = "7409876543210987654"
     rows = metadata_parquet(video_id=[float(VIDEO), float(other), None], likes=[1, 2, 3])
@@ -277,6 +279,7 @@ def test_metadata_that_the_database_would_refuse_are_stored_without_what_it_refu
     ]
 
 
+@pytest.mark.thorough
 def test_text_that_is_no_utf8_at_any_depth_costs_nothing_else(worker, put_archive, query):
     bad = pa.StringArray.from_buffers(1, pa.py_buffer(b"\0\0\0\0\2\0\0\0"), pa.py_buffer(b"\xffa"))
     nested = pa.ListArray.from_arrays([0, 1], pa.StructArray.from_arrays([bad], ["tag"]))
@@ -286,6 +289,7 @@ def test_text_that_is_no_utf8_at_any_depth_costs_nothing_else(worker, put_archiv
     assert metadata_of(query, batch) == {"1.wav": {"filename": "1.wav", "tags": [{"tag": "\ufffda"}]}}
 
 
+@pytest.mark.thorough
 def test_bytes_behind_whole_archives_are_a_note_whatever_the_compression(worker, put_archive, query, redis_db):
     whole = tar({".ohh/1.wav": tone(), "._1.wav": b"junk"})
     packed = {"gz": gzip.compress(whole), "xz": lzma.compress(whole), "zst": zstandard.compress(whole), "tar": whole}
@@ -309,12 +313,14 @@ def test_bytes_behind_whole_archives_are_a_note_whatever_the_compression(worker,
     assert redis_db.llen("queue:failed") == 0
 
 
+@pytest.mark.thorough
 def test_archives_behind_one_another_give_all_their_clips(worker, put_archive, query):
     put_archive(gzip.compress(tar({"a.wav": tone()})) + gzip.compress(tar({"b.wav": tone()})))
     worker("unpack").wait_for("batch unpacked")
     assert query("SELECT original_filename FROM audio_files ORDER BY 1") == [("a.wav",), ("b.wav",)]
 
 
+@pytest.mark.thorough
 def test_streams_that_hold_nothing_are_a_dead_letter_by_name(worker, put_archive, redis_db):
     put_archive(lzma.compress(b"") * 200_000)
     worker("unpack")

@@ -54,6 +54,7 @@ def test_extraction_feeds_the_watchdog_as_it_moves_on(unpack, put_archive, setti
     assert len(sizes) >= LARGE // MIB
 
 
+@pytest.mark.thorough
 def test_a_stop_in_the_middle_of_an_extraction_is_seen_there(unpack, put_archive, settings, redis_db):
     worker, watchdog = unpack
     batch = put_archive(bz2.compress(tar({"a.wav": tone(), "big.txt": os.urandom(LARGE)})))

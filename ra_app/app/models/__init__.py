@@ -10,7 +10,7 @@ from __future__ import annotations
 from app.models.access import AccountChange, Link
 from app.models.base import Base, db
 from app.models.labels import CONFIDENCES, NOTE_LENGTH, LabelRow
-from app.models.people import ROLES, KnownNetwork, LoginAttempt, Pseudonym, User, new_pseudonym
+from app.models.people import ROLES, Identity, KnownNetwork, LoginAttempt, Pseudonym, User, new_pseudonym, no_password
 from app.models.records import AuditEntry, Exposure
 from app.models.studies import DEFAULT_STUDY, LEASE_S, SHOWS, PublishedCodebook, Study
 from app.models.wellbeing import REPORTED, Preferences, WellbeingEntry
@@ -32,6 +32,7 @@ __all__ = [
     "Decline",
     "Draft",
     "Exposure",
+    "Identity",
     "Item",
     "KnownNetwork",
     "LabelRow",
@@ -45,4 +46,5 @@ __all__ = [
     "WellbeingEntry",
     "db",
     "new_pseudonym",
+    "no_password",
 ]

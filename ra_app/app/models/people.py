@@ -1,4 +1,4 @@
-"""People: accounts, the names that stand for them in exports, and the log-ins that the throttle counts."""
+"""People: accounts, identities, the names that stand for them in exports, and the log-ins that the throttle counts."""
 
 from __future__ import annotations
 
@@ -12,10 +12,16 @@ from sqlalchemy.orm import Mapped, mapped_column
 from app.models.base import Base, now_column, one_of, time_column
 
 ROLES = ("ra", "lead", "admin")
+NO_PASSWORD = "!"  # noqa: S105 - the opposite of one
 OUTCOMES = ("pending", "failed", "succeeded", "refused")
 
 # Without 0, O, 1 and I, which are easily confused.
 _PSEUDONYM_ALPHABET = "23456789ABCDEFGHJKLMNPQRSTUVWXYZ"
+
+
+def no_password() -> str:
+    """Return what stands in place of a hash if the account has no password. It is random: sessions depend on it."""
+    return NO_PASSWORD + secrets.token_hex(16)
 
 
 def new_pseudonym() -> str:
@@ -32,7 +38,7 @@ class User(Base):
     user_id: Mapped[int] = mapped_column(sa.BigInteger, sa.Identity(), primary_key=True)
     username: Mapped[str] = mapped_column(sa.Text, unique=True)
     pseudonym: Mapped[str] = mapped_column(sa.Text, unique=True, default=new_pseudonym)
-    password_hash: Mapped[str] = mapped_column(sa.Text)
+    password_hash: Mapped[str] = mapped_column(sa.Text)  # begins with `!`: there is no password, see `no_password`
     role: Mapped[str] = mapped_column(sa.Text, server_default="ra")
     active: Mapped[bool] = mapped_column(sa.Boolean, server_default=sa.true())
     created_at: Mapped[datetime] = now_column()
@@ -40,6 +46,10 @@ class User(Base):
     session_epoch: Mapped[int] = mapped_column(sa.Integer, server_default="0")  # adding 1 ends all open sessions
     # Until this time, failed log-ins from other places do not lock this user out.
     unlocked_until: Mapped[datetime | None] = time_column()
+
+    @property
+    def has_password(self) -> bool:
+        return not self.password_hash.startswith(NO_PASSWORD)
 
     @property
     def is_active(self) -> bool:
@@ -57,6 +67,17 @@ class User(Base):
         """Return the user's id for the session. It changes with the password and the epoch, which ends old sessions."""
         mark = hashlib.sha256(f"{self.session_epoch}.{self.password_hash}".encode()).hexdigest()[:16]
         return f"{self.user_id}.{mark}"
+
+
+class Identity(Base):
+    """A person as the provider of single sign-on knows them: who has this identity logs in to this account."""
+
+    __tablename__ = "ra_identities"
+
+    issuer: Mapped[str] = mapped_column(sa.Text, primary_key=True)
+    subject: Mapped[str] = mapped_column(sa.Text, primary_key=True)  # never given to another person by the issuer
+    user_id: Mapped[int] = mapped_column(sa.ForeignKey(User.user_id), unique=True)
+    connected_at: Mapped[datetime] = now_column()
 
 
 class Pseudonym(Base):

@@ -23,6 +23,7 @@ from app.accounts import AccountError
 from app.models import User
 from app.origins import network_of, origin_for, remember_device
 from app.security import begin_session, safe_target
+from app.state import state
 
 blueprint = Blueprint("auth", __name__)
 
@@ -42,7 +43,7 @@ def login() -> ResponseReturnValue:
         user = _authenticate(name, request.form.get("password", ""))
     except throttle.TooManyAttemptsError as refused:
         current_app.logger.warning("Too many failed log-ins as %s from %s", name, network_of(request.remote_addr))
-        return _too_many(refused)
+        return too_many(refused)
     if user is None:
         return _login_page(WRONG), 401
     return enter(user, safe_target(request.args.get("next")))
@@ -79,7 +80,7 @@ def account() -> ResponseReturnValue:
     try:
         attempt = throttle.begin(user.username, origin_for(user.username))
     except throttle.TooManyAttemptsError as refused:
-        return _too_many(refused)
+        return too_many(refused)
     right = accounts.verify_password(user, request.form.get("current", ""))
     throttle.finish(attempt, "succeeded" if right else "failed")
     if not right:
@@ -103,10 +104,16 @@ def _authenticate(name: str, password: str) -> User | None:
 
 
 def _login_page(problem: str | None = None) -> str:
-    return render_template("login.html", problem=problem, username=request.form.get("username", "")[:64])
+    return render_template(
+        "login.html",
+        problem=problem,
+        username=request.form.get("username", "")[:64],
+        sign_on=state().sign_on,
+        target=safe_target(request.args.get("next")),
+    )
 
 
-def _too_many(refused: throttle.TooManyAttemptsError) -> ResponseReturnValue:
+def too_many(refused: throttle.TooManyAttemptsError) -> ResponseReturnValue:
     minutes = -(-refused.retry_after_s // 60)
     sentence = f"Too many failed log-ins. Wait {minutes} minute{'s' if minutes > 1 else ''}, then try again."
     if refused.elsewhere:

@@ -13,6 +13,7 @@ from app import joining, links, throttle
 from app.accounts import AccountError
 from app.models import Link
 from app.origins import Origin, network_of
+from app.state import state
 from app.views.auth import enter
 
 blueprint = Blueprint("join", __name__, url_prefix="/join")
@@ -27,7 +28,7 @@ UNKNOWN = "(unknown link)"  # counted like a name
 @blueprint.get("/<token>")
 def show(token: str) -> ResponseReturnValue:
     link = links.find(token)
-    return _gone() if link is None else _page(link)
+    return gone() if link is None else _page(link)
 
 
 @blueprint.post("/<token>")
@@ -45,30 +46,37 @@ def use(token: str) -> ResponseReturnValue:
         attempt = throttle.begin(name, Origin(network_of(request.remote_addr)), invited=link is not None)
     except throttle.TooManyAttemptsError as refused:
         current_app.logger.warning("Too many tries as %s from %s", name, network_of(request.remote_addr))
-        return _too_many(refused.retry_after_s)
+        return too_many(refused.retry_after_s)
     try:
         user = joining.use(token, username, password)
     except joining.LinkGoneError:
         throttle.finish(attempt, "failed")
-        return _gone()
+        return gone()
     except AccountError as error:
         throttle.finish(attempt, "failed")
         link = links.find(token)
-        return _gone() if link is None else (_page(link, str(error)), 422)
+        return gone() if link is None else (_page(link, str(error)), 422)
     throttle.finish(attempt, "succeeded")
     return enter(user, url_for("queue.index"))
 
 
 def _page(link: Link, problem: str | None = None) -> str:
     typed = request.form.get("username", "")[:64]
-    return render_template("join.html", link=link, problem=problem, username=link.username or typed)
+    return render_template(
+        "join.html",
+        link=link,
+        problem=problem,
+        username=link.username or typed,
+        token=(request.view_args or {})["token"],
+        sign_on=state().sign_on,
+    )
 
 
-def _gone() -> ResponseReturnValue:
+def gone() -> ResponseReturnValue:
     return render_template("error.html", code=404, title="This link does not work", sentence=GONE), 404
 
 
-def _too_many(seconds: int) -> ResponseReturnValue:
+def too_many(seconds: int) -> ResponseReturnValue:
     minutes = -(-seconds // 60)
     sentence = f"Too many tries. Wait {minutes} minute{'s' if minutes > 1 else ''}, then open the link again."
     page = render_template("error.html", code=429, title="Please wait", sentence=sentence)

@@ -181,6 +181,7 @@ BY_TESTS = {
     "Clips without metadata": "tests/workers/test_unpack_worker.py",
     "A package or a model is refused": "tests/test_supply_chain.py",
     "Somebody cannot log in to the RA app": "tests/ra_app/test_ra_origins.py",
+    "Single sign-on fails": "tests/ra_app/test_ra_sign_on.py",
     "The RA app says that the codebook must be mended": "tests/ra_app/test_ra_published.py",
     "A device with an open session is lost": "tests/ra_app/test_ra_sessions.py",
     "Dead letters that cannot go back, or should go": "tests/cli/test_failed.py",

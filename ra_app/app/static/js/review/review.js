@@ -2,7 +2,6 @@
 // server behind the reviewer's back and wait in this browser until it has them. Without this script the page works by forms.
 
 import { Ahead, parsed, prepared } from "./ahead.js";
-import { Bar } from "./bar.js";
 import { Breaks } from "./breaks.js";
 import { forgetAll, tidy } from "./draft.js";
 import { Help } from "./help.js";
@@ -10,6 +9,7 @@ import { Keymap, nameOf } from "./keymap.js";
 import { listen } from "./keys.js";
 import { writtenToDisk } from "./disk.js";
 import { ended, get, post } from "./net.js";
+import { Notices } from "./notices.js";
 import { Outbox } from "./outbox.js";
 import { Presence } from "./presence.js";
 import { Screen } from "./screen.js";
@@ -22,7 +22,7 @@ const WANT = 2; // clips that are held ahead
 class Review {
   constructor(page) {
     this.page = page;
-    this.bar = new Bar();
+    this.notices = new Notices();
     this.keymap = new Keymap();
     this.ahead = new Ahead();
     this.back = (page.recent || "").split(" ").filter(Boolean).map(Number); // clips that are done, the newest last
@@ -50,6 +50,7 @@ class Review {
   begin() {
     document.getElementById("unloaded").remove();
     this.adopt(document.getElementById("desk"), {});
+    this.noted = this.screen.clip; // the server has noted that it sent this page
     this.listen();
     // The browser was closed before this clip's label had arrived: the label goes now, and then comes another clip.
     if (this.outbox.clips.includes(this.screen.clip)) this.pause("coming");
@@ -73,10 +74,9 @@ class Review {
   }
 
   adopt(root, item) {
-    const speed = this.screen?.player.speed;
     this.item = item;
     this.screen = new Screen(root, {
-      speed,
+      speed: this.speed,
       heard: () => this.presence.heard,
       report: (event, clip) => post(this.page.wellbeing, [["event", event], ["audio_id", clip]]),
     });
@@ -85,11 +85,12 @@ class Review {
     this.screen.form.addEventListener("submit", (event) => this.submitted(event));
     root.querySelector("form.reveal")?.addEventListener("submit", (event) => this.reveal(event));
     this.nameKeys();
-    this.bar.clear("lost");
+    this.notices.clear("lost", "undo");
     document.getElementById("undo").hidden = !this.back.length;
   }
 
   close() {
+    this.speed = this.screen?.player.speed ?? this.speed; // the next clip plays as fast
     this.screen?.close();
     this.presence.stop();
     if (this.item?.source) URL.revokeObjectURL(this.item.source);
@@ -112,8 +113,8 @@ class Review {
       this.refill();
     });
     desk.querySelector("h1").focus();
+    document.getElementById("undo").hidden = !this.back.length;
     history.replaceState(null, "", this.page.queue);
-    this.paused = name;
   }
 
   // --- what comes next
@@ -123,13 +124,12 @@ class Review {
     const have = [...(shown ? [shown] : []), ...this.ahead.clips, ...this.outbox.clips]; // unsent labels: not to be shown again
     const fields = [["have", have.join(" ")], ["want", WANT - this.ahead.items.length + (shown ? 0 : 1)]];
     const news = shown && shown !== this.noted ? [["showing", shown]] : [];
-    this.noted = shown;
+    this.telling = shown;
     return [...fields, ...news];
   }
 
   // Submits ask for what comes next, too; this is for a page without one.
   async refill() {
-    this.noted ??= this.screen?.clip; // the server has noted the clip that the page came with
     const { status, data } = await post(this.page.ahead, this.asking());
     if (status === 200) this.arrived(data);
     else if (ended(status)) this.signedOut();
@@ -137,10 +137,11 @@ class Review {
   }
 
   arrived(data) {
+    this.noted = this.telling;
     const done = [this.screen?.clip, ...this.outbox.clips];
     this.ahead.add((data.items ?? []).filter((item) => !done.includes(item.clip)));
     if (data.progress) document.getElementById("progress").innerHTML = data.progress; // the server's own HTML
-    if (data.budget === "soft") this.bar.say("budget", "You have heard many minutes today. It is a good time to stop soon.");
+    if (data.budget === "soft") this.notices.manyMinutes();
     if (this.screen || this.outbox.entries().length) return;
     if (this.ahead.items.length) this.next();
     else if (data.items) this.pause(data.budget === "hard" ? "enough" : "no-more");
@@ -178,10 +179,9 @@ class Review {
     this.undoing = true;
     try {
       if (!(await this.outbox.settled(clip))) {
-        this.bar.say("undo", `Clip ${clip} is still on its way to the server. Try again when the network is back.`);
+        this.notices.stillOnItsWay(clip);
         return;
       }
-      this.bar.clear("undo");
       await this.open(clip);
     } finally {
       this.undoing = false;
@@ -195,7 +195,7 @@ class Review {
     if (ended(answer.status)) return this.signedOut();
     if (answer.status !== 200) {
       const lost = answer.status === 409;
-      this.bar.say("undo", lost ? `Somebody else has clip ${clip} by now.` : `Clip ${clip} could not be opened. Try again.`);
+      this.notices.notOpened(clip, lost);
       if (lost) this.back = this.back.filter((other) => other !== clip);
       return;
     }
@@ -224,56 +224,36 @@ class Review {
     screen.draft.leave();
     const { status, data } = await post(`${this.page.items.replace(/0$/, screen.clip)}/reveal`, []);
     if (ended(status)) this.signedOut();
-    else if (status !== 200) this.bar.say("undo", "The verdicts could not be fetched. Try again.");
+    else if (status !== 200) this.notices.notRevealed();
     else if (screen === this.screen) this.show(Object.assign(parsed(data.item), { resume: item?.resume }));
   }
 
   // --- what happens
 
   refused(entry, data, status) {
-    const clip = entry.clip;
     this.arrived(data);
     if (entry.kind !== "submit") return;
-    if (data.state === "stale" && data.item) {
-      this.bar.say("refused", `Clip ${clip}: another label was stored meanwhile. Nothing is overwritten.`, [
-        ["Compare", () => { this.bar.clear("refused"); this.goTo(data.item); }],
-      ]);
-    } else if (data.state === "lost") {
-      this.bar.say("refused", `Somebody else has clip ${clip} by now. What you chose and wrote is kept as a draft.`);
-    } else {
-      const note = status === 422 ? "" : ` You wrote: “${entry.fields.find(([name]) => name === "note")?.[1] ?? ""}”.`;
-      const why = (data.problem || `the server answered ${status}.`) + note;
-      this.bar.say("refused", `Clip ${clip} was not stored: ${why}`, [["Open it", () => { this.bar.clear("refused"); this.open(clip); }]]);
-    }
+    this.notices.refused(entry, data, status, {
+      compare: (item) => this.goTo(item),
+      open: (clip) => this.open(clip),
+    });
   }
 
   waiting(count) {
-    if (!count) {
-      this.bar.clear("network");
-      if (!this.screen && this.paused === "coming") this.refill(); // another tab has sent the last label
-      return;
-    }
-    const labels = count === 1 ? "One label is" : `${count} labels are`;
-    this.bar.say("network", `${labels} not stored yet: the server does not answer. Go on; they are kept here and sent again.`, [
-      ["Try now", () => this.outbox.hurry()],
-    ]);
+    this.notices.waiting(count, () => this.outbox.hurry());
+    if (!count && !this.screen && this.paused === "coming") this.refill(); // another tab has sent the last label
   }
 
   signedOut() {
     const here = this.screen ? location.pathname : this.page.queue;
     this.outbox.leaving = true; // what is unsent stays in this browser
-    this.bar.say("session", "Your session has ended. What you chose and wrote is kept in this browser.", [
-      ["Log in again", `${this.page.login}?next=${encodeURIComponent(here)}`],
-    ]);
+    this.notices.signedOut(`${this.page.login}?next=${encodeURIComponent(here)}`);
   }
 
   tell(kind, value) {
-    if (kind === "lease") {
-      if (value === null) this.bar.clear("lease");
-      else this.bar.say("lease", value ? `Clip ${this.screen.clip} is held for you for less than ${Math.ceil(value / 30) * 30} s more.`
-        : `Clip ${this.screen.clip} may go to somebody else now. What you chose and wrote is kept.`, [["Keep it", () => this.presence.beat(true)]]);
-    } else if (ended(value)) this.signedOut();
-    else if (value === 409) this.bar.say("lost", "Somebody else has this clip by now. What you chose and wrote is kept as a draft.");
+    if (kind === "lease") this.notices.lease(this.screen.clip, value, () => this.presence.beat(true));
+    else if (ended(value)) this.signedOut();
+    else if (value === 409) this.notices.lost();
   }
 
   noteLine(text) {
@@ -282,17 +262,13 @@ class Review {
 
   proposeBreak() {
     post(this.page.wellbeing, [["event", "break-proposed"]]);
-    this.bar.say("break", "You have worked for a while without a break.", [
-      ["Take a break", () => this.takeBreak()],
-      ["Not now", () => {
-        this.bar.clear("break");
-        post(this.page.wellbeing, [["event", "break-dismissed"]]);
-      }],
-    ]);
+    this.notices.breakDue({
+      take: () => this.takeBreak(),
+      dismiss: () => post(this.page.wellbeing, [["event", "break-dismissed"]]),
+    });
   }
 
   takeBreak() {
-    this.bar.clear("break");
     this.screen?.hide();
     post(this.page.wellbeing, [["event", "break-taken"]]);
     const dialog = document.getElementById("pause");
@@ -364,7 +340,7 @@ class Review {
     if (unsent && !this.warned) {
       event.preventDefault();
       this.warned = true;
-      this.bar.say("logout", `${unsent} of your labels are not stored yet. If you log out now, they are lost. Log out again to do so.`);
+      this.notices.unsentAtLogOut(unsent);
       this.outbox.hurry();
       return;
     }

@@ -48,11 +48,12 @@ export class Wave {
     const { now, duration } = this.player;
     this.head.style.left = `${duration ? Math.min(100, (100 * now) / duration) : 0}%`;
     const second = Math.floor(now);
-    if (second === this.told) return;
-    this.told = second;
+    const told = `${clock(now)} of ${clock(duration || 0)}`;
+    if (told === this.told) return;
+    this.told = told;
     this.slider.setAttribute("aria-valuemax", String(Math.floor(duration || 0)));
     this.slider.setAttribute("aria-valuenow", String(second));
-    this.slider.setAttribute("aria-valuetext", `${clock(now)} of ${clock(duration || 0)}`);
+    this.slider.setAttribute("aria-valuetext", told);
     this.draw();
   }
 
