@@ -10,7 +10,7 @@ PROCESSES ?= 5
 CHECKED := src ra_app local tests $(if $(wildcard bench/*.py),bench)
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo demo-check demo-reset models browser test reliability reliability-long bench bench-data bench-speech bench-verdicts bench-archive bench-growth bench-gpu fleet fleet-keep fleet-runbook fleet-down check format docs lock clean
+.PHONY: help env demo demo-check demo-reset models browser test reliability reliability-long ra-faults bench bench-data bench-speech bench-verdicts bench-archive bench-growth bench-gpu fleet fleet-keep fleet-runbook fleet-down check format docs lock clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -36,17 +36,21 @@ browser: env ## find or install a Chromium for the browser tests
 test: env models browser ## all tests, against real services; ARGS="-k name" for some, ARGS="-n 0 FILE" for one file
 	@$(PY) -m pytest -n $(PROCESSES) --dist loadfile --durations=10 $(ARGS)
 
-reliability: env models ## process 1,000 clips while workers and services are killed, paused and cut off (about 40 minutes); SEED=n
+reliability: env models browser ## process 1,000 clips while workers and services are killed, paused and cut off (about 40 minutes); SEED=n
 	@$(PY) -m pytest -q -m thorough
 	@$(PY) -m pytest -q tests/reliability
 	@PYTHONPATH=src:. $(PY) -m tests.reliability.chaos --seed $(or $(SEED),1) --clips 1000
 	@PYTHONPATH=src:. $(PY) -m tests.reliability.fault_points
 	@PYTHONPATH=src:. $(PY) -m tests.reliability.recovery_times
+	@PYTHONPATH=src:ra_app:. $(PY) -m tests.reliability.ra_faults --seed $(or $(SEED),1) --faults 100
 
 reliability-long: env ## the reliability tests for a release: 20 seeds of 1,000 clips (about an hour)
 	@PYTHONPATH=src:. $(PY) -m tests.reliability.chaos --seed $(or $(SEED),1) --runs 20 --clips 1000
 	@PYTHONPATH=src:. $(PY) -m tests.reliability.fault_points
 	@PYTHONPATH=src:. $(PY) -m tests.reliability.recovery_times --workers 32
+
+ra-faults: env browser ## 1,000 faults while a reviewer works in the RA app: no label and no draft may be lost (about 30 minutes); SEED=n
+	@PYTHONPATH=src:ra_app:. $(PY) -m tests.reliability.ra_faults --seed $(or $(SEED),1) --faults 1000
 
 bench: bench-speech bench-verdicts bench-archive bench-growth ## all measurements that need no GPU (hours on two cores; docs/performance.md)
 
