@@ -9,13 +9,11 @@ import pytest
 from flask import Flask
 from playwright.sync_api import Browser, expect
 
+from tests.ra_app.browsing import CONTRAST, NAMELESS, SCREEN
 from tests.ra_app.campus import Campus, running
 from tests.ra_app.serving import GUNICORN, serving
-from tests.ra_app.browsing import CONTRAST, NAMELESS, SCREEN
 from tests.ra_app.test_ra_sign_on import invite
 from tests.ra_app.world import Visitor, World
-
-__all__ = ["browser"]  # a fixture
 
 
 @pytest.fixture(scope="module")
