@@ -10,7 +10,7 @@ PROCESSES ?= 5
 CHECKED := src ra_app local tests $(if $(wildcard bench/*.py),bench)
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo demo-check demo-reset models browser test reliability reliability-long ra-faults bench bench-data bench-speech bench-verdicts bench-archive bench-growth bench-gpu fleet fleet-keep fleet-runbook fleet-down check format docs lock clean
+.PHONY: help env demo demo-check demo-reset models browser test reliability reliability-long ra-faults bench bench-data bench-speech bench-verdicts bench-archive bench-growth bench-gpu fleet fleet-keep fleet-runbook fleet-down check format screenshots docs lock clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -92,6 +92,9 @@ check: env ## lint, format and types: what CI runs before the tests
 format: env ## format the code and apply safe lint fixes
 	@$(PY) -m ruff check --fix-only --quiet .
 	@$(PY) -m ruff format .
+
+screenshots: env browser ## the pictures of docs/ra-guide.md, on sample clips with invented speech
+	@PYTHONPATH=src:ra_app:. $(PY) -m tests.ra_app.screenshots
 
 docs: env ## generate docs/cli.md from the help texts of the command line
 	@PYTHONPATH=src $(PY) -m typer src/cli.py utils docs --name audio-pipeline --output docs/cli.md

@@ -68,7 +68,7 @@ class Demo:
             paths.write_env_file(self.services)
         with self.screen.step("Database: schema.sql"):
             self.services.make_database()
-        with self.screen.step("RA app: migrations and an account"):
+        with self.screen.step("RA app: migrations and two accounts"):
             self._prepare_ra_app()
         with self.screen.step("RA app"):
             self._start_ra_app()
@@ -143,24 +143,26 @@ class Demo:
             programs.run_command(
                 f"flask {' '.join(command)}", [*flask, *command], cwd=home, env=env, log=paths.LOGS / log
             )
-        password = self.services.state.secret("ra-demo-password", 16)
-        write_private(paths.RA_PASSWORD_FILE, password + "\n")
-        if not self._has_account():
-            programs.run_command(
-                "flask users create",
-                [*flask, "users", "create", paths.RA_USER, "--role", "ra", "--password-stdin"],
-                cwd=home,
-                env=env,
-                log=paths.LOGS / "users.log",
-                given=password + "\n",
-            )
+        there = self._accounts()
+        for username, role in paths.RA_ACCOUNTS.items():
+            password = self.services.state.secret(f"ra-{username}-password", 16)
+            write_private(paths.password_file(username), password + "\n")
+            if username not in there:
+                programs.run_command(
+                    f"flask users create {username}",
+                    [*flask, "users", "create", username, "--role", role, "--password-stdin"],
+                    cwd=home,
+                    env=env,
+                    log=paths.LOGS / "users.log",
+                    given=password + "\n",
+                )
 
-    def _has_account(self) -> bool:
+    def _accounts(self) -> set[str]:
         connection = psycopg2.connect(self.services.postgres.dsn("ra_app", DATABASE))
         try:
             with connection, connection.cursor() as cursor:
-                cursor.execute("SELECT 1 FROM ra_users WHERE username = %s", (paths.RA_USER,))
-                return cursor.fetchone() is not None
+                cursor.execute("SELECT username FROM ra_users")
+                return {username for (username,) in cursor.fetchall()}
         finally:
             connection.close()
 

@@ -17,8 +17,8 @@ SCRATCH = DEMO / "scratch"
 STAGING = DEMO / "staging"
 LIBRIVOX = DEMO / "librivox"
 ENV_FILE = DEMO / "env"
-RA_USER = "demo"
-RA_PASSWORD_FILE = DEMO / "ra-password"
+RA_USER, RA_LEAD = "demo", "lead"  # an account that labels, and one that also sees the pages about people
+RA_ACCOUNTS = {RA_USER: "ra", RA_LEAD: "lead"}  # with their roles
 
 STOP_TIMEOUT_S = 15  # seconds after which a stopping worker hands its job back
 
@@ -26,6 +26,10 @@ STOP_TIMEOUT_S = 15  # seconds after which a stopping worker hands its job back
 def shown(path: Path) -> str:
     """Return a path relative to the repository if it is inside it."""
     return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
+
+
+def password_file(username: str) -> Path:
+    return DEMO / {RA_USER: "ra-password", RA_LEAD: "ra-lead-password"}[username]
 
 
 def models_root() -> Path:

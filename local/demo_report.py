@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.table import Table
 
 from local.demo_console import Screen
-from local.demo_paths import ENV_FILE, RA_PASSWORD_FILE, RA_USER, shown
+from local.demo_paths import ENV_FILE, RA_LEAD, RA_USER, password_file, shown
 from local.demo_results import Check, Outcome, Results, policy_names, shown_rate
 
 MIB = 1024 * 1024
@@ -64,9 +64,13 @@ def show_checks(screen: Screen, found: list[Check]) -> None:
 
 def show_addresses(screen: Screen, address: str) -> None:
     """Print the address of the RA app, the log-in, and commands to explore the data."""
-    password = RA_PASSWORD_FILE.read_text().strip()
     screen.say(f"RA app     {address}", "bold")
-    screen.say(f"log in as  {RA_USER} with {password} (kept in {shown(RA_PASSWORD_FILE)})")
+    for title, username, does in (
+        ("log in as", RA_USER, "labels clips"),
+        ("or as", RA_LEAD, "also sees the page People"),
+    ):
+        file = password_file(username)
+        screen.say(f"{title:<10} {username} with {file.read_text().strip()} (kept in {shown(file)}): {does}")
     screen.say(f"explore    . {shown(ENV_FILE)} && redis-cli LRANGE queue:failed 0 -1")
     screen.say("           psql -c 'SELECT original_filename, policies FROM ra_queue'")
 
