@@ -29,6 +29,7 @@ class Segment:
     end: float
     text: str
     words: tuple[Word, ...] = ()  # empty: their times are not known
+    doubts: tuple[str, ...] = ()  # why this part may be missing words or have wrong ones; the pipeline's keys
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +88,7 @@ def load_clip(audio_id: int, shows: Collection[str]) -> Clip | None:
         transcript_id=said.get("transcript_id"),
         transcript=said.get("text", ""),
         language=said.get("language"),
-        segments=_segments(said.get("segments"), said.get("words")),
+        segments=_segments(said.get("segments"), said.get("words"), said.get("windows")),
         translation=said.get("translation") or "",
         not_judged=said.get("not_judged"),
         sound=Sound(peaks=bytes(row["peaks"] or b""), loudness_lufs=row["loudness_lufs"], peak_dbfs=row["peak_dbfs"]),
@@ -108,7 +109,8 @@ def _transcript(audio_id: int) -> Mapping[Any, Any]:
         .scalar_subquery()
     )
     names = (
-        "transcript_id", "text", "language", "segments", "finding", "reasons", "words", "translation", "not_judged"
+        "transcript_id", "text", "language", "segments", "finding", "reasons", "words", "windows", "translation",
+        "not_judged",
     )  # fmt: skip
     query = (
         sa.select(*(transcripts.c[name] for name in names))
@@ -153,7 +155,7 @@ def _origin(row: Mapping[Any, Any]) -> tuple[tuple[str, str], ...]:
     return tuple((name, str(value)) for name, value in named if value is not None)
 
 
-def _segments(stored: Any, words: Any) -> tuple[Segment, ...]:
+def _segments(stored: Any, words: Any, windows: Any) -> tuple[Segment, ...]:
     """Return the segments of a transcript. Only start, end and text are read; invalid entries are left out."""
     said = _words(words)
     found = []
@@ -162,8 +164,18 @@ def _segments(stored: Any, words: Any) -> tuple[Segment, ...]:
         if start is None or end is None or not isinstance(text, str) or not text.strip():
             continue
         own = [word for word in said if start - 0.01 <= word.start < end]
-        found.append(Segment(start=start, end=end, text=text.strip(), words=_placed(own, text.strip())))
+        doubts = _doubts(windows, (start + end) / 2)
+        found.append(Segment(start=start, end=end, text=text.strip(), words=_placed(own, text.strip()), doubts=doubts))
     return tuple(found)
+
+
+def _doubts(windows: Any, at: float) -> tuple[str, ...]:
+    """Return why the window of the speech model that holds this second is doubtful; empty if it is not."""
+    for window in _mappings(windows):
+        start, end, reasons = _time(window.get("start")), _time(window.get("end")), window.get("reasons")
+        if window.get("finding") == "doubtful" and start is not None and end is not None and start <= at <= end:
+            return tuple(str(reason) for reason in reasons) if isinstance(reasons, list) else ()
+    return ()
 
 
 def _words(stored: Any) -> list[Word]:

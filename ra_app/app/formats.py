@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from flask import Flask
+
+from app import quality
 
 
 def clock(seconds: float | None) -> str:
@@ -28,6 +31,11 @@ def minutes(milliseconds: int) -> str:
     return "< 1" if 0 < milliseconds < 60_000 else str(milliseconds // 60_000)
 
 
+def doubts(reasons: Sequence[str]) -> list[str]:
+    """Say in words why a part of a transcript is doubtful."""
+    return quality.sentences(reasons)
+
+
 def add_formats(app: Flask) -> None:
-    for function in (clock, day, minute, minutes):
+    for function in (clock, day, minute, minutes, doubts):
         app.add_template_filter(function)

@@ -30,6 +30,7 @@ transcripts = sa.table(
     sa.column("finding", sa.Text),
     sa.column("reasons", pg.ARRAY(sa.Text)),
     sa.column("words", pg.JSONB),
+    sa.column("windows", pg.JSONB),
     sa.column("translation", sa.Text),
     sa.column("not_judged", sa.Text),
     sa.column("created_at", sa.DateTime(timezone=True)),
