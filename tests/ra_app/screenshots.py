@@ -63,7 +63,8 @@ class Samples:
         number = self.world.add_clip(audio=target.read_bytes(), segments=segments, filename=name)
         levels = made.levels
         self.world.sql(
-            "UPDATE audio_files SET (duration_s, peaks, loudness_lufs, peak_dbfs) = (%s, %s, %s, %s) WHERE audio_id = %s",
+            "UPDATE audio_files SET (duration_s, peaks, loudness_lufs, peak_dbfs) = (%s, %s, %s, %s) "
+            "WHERE audio_id = %s",
             *(made.duration_s, levels.peaks, levels.loudness_lufs, levels.peak_dbfs, number),
         )
         columns = {"text": sample.text, "language": sample.language, "words": json.dumps(words), **transcript}

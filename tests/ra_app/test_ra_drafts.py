@@ -65,12 +65,13 @@ def test_a_draft_of_a_stale_page_does_not_replace_what_is_stored(mira: Visitor, 
 
 
 def test_the_form_that_is_set_aside_with_the_clip_comes_back_with_it(mira: Visitor, world: World) -> None:
-    clip = world.add_clip()
-    form = {**mira.hold(clip).form(clip), "label": "hate", "note": "for later"}
-    mira.post(f"/review/{clip}/skip", form)
-    mira.post(f"/review/{clip}/take")
-    page = mira.get(f"/review/{clip}").text
-    assert (is_checked(page, "hate"), note_of(page)) == (True, "for later")
+    for begun in ({"label": "hate", "note": "for later"}, {"confidence": "2"}):
+        clip = world.add_clip()
+        mira.post(f"/review/{clip}/skip", {**mira.hold(clip).form(clip), **begun})
+        mira.post(f"/review/{clip}/take")
+        page = mira.get(f"/review/{clip}").text
+        kept = (is_checked(page, "hate"), is_checked(page, "2"), note_of(page))
+        assert kept == ("label" in begun, "confidence" in begun, begun.get("note", ""))
 
 
 def test_a_stale_tab_is_a_conflict_that_shows_both_and_overwrites_nothing(mira: Visitor, world: World) -> None:

@@ -44,6 +44,7 @@ class Report:
     lost: int = 0
     doubled: int = 0
     drafts_lost: int = 0
+    trips: int = 0  # errors of the browser's driver
     seconds: float = 0.0
 
     @property
@@ -64,6 +65,7 @@ class Report:
             "doubled": self.doubled,
             "drafts lost": self.drafts_lost,
             "problems": len(self.record.problems),
+            "errors of the driver": self.trips,
         }
 
 
@@ -178,19 +180,37 @@ class Faults:
         old = self.reviewer.page
         with contextlib.suppress(Error):
             old.goto("chrome://crash", timeout=5000)
-        self.mend()
         self.reviewer.page = self.reviewer.tab()
-        with contextlib.suppress(Error):
-            old.close()
+        old.close()  # before anything is asked of all pages: a crashed one would not answer
+        self.mend()
         self.open_again()
 
     def kill_browser(self) -> None:
-        self.typed()
+        with contextlib.suppress(Error):
+            self.typed()
         self.routed, self.offline = None, False
         self.held.clear()
         self.reviewer.kill_browser()
         self.mend()
         self.open_again()
+
+    def tripped(self) -> None:
+        """Go on after an error of the browser's driver, with a new browser.
+
+        A label that was being given is stored, or else its content must be in the form.
+        """
+        reviewer, record = self.reviewer, self.reviewer.record
+        given = reviewer.giving
+        self.kill_browser()
+        reviewer.settle()
+        if given is not None:
+            key, clip, form = given
+            reviewer.giving = None
+            record.unfinished.pop(clip, None)
+            if key in {row[0] for row in self.site.labels()}:
+                record.submitted[key] = (clip, form)
+            else:
+                record.unfinished[clip] = form
 
     def typed(self) -> None:
         """Let the time pass after which what was typed counts."""
@@ -290,7 +310,12 @@ def run(root: Path, services: Services, *, seed: int, faults: int, only: str | N
             made.reviewer.go("/")
             happened = report.record.faults
             while len(happened) < faults:
-                made.one()
+                try:
+                    made.one()
+                except Error as error:
+                    print(f"the browser's driver failed: {str(error).splitlines()[0]}", flush=True)
+                    report.trips += 1
+                    made.tripped()
                 if len(happened) % SETTLE_EACH == 0:
                     told(report, made, began)
             made.reviewer.settle()

@@ -89,6 +89,7 @@ class Reviewer:
         self.address, self.rng, self.mend = address, rng, mend
         self.record = Record()
         self.shown: int | None = None
+        self.giving: tuple[str, int, Form] | None = None  # the form that is being submitted
         self.context: BrowserContext
         self.page: Page
         self.launch()
@@ -265,8 +266,11 @@ class Reviewer:
 
     def submit(self, seen: dict[str, Any]) -> None:
         seen = self.chosen(seen)
+        self.giving = (seen["key"], seen["clip"], seen["form"])
         self.page.keyboard.press("Enter")
-        if self.until(lambda now: now["key"] != seen["key"], 20) is None:
+        taken = self.until(lambda now: now["key"] != seen["key"], 20)
+        self.giving = None
+        if taken is None:
             self.record.problem(f"clip {seen['clip']} was not taken: {self.look()}")
             return
         self.record.submitted[seen["key"]] = (seen["clip"], seen["form"])
