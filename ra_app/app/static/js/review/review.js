@@ -198,6 +198,7 @@ class Review {
   }
 
   async goTo(found) {
+    this.noteLine("");
     const { screen, item } = this;
     const resume = item?.resume ?? (screen ? await this.again(item, screen) : null);
     this.show(Object.assign(parsed(found), { resume }));
