@@ -339,8 +339,13 @@ class Review {
     forgetAll(this.page.viewer);
   }
 
+  // Writes each key beside what it does. A key that is a label's does nothing else.
   nameKeys() {
-    for (const place of document.querySelectorAll("[data-key-of]")) place.textContent = nameOf(this.keymap.key(place.dataset.keyOf));
+    const labels = this.screen?.labels.keys ?? [];
+    for (const place of document.querySelectorAll("[data-key-of]")) {
+      const key = this.keymap.key(place.dataset.keyOf);
+      place.textContent = labels.includes(key) ? "–" : nameOf(key);
+    }
   }
 }
 
