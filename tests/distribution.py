@@ -29,6 +29,7 @@ TOGETHER = {
 FIRST = (
     *TOGETHER,
     *ALONE,
+    "tests/ra_app/test_screen",
     "tests/ra_app/test_browser.py",
     "tests/test_supply_chain.py",
     "tests/workers/",

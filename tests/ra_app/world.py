@@ -30,23 +30,28 @@ HIDDEN = ("submission_key", "codebook_version", "base_label", "transcript_id", "
 PASSWORD = "correct horse battery"
 QUICK = {"compression_level": "0", "frame_duration": "60"}  # encoding is no part of what is tested
 RATE = 48_000  # Opus knows no other clock
+ENCODED_S = 30  # of a longer tone
 # Names that stand nowhere else, so that one byte of them in an answer is a leak.
 POLICY = "policy-zeta-7f3"
 SCORE = 0.987654321
 
 
 def tone(seconds: float, hertz: float = 440.0) -> bytes:
-    """A sine tone as Ogg/Opus."""
+    """A sine tone as Ogg/Opus. A long one repeats the packets of its first seconds: encoding it would take long."""
     buffer = io.BytesIO()
-    samples = (0.2 * 32767 * np.sin(2 * math.pi * hertz * np.arange(int(RATE * seconds)) / RATE)).astype(np.int16)
+    once = min(seconds, ENCODED_S)
+    samples = (0.2 * 32767 * np.sin(2 * math.pi * hertz * np.arange(int(RATE * once)) / RATE)).astype(np.int16)
     with av.open(buffer, "w", format="ogg") as container:
         stream = container.add_stream("libopus", rate=RATE, layout="mono", bit_rate=32_000, options=QUICK)
-        for start in range(0, samples.size, RATE):
-            part = samples[start : start + RATE].reshape(1, -1)
-            frame = av.AudioFrame.from_ndarray(part, format="s16", layout="mono")
-            frame.sample_rate, frame.pts = RATE, start
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
+        frame = av.AudioFrame.from_ndarray(samples.reshape(1, -1), format="s16", layout="mono")
+        frame.sample_rate, frame.pts = RATE, 0
+        packets = [*stream.encode(frame), *stream.encode(None)]
+        for round_ in range(math.ceil(seconds / once)):
+            for packet in packets:
+                again = av.Packet(bytes(packet))
+                again.stream, again.time_base, again.duration = stream, packet.time_base, packet.duration
+                again.pts = again.dts = packet.pts + round_ * int(RATE * once)
+                container.mux(again)
     return buffer.getvalue()
 
 

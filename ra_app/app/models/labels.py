@@ -50,7 +50,7 @@ class LabelRow(Base):
     active_ms: Mapped[int | None] = mapped_column(sa.BigInteger)
     heard_ms: Mapped[int | None] = mapped_column(sa.BigInteger)
     heard: Mapped[list[Any]] = mapped_column(pg.JSONB, server_default="[]")  # [[from, to], ...] in seconds, apart
-    spans: Mapped[list[Any]] = mapped_column(pg.JSONB, server_default="[]")  # for a later release
+    spans: Mapped[list[Any]] = mapped_column(pg.JSONB, server_default="[]")  # marked parts, like `heard`
     created_at: Mapped[datetime] = now_column()
 
     assignment: Mapped[Assignment] = relationship(back_populates="labels")

@@ -33,8 +33,8 @@ export class Presence {
     this.parts = []; // [from, to] in seconds of the clip, since the last report
     this.part = null;
     this.until = Infinity; // the time until which the clip is held; unknown before the first answer
-    audio.addEventListener("timeupdate", () => { if (audio === this.audio) this.listen(); });
-    for (const end of ["pause", "seeking", "ended"]) audio.addEventListener(end, () => { this.part = null; });
+    const played = (event) => { if (audio === this.audio) this.listen(event.type); };
+    for (const event of ["playing", "timeupdate", "pause", "seeking", "ended"]) audio.addEventListener(event, played);
     clearTimeout(this.first);
     this.first = setTimeout(() => this.beat(), FIRST_BEAT_MS);
   }
@@ -59,11 +59,13 @@ export class Presence {
     if (this.form) this.tell("lease", left < WARN_MS ? Math.max(0, Math.round(left / 1000)) : null);
   }
 
-  listen() {
+  // What has played: from `playing`, or after a seek from the next `timeupdate`, to the last event before the end.
+  listen(event) {
     const now = this.audio.currentTime;
-    if (this.audio.paused || this.audio.seeking) return;
-    if (this.part && now >= this.part[1]) this.part[1] = now;
-    else this.parts.push((this.part = [now, now]));
+    const playing = !this.audio.paused && !this.audio.seeking;
+    if (this.part && now >= this.part[1] && event !== "seeking") this.part[1] = now;
+    else if (playing) this.parts.push((this.part = [now, now]));
+    if (!playing) this.part = null;
   }
 
   // Puts what is to be reported into the form, which a submit sends with the label.

@@ -204,6 +204,7 @@ class Review {
   }
 
   async goTo(found) {
+    this.noteLine("");
     const { screen, item } = this;
     const resume = item?.resume ?? (screen ? await this.again(item, screen) : null);
     this.show(Object.assign(parsed(found), { resume }));
@@ -351,8 +352,13 @@ class Review {
     writtenToDisk().then(() => event.target.submit());
   }
 
+  // Writes each key beside what it does. A key that is a label's does nothing else.
   nameKeys() {
-    for (const place of document.querySelectorAll("[data-key-of]")) place.textContent = nameOf(this.keymap.key(place.dataset.keyOf));
+    const labels = this.screen?.labels.keys ?? [];
+    for (const place of document.querySelectorAll("[data-key-of]")) {
+      const key = this.keymap.key(place.dataset.keyOf);
+      place.textContent = labels.includes(key) ? "–" : nameOf(key);
+    }
   }
 }
 
