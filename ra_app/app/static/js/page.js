@@ -41,8 +41,12 @@ addEventListener("DOMContentLoaded", () => {
 });
 
 // Deletes the drafts in IndexedDB (review/disk.js), then goes on, at the latest after a second.
-function forgetDisk(goOn) {
-  setTimeout(goOn, 1000);
+function forgetDisk(next) {
+  const late = setTimeout(next, 1000);
+  const goOn = () => {
+    clearTimeout(late);
+    next();
+  };
   try {
     const asked = indexedDB.open("work", 1);
     asked.onupgradeneeded = () => asked.result.createObjectStore("kept");
