@@ -7,8 +7,9 @@ from playwright.sync_api import Page, expect
 from tests.ra_app.browsing import log_in, open_clip, settled, shown, wait
 from tests.ra_app.world import World, hold, tone
 
-ON_DISK = """() => new Promise((done) => {
+ON_DISK = """() => new Promise((done, fail) => {
   const asked = indexedDB.open("work", 1);
+  asked.onupgradeneeded = () => fail(new Error("the page has made no database"));
   asked.onsuccess = () => {
     const names = asked.result.transaction("kept").objectStore("kept").getAllKeys();
     names.onsuccess = () => { asked.result.close(); done(names.result.map((name) => name.split(":")[0])); };
