@@ -49,7 +49,7 @@ reliability-long: env ## the reliability tests for a release: 20 seeds of 1,000 
 	@PYTHONPATH=src:. $(PY) -m tests.reliability.fault_points
 	@PYTHONPATH=src:. $(PY) -m tests.reliability.recovery_times --workers 32
 
-ra-faults: env browser ## 1,000 faults while a reviewer works in the RA app: no label and no draft may be lost (about 30 minutes); SEED=n
+ra-faults: env browser ## 1,000 faults while a reviewer works in the RA app: no label and no draft may be lost (about 25 minutes); SEED=n
 	@PYTHONPATH=src:ra_app:. $(PY) -m tests.reliability.ra_faults --seed $(or $(SEED),1) --faults 1000
 
 bench: bench-speech bench-verdicts bench-archive bench-growth ## all measurements that need no GPU (hours on two cores; docs/performance.md)
