@@ -17,7 +17,7 @@ from transcription.word_times import AlignmentModels
 MAX_CPU_THREADS = 8  # for one batch at a time, CTranslate2 is not faster with more
 # On a CPU a larger batch saves no time and needs more memory. With Whisper base, 16 clips take 45 s of CPU time in
 # batches of 1, 36 s in batches of 4 and 39 s in batches of 16, with a peak of 1.0, 1.3 and 2.3 GB.
-MAX_CPU_BATCH = 4
+MAX_CPU_BATCH = 8
 _FILES = ("model.bin", "config.json", "tokenizer.json")
 
 log = logging.getLogger(__name__)

@@ -23,7 +23,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -197,35 +197,40 @@ class WhisperxTranscriber:
             guesses.append(language_of(probabilities, languages.get(item.clip), item.window.speech_s))
             languages.setdefault(item.clip, guesses[-1])
         greedy = self._decoder.decode(encoded, [guess.language for guess in guesses], way="greedy")
-        return list(zip(guesses, self._settled(batch, guesses, greedy), strict=True))
+        return list(zip(guesses, self._settled(batch, encoded, guesses, greedy), strict=True))
 
-    def _settled(self, batch: Sequence[_Work], guesses: Sequence[Guess], greedy: Sequence[Decoded]) -> list[Settled]:
+    def _settled(
+        self, batch: Sequence[_Work], encoded: Any, guesses: Sequence[Guess], greedy: Sequence[Decoded]
+    ) -> list[Settled]:
         """The decodings to keep: with a beam where the greedy one is unsure; a text that repeats itself is checked."""
         settled = [Settled(decoded, "greedy") for decoded in greedy]
-        unsure = [number for number, decoded in enumerate(greedy) if self._is_poor(decoded)]
-        plain = self._decode_some(batch, guesses, unsure, "plain")
+        unsure = [
+            number
+            for number, decoded in enumerate(greedy)
+            if decoded.avg_logprob < GREEDY_LOGPROB or self._repeats_alone(decoded, batch[number])
+        ]
+        plain = self._decode_some(encoded, guesses, unsure, "plain")
         settled = [Settled(plain[number], "plain") if number in plain else kept for number, kept in enumerate(settled)]
-        repeating = [number for number in unsure if self._repeats(plain[number])]
-        for number, forbidden in self._decode_some(batch, guesses, repeating, "no_repeats").items():
-            item = batch[number]
-            settled[number] = repeats.settle(plain[number], forbidden, item.window.speech_s, _without_padding(item))
+        repeating = [number for number in unsure if self._repeats_alone(plain[number], batch[number])]
+        for number, forbidden in self._decode_some(encoded, guesses, repeating, "no_repeats").items():
+            settled[number] = repeats.settle(plain[number], forbidden, batch[number].window.speech_s)
         return settled
 
     def _decode_some(
-        self, batch: Sequence[_Work], guesses: Sequence[Guess], numbers: Sequence[int], way: Way
+        self, encoded: Any, guesses: Sequence[Guess], numbers: Sequence[int], way: Way
     ) -> dict[int, Decoded]:
         """Decode some windows of a batch in this way -> by their numbers."""
         if not numbers:
             return {}
-        encoded = self._decoder.encode(np.stack([batch[number].features for number in numbers]))
-        decoded = self._decoder.decode(encoded, [guesses[number].language for number in numbers], way=way)
+        languages = [guesses[number].language for number in numbers]
+        decoded = self._decoder.decode(self._decoder.some(encoded, numbers), languages, way=way)
         return dict(zip(numbers, decoded, strict=True))
 
-    def _is_poor(self, decoded: Decoded) -> bool:
-        return decoded.avg_logprob < GREEDY_LOGPROB or self._repeats(decoded)
-
-    def _repeats(self, decoded: Decoded) -> bool:
-        return decoded.compression_ratio > self._limits.compression
+    def _repeats_alone(self, decoded: Decoded, item: _Work) -> bool:
+        """Whether the text repeats itself, and the sound does not."""
+        if decoded.compression_ratio <= self._limits.compression:
+            return False
+        return not repeats.as_the_sound(decoded, item.window.speech_s, _without_padding(item))
 
     def _result(
         self, item: _Work, guess: Guess, settled: Settled, samples: Samples
