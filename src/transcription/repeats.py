@@ -36,6 +36,7 @@ class Settled:
     way: Way
     looped: bool = False
     repeats: bool = False
+    first_logprob: float | None = None  # of the greedy decoding, which came first
 
 
 def as_the_sound(decoded: Decoded, speech_s: float, features: npt.NDArray[np.float32]) -> bool:
