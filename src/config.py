@@ -191,7 +191,7 @@ class Settings(BaseSettings):
     gate_tokens_per_s: Rate = setting("Gate: a window with fewer tokens of text per second of speech is doubtful", 1.0)
     gate_little_speech_s: Seconds = setting("Gate: a window with no more speech is doubtful (seconds)", 1.0)
     gate_other_sound_db: Decibels = setting(
-        "Gate: where the level of a window changes less, another voice or sound may fill the pauses (dB)", 12.5
+        "Gate: where the level of a window changes less, another voice or sound may fill the pauses (dB)", 12.3
     )
     gate_other_sound_logprob: Logprob = setting(
         "Gate: such a window is doubtful if its first text has a lower mean log-probability", -0.25
