@@ -60,6 +60,7 @@ Switch = Annotated[
 ]
 Probability = Annotated[float, must(lambda part: 0 <= part <= 1, "it must be a number from 0 to 1")]
 Logprob = Annotated[float, must(lambda value: -20 <= value <= 0, "it must be a number from -20 to 0")]
+Decibels = Annotated[float, must(lambda level: 0 <= level < 1000, "it must be a number of 0 or more")]
 Ratio = Annotated[float, must(lambda ratio: 1 <= ratio < 1000, "it must be a number of 1 or more")]
 Rate = Annotated[float, must(lambda rate: 0 <= rate < 1000, "it must be a number of 0 or more")]
 Directory = Annotated[Path, must(Path.is_absolute, "it must be an absolute path")]
@@ -189,6 +190,12 @@ class Settings(BaseSettings):
     )
     gate_tokens_per_s: Rate = setting("Gate: a window with fewer tokens of text per second of speech is doubtful", 1.0)
     gate_little_speech_s: Seconds = setting("Gate: a window with no more speech is doubtful (seconds)", 1.0)
+    gate_other_sound_db: Decibels = setting(
+        "Gate: where the level of a window changes less, another voice or sound may fill the pauses (dB)", 12.3
+    )
+    gate_other_sound_logprob: Logprob = setting(
+        "Gate: such a window is doubtful if its first text has a lower mean log-probability", -0.25
+    )
     clips_in_hand: Positive = setting(
         "Most clips that a GPU worker has claimed at a time; half of them are on the device together, while the others "
         "are prepared and stored. 1: one after the other",

@@ -21,6 +21,7 @@ SENTENCES = {
     "phantom-phrase": "A part may be a phrase that machines invent when nobody speaks.",
     "repetition": "A part of the text repeats itself, and may be invented.",
     "repeated-text": "A part of the text may be repeated more or less often than it is said.",
+    "other-sound": "Another voice or music may be as loud as the speech, and words may be mixed up.",
     "unsure-text": "The machine was unsure of the words.",
     "unclear-language": "The machine was unsure of the language.",
     "mixed-languages": "Parts of the clip are in different languages.",

@@ -26,6 +26,7 @@ class WindowResult:
     window: Window
     guess: Guess
     settled: Settled
+    change_db: float | None = None  # of the sound's level, see `other_sound`
     halves: list[WindowResult] = field(default_factory=list)
 
     @property
@@ -81,6 +82,8 @@ def _judged(result: WindowResult, limits: gate.Limits) -> tuple[DecodedWindow, l
             speech_s=window.speech_s,
             looped=result.settled.looped,
             repeats=result.settled.repeats,
+            first_logprob=result.settled.first_logprob,
+            change_db=result.change_db,
         ),
         limits,
     )
@@ -96,6 +99,8 @@ def _judged(result: WindowResult, limits: gate.Limits) -> tuple[DecodedWindow, l
         compression_ratio=decoded.compression_ratio,
         coverage=round(covered, 3),
         tokens_per_s=round(result.tokens_per_s, 2),
+        first_logprob=result.settled.first_logprob,
+        change_db=None if result.change_db is None else round(result.change_db, 2),
         finding=finding,
         reasons=reasons,
         decoding=result.settled.way,

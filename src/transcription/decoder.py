@@ -9,17 +9,38 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from transcription.decoded import Decoded, Piece, Task, Way
-from transcription.libraries import Tokenizer, asr
+from transcription.libraries import CPU, StorageView, Tokenizer, asr
 
 BEAM_SIZE = 5
 NO_LOOP_NGRAM = 5  # tokens: with "no_repeats", no phrase of this length occurs twice
 WINDOW_S = 30.0  # the input of the encoder
-STEP_S = 0.02  # of a time stamp
+STEP_S = 0.02  # of a time stamp, and of a frame of the encoder's output
+# Larger batches of the encoder leave a CPU's caches: 8 windows of 25 s take 5.2 s of processor time one or two at a
+# time and 6.2 s in batches of 4 (Whisper base, int8, 2 threads). The decoder is the other way round, see `loading`.
+ENCODED_ON_CPU = 2
+# Tokens that are decoded at most, time stamps included. Nobody says so many; a loop would go on to `max_length`.
+LONGEST_TEXT = (20, 15.0)  # at the start, and for each second of the input
 
 
 class WhisperDecoder(asr.WhisperModel):  # type: ignore[misc]  # whisperx has no types
     """WhisperX's model. Its own `generate_segment_batched` keeps no scores and no times, and takes one language."""
+
+    def encode(self, features: Any) -> Any:
+        """Encode windows of one length: features (batch, mels, frames) -> (batch, half as many frames, width)."""
+        if self.model.device != "cpu" or len(features) <= ENCODED_ON_CPU:
+            return super().encode(features)
+        begins = range(0, len(features), ENCODED_ON_CPU)
+        parts = [np.asarray(super(WhisperDecoder, self).encode(features[at : at + ENCODED_ON_CPU])) for at in begins]
+        return StorageView.from_array(np.concatenate(parts))
+
+    def some(self, encoded: Any, numbers: Sequence[int]) -> Any:
+        """Some windows of `encoded` (batch, frames, width), by their numbers. Encoding again would take longer."""
+        if list(numbers) == list(range(encoded.shape[0])):
+            return encoded
+        return StorageView.from_array(np.asarray(encoded.to_device(CPU))[list(numbers)])
 
     def languages(self, encoded: Any) -> list[dict[str, float]]:
         """The probability of each language (ISO 639-1), of each window of `encoded` (batch, frames, width)."""
@@ -35,11 +56,12 @@ class WhisperDecoder(asr.WhisperModel):  # type: ignore[misc]  # whisperx has no
     ) -> list[Decoded]:
         """Decode the windows of `encoded` (batch, frames, width), each in its language."""
         tokenizers = [self.tokenizer(language, task) for language in languages]
+        longest = int(LONGEST_TEXT[0] + LONGEST_TEXT[1] * encoded.shape[1] * STEP_S)
         results = self.model.generate(
             encoded,
             [list(tokenizer.sot_sequence) for tokenizer in tokenizers],
             beam_size=1 if way == "greedy" else BEAM_SIZE,
-            max_length=self.max_length,
+            max_length=min(self.max_length, longest),
             no_repeat_ngram_size=NO_LOOP_NGRAM if way == "no_repeats" else 0,
             return_scores=True,
             return_no_speech_prob=True,

@@ -12,6 +12,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 with warnings.catch_warnings():
     # WhisperX imports pyannote, which is not used here and warns that it cannot decode files.
     warnings.simplefilter("ignore")
+    from ctranslate2 import Device, StorageView  # type: ignore[import-untyped]
     from faster_whisper.tokenizer import Tokenizer
     from faster_whisper.transcribe import merge_punctuations
     from faster_whisper.vad import VadOptions, get_speech_timestamps
@@ -21,6 +22,9 @@ with warnings.catch_warnings():
     from whisperx.audio import N_SAMPLES, SAMPLE_RATE, log_mel_spectrogram
     from whisperx.diarize import Segment as WhisperxSegment
     from whisperx.vads import Vad
+
+
+CPU = Device.cpu  # as the speech model's library names it
 
 
 class _OneSentence:
@@ -35,8 +39,10 @@ class _OneSentence:
 alignment.nltk_load = lambda _: _OneSentence()
 
 __all__ = [
+    "CPU",
     "N_SAMPLES",
     "SAMPLE_RATE",
+    "StorageView",
     "Tokenizer",
     "Vad",
     "VadOptions",

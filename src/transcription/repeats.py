@@ -36,16 +36,23 @@ class Settled:
     way: Way
     looped: bool = False
     repeats: bool = False
+    first_logprob: float | None = None  # of the greedy decoding, which came first
 
 
-def settle(plain: Decoded, forbidden: Decoded, speech_s: float, features: npt.NDArray[np.float32]) -> Settled:
-    """Choose between the plain decoding, whose text repeats itself, and the one with repetitions forbidden.
+def as_the_sound(decoded: Decoded, speech_s: float, features: npt.NDArray[np.float32]) -> bool:
+    """Whether a text that repeats itself is right because the sound of its window does so as well.
 
     `speech_s` are the seconds of speech in the window, `features` its log-mel features, shape (mels, frames).
     """
+    return _can_be_said(decoded, speech_s) and sound_repeats(features)
+
+
+def settle(plain: Decoded, forbidden: Decoded, speech_s: float) -> Settled:
+    """Choose between the plain decoding, whose text repeats itself, and the one with repetitions forbidden.
+
+    The sound of the window, with `speech_s` seconds of speech, does not repeat itself.
+    """
     possible = _can_be_said(plain, speech_s)
-    if possible and sound_repeats(features):
-        return Settled(plain, "plain")
     if _heard_more(plain, forbidden):
         return Settled(forbidden, "no_repeats")
     if possible:

@@ -84,6 +84,8 @@ class DecodedWindow:
     compression_ratio: float
     coverage: float  # 0..1, the part of the speech that lies within the time stamps of the text
     tokens_per_s: float  # tokens of text per second of speech
+    first_logprob: float | None = None  # of the most probable tokens; avg_logprob is that of the text that was kept
+    change_db: float | None = None  # how much the level changes: little if another voice or music fills the pauses
     finding: Finding
     reasons: tuple[str, ...]  # why the finding is not "speech": keys of gate.REASONS
     decoding: str  # how the text was decoded: see `decoding`

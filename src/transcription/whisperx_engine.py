@@ -23,7 +23,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -39,6 +39,7 @@ from transcription.decoder import WhisperDecoder
 from transcription.gate import MIN_SPEECH_S, Limits
 from transcription.languages import Guess, language_of
 from transcription.libraries import N_SAMPLES, SAMPLE_RATE, log_mel_spectrogram
+from transcription.other_sound import change_db
 from transcription.repeats import Settled
 from transcription.transcript import DecodedWindow, PreparedClip, Samples, Transcript, Window
 from transcription.vad import speech_windows
@@ -51,7 +52,9 @@ GREEDY_LOGPROB = -0.3
 # steps are of 5 s, so that windows of similar length share a batch; how long an input is depends on its window alone.
 # Over the same 42 windows, with 5 to 30 s instead of always 30 s: 235 wrong words in both, 10 % less time.
 LENGTH_STEP = 5 * SAMPLE_RATE
-MARGIN = SAMPLE_RATE // 10  # at least so much silence after the window
+# At least so much silence after the window, unless it has 30 s. With less, Whisper sees no end of the speech and goes
+# on: with 0.1 s instead of 2 s, two clips of sped-up speech had 32 wrong words of 151 instead of 17 (greedy).
+MARGIN = 2 * SAMPLE_RATE
 MAX_DEPTH = 3  # times that speech without text, or with too few words, is decoded again in shorter windows
 # Tokens per second of speech; slow speech has 2 to 3, usual speech 3 to 5. With fewer, a window is decoded again in two
 # halves: below the first limit always, below the second one if the sound repeats itself and the text does not, because
@@ -197,44 +200,50 @@ class WhisperxTranscriber:
             guesses.append(language_of(probabilities, languages.get(item.clip), item.window.speech_s))
             languages.setdefault(item.clip, guesses[-1])
         greedy = self._decoder.decode(encoded, [guess.language for guess in guesses], way="greedy")
-        return list(zip(guesses, self._settled(batch, guesses, greedy), strict=True))
+        return list(zip(guesses, self._settled(batch, encoded, guesses, greedy), strict=True))
 
-    def _settled(self, batch: Sequence[_Work], guesses: Sequence[Guess], greedy: Sequence[Decoded]) -> list[Settled]:
+    def _settled(
+        self, batch: Sequence[_Work], encoded: Any, guesses: Sequence[Guess], greedy: Sequence[Decoded]
+    ) -> list[Settled]:
         """The decodings to keep: with a beam where the greedy one is unsure; a text that repeats itself is checked."""
         settled = [Settled(decoded, "greedy") for decoded in greedy]
-        unsure = [number for number, decoded in enumerate(greedy) if self._is_poor(decoded)]
-        plain = self._decode_some(batch, guesses, unsure, "plain")
+        unsure = [
+            number
+            for number, decoded in enumerate(greedy)
+            if decoded.avg_logprob < GREEDY_LOGPROB or self._repeats_alone(decoded, batch[number])
+        ]
+        plain = self._decode_some(encoded, guesses, unsure, "plain")
         settled = [Settled(plain[number], "plain") if number in plain else kept for number, kept in enumerate(settled)]
-        repeating = [number for number in unsure if self._repeats(plain[number])]
-        for number, forbidden in self._decode_some(batch, guesses, repeating, "no_repeats").items():
-            item = batch[number]
-            settled[number] = repeats.settle(plain[number], forbidden, item.window.speech_s, _without_padding(item))
-        return settled
+        repeating = [number for number in unsure if self._repeats_alone(plain[number], batch[number])]
+        for number, forbidden in self._decode_some(encoded, guesses, repeating, "no_repeats").items():
+            settled[number] = repeats.settle(plain[number], forbidden, batch[number].window.speech_s)
+        return [replace(kept, first_logprob=first.avg_logprob) for kept, first in zip(settled, greedy, strict=True)]
 
     def _decode_some(
-        self, batch: Sequence[_Work], guesses: Sequence[Guess], numbers: Sequence[int], way: Way
+        self, encoded: Any, guesses: Sequence[Guess], numbers: Sequence[int], way: Way
     ) -> dict[int, Decoded]:
         """Decode some windows of a batch in this way -> by their numbers."""
         if not numbers:
             return {}
-        encoded = self._decoder.encode(np.stack([batch[number].features for number in numbers]))
-        decoded = self._decoder.decode(encoded, [guesses[number].language for number in numbers], way=way)
+        languages = [guesses[number].language for number in numbers]
+        decoded = self._decoder.decode(self._decoder.some(encoded, numbers), languages, way=way)
         return dict(zip(numbers, decoded, strict=True))
 
-    def _is_poor(self, decoded: Decoded) -> bool:
-        return decoded.avg_logprob < GREEDY_LOGPROB or self._repeats(decoded)
-
-    def _repeats(self, decoded: Decoded) -> bool:
-        return decoded.compression_ratio > self._limits.compression
+    def _repeats_alone(self, decoded: Decoded, item: _Work) -> bool:
+        """Whether the text repeats itself, and the sound does not."""
+        if decoded.compression_ratio <= self._limits.compression:
+            return False
+        return not repeats.as_the_sound(decoded, item.window.speech_s, _without_padding(item))
 
     def _result(
         self, item: _Work, guess: Guess, settled: Settled, samples: Samples
     ) -> tuple[WindowResult, list[_Work]]:
         """The result of a window, and the parts of it that are to be decoded again."""
+        change = change_db(_without_padding(item))
         if item.depth == MAX_DEPTH or not settled.decoded.pieces:
-            return WindowResult(item.window, guess, settled), []
+            return WindowResult(item.window, guess, settled, change), []
         rest, parts = split_off(item.window, settled.decoded.pieces)
-        result = WindowResult(rest, guess, settled)
+        result = WindowResult(rest, guess, settled, change)
         again = [self._again(item, part, samples) for part in parts]
         if _has_few_words(result, item):
             again += [self._again(item, half, samples, result) for half in halves(rest)]

@@ -53,6 +53,10 @@ class ScriptedWhisper:
             raise RuntimeError(f"CUDA failed with error out of memory ({len(features)} windows)")
         return len(features)
 
+    def some(self, encoded: int, numbers: Sequence[int]) -> int:
+        assert max(numbers) < encoded
+        return len(numbers)
+
     def languages(self, encoded: int) -> list[Mapping[str, float]]:
         return [said.languages for said in self._script[:encoded]]
 

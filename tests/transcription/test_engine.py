@@ -175,6 +175,7 @@ def test_a_window_of_which_the_model_is_unsure_is_decoded_with_a_beam(speech: Sa
     (transcript,) = engine_on(model).transcribe([speech])
     assert transcript.text == "I will come."
     assert [asked.way for asked in model.asked] == ["greedy", "plain"]
+    assert model.encoded == [1]  # the beam has the same input
 
 
 def test_a_window_in_another_language_is_decoded_in_its_own(speech: Samples) -> None:

@@ -35,6 +35,16 @@ SURE: dict[str, Any] = {
         ("la la la", {"repeats": True}, "doubtful", ("repeated-text",)),
         ("la la la", {"looped": True, "repeats": True}, "no_speech", ("repetition", "repeated-text")),
         ("No!", {"speech_s": 0.7}, "doubtful", ("little-speech",)),
+        # Two voices at once: no pauses, and a first text that is less sure than the one that was kept.
+        ("We meet at noon.", {"change_db": 11.8, "first_logprob": -0.36}, "doubtful", ("other-sound",)),
+        ("We meet at noon.", {"change_db": 13.4, "first_logprob": -0.36}, "speech", ()),  # one voice
+        ("We meet at noon.", {"change_db": 8.3, "first_logprob": -0.2}, "speech", ()),  # clear speech over music
+        (
+            "We meet at noon.",
+            {"avg_logprob": -0.6, "language_probability": 0.3, "change_db": 7.0, "first_logprob": -0.6},
+            "doubtful",  # speech over loud music is not dropped for the music
+            ("unsure-text", "unclear-language", "other-sound"),
+        ),
         ("", {}, "no_speech", ("no-words",)),
         (" ... ♪ ", {}, "no_speech", ("no-words",)),
         ("Thanks for watching!", {"avg_logprob": -0.45}, "no_speech", ("phantom-phrase",)),

@@ -89,6 +89,18 @@ def test_two_languages_in_one_clip_are_told_apart(
     assert "mixed-languages" in transcript.reasons
 
 
+def test_two_voices_at_once_are_doubtful_and_one_is_not(
+    real: WhisperxTranscriber, samples: dict[str, Any], threat: Any
+) -> None:
+    other = samples["hearthandhome_lil_7518831750.mp3"].samples
+    length = min(len(threat.samples), len(other))
+    voices = [clip[:length] / np.sqrt(np.mean(clip[:length] ** 2)) for clip in (threat.samples, other)]
+    mixed, alone = real.transcribe([0.05 * (voices[0] + voices[1]), threat.samples])
+    assert mixed.finding == "doubtful"
+    assert mixed.reasons == ("other-sound",)  # nothing else shows it
+    assert alone.finding == "speech"
+
+
 def test_a_clip_of_a_fifth_of_a_second_says_nothing(real: WhisperxTranscriber, threat: Any) -> None:
     (transcript,) = real.transcribe([threat.samples[RATE : RATE + RATE // 5]])
     assert transcript.no_speech
