@@ -215,6 +215,9 @@ def test_undo_changes_a_label_and_goes_on_where_one_was(page: Page, world: World
     shown(page, third)
     page.keyboard.press("z")
     shown(page, second)
+    page.get_by_role("button", name="Leave it as it is").click()
+    shown(page, third)
+    assert world.sql("SELECT count(*) FROM ra_labels") == [(3,)]
 
 
 def test_at_the_end_the_screen_says_so_and_finds_what_arrives(page: Page, world: World) -> None:

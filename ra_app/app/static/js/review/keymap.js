@@ -27,6 +27,7 @@ export const ACTIONS = {
   skip: ["s", "set the clip aside; you can come back to it"],
   pass: ["p", "pass: never get this clip again, no reason needed"],
   undo: ["z", "go back to the clip before, up to ten times"],
+  leave: ["x", "after an undo: leave the clip as it is and go on where you were"],
   codebook: ["g", "open or close the codebook"],
   help: ["?", "this list"],
 };

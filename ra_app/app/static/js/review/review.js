@@ -87,6 +87,8 @@ class Review {
     this.nameKeys();
     this.notices.clear("lost", "undo");
     document.getElementById("undo").hidden = !this.back.length;
+    const leave = root.querySelector("[data-do=leave]");
+    if (leave) leave.hidden = !item.resume;
   }
 
   close() {
@@ -210,6 +212,15 @@ class Review {
     this.show(Object.assign(parsed(found), { resume }));
   }
 
+  // Goes on where the reviewer was before an undo. A change that was begun stays as a draft.
+  leave() {
+    const { screen, item } = this;
+    if (!item?.resume) return;
+    screen.draft.leave();
+    this.back = [...this.back, screen.clip].slice(-MOST_BACK);
+    this.show(item.resume);
+  }
+
   // The clip that is being looked at, to be shown again later as the server has it then.
   async again(item, screen) {
     screen.draft.leave();
@@ -301,6 +312,7 @@ class Review {
       submit: () => this.send("submit"),
       skip: () => this.send("skip"),
       pass: () => this.send("pass"),
+      leave: () => this.leave(),
       codebook: () => { const book = screen.root.querySelector("#codebook"); book.open = !book.open; },
     };
   }
