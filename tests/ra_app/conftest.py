@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 
 import pytest
 from argon2 import PasswordHasher
 from flask import Flask
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from app import accounts, create_app
 from app.config import load_settings
@@ -16,6 +15,7 @@ from app.models import db
 from local.services import Database, Services
 from tests.databases import fresh_database
 from tests.ra_app.browsing import SCREEN
+from tests.ra_app.profiles import chromium
 from tests.ra_app.serving import GUNICORN, run, serving
 from tests.ra_app.world import Visitor, World
 
@@ -97,13 +97,8 @@ def mira(world: World, app: Flask) -> Visitor:
 
 @pytest.fixture(scope="session")
 def browser(chromium_path: str) -> Iterator[Browser]:
-    flags = ["--disable-background-networking", "--autoplay-policy=user-gesture-required"]
-    if os.geteuid() == 0:
-        flags.append("--no-sandbox")  # Chromium's sandbox does not start as root
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=chromium_path, args=flags)
+    with chromium(chromium_path) as running:
         yield running
-        running.close()
 
 
 @pytest.fixture(scope="module")

@@ -28,6 +28,7 @@ TEMPLATE = Path(__file__).resolve().parents[2] / "ansible/roles/orchestrator/tem
 NAME = "ra.example.org"
 CLIENT_HEADER = "X-Test-Client"
 START_TIMEOUT_S = 30
+TYPES = "/etc/nginx/mime.types"  # what the distribution's nginx.conf includes
 TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
 
 
@@ -87,7 +88,8 @@ def _configuration(folder: Path, app: str, plain: int, secure: int) -> str:
     return (
         f"{user}daemon off;\nworker_processes 2;\npid {folder}/nginx.pid;\nerror_log {folder}/error.log warn;\n"
         "events { worker_connections 768; }\n"
-        f"http {{\n{places}access_log off;\nset_real_ip_from 127.0.0.1;\nreal_ip_header {CLIENT_HEADER};\n{site}\n}}\n"
+        f"http {{\n{places}access_log off;\ninclude {TYPES};\n"
+        f"set_real_ip_from 127.0.0.1;\nreal_ip_header {CLIENT_HEADER};\n{site}\n}}\n"
     )
 
 

@@ -21,7 +21,7 @@ def _visit_everything(visitor: Visitor, clip: int) -> list[TestResponse]:
     paths += ["/?quality=doubtful", "/?quality=sure&show=done", "/?quality=all"]
     paths += [f"/review/{clip}/{what}" for what in ("take", "reveal", "heartbeat", "draft")]
     paths += ["/nothing-here", "/healthz", f"/audio/{clip}", "/login", "/?page=7", "/review/999"]
-    paths += ["/me", "/me?q=hate", "/people"]
+    paths += ["/me", "/me?q=hate", "/people", f"/desk/{clip}", "/desk/999", "/scripts/review.js"]
     return [visitor.get(path) for path in paths]
 
 
@@ -41,6 +41,25 @@ def test_before_the_first_label_nothing_of_the_verdict_is_sent(mira: Visitor, cl
     assert {answer.status_code for answer in answers} >= {200, 302, 404, 405, 422}
     for answer in answers:
         assert _leaks(answer) == [], answer.request.path
+
+
+@pytest.mark.parametrize("mode", ["blind", "reveal"])
+def test_the_review_screen_gets_nothing_of_a_verdict_before_the_label(mira: Visitor, world: World, mode: str) -> None:
+    """All that its script asks for, for clips that are shown and for those that are claimed ahead."""
+    world.study(mode=mode)
+    clips = [world.add_clip(score=score) for score in (0.6, SCORE, 0.51, 0.8)]
+    first = mira.claim()
+    answers = [mira.post("/desk/ahead", {"have": first, "want": 2, "showing": first})]
+    assert [item["clip"] for item in (answers[0].json or {})["items"]] == clips[1:3], "the order says nothing of scores"
+    answers += [mira.post(f"/desk/{clips[0]}/{what}", mira.form(clips[0])) for what in ("submit", "reveal")]
+    answers += [mira.post(f"/desk/{clips[1]}/{what}", mira.form(clips[1])) for what in ("skip", "take", "pass")]
+    asked = {**mira.form(clips[0]), "label": "hate", "have": clips[0], "want": 2}
+    answers += [mira.get(f"/desk/{clip}") for clip in clips]
+    answers += [mira.post(f"/desk/{clips[0]}/submit", asked), mira.get(f"/desk/{clips[0]}")]
+    assert {answer.status_code for answer in answers} >= {200, 422}
+    for answer in answers:
+        assert _leaks(answer) == [], answer.request.path
+    assert world.sql("SELECT blind FROM ra_labels") == [(True,)]
 
 
 def test_verdicts_are_shown_on_request_after_the_label_and_only_on_that_clip(

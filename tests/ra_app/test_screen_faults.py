@@ -198,7 +198,7 @@ def test_a_lease_that_nears_its_end_is_said_in_time_and_extended(page: Page, wor
     page.clock.install()
     log_in(page)
     hold(world.app, "mira", clip)
-    with page.expect_response(lambda answer: answer.url.endswith("/heartbeat")):
+    with page.expect_response(lambda answer: answer.url.endswith("/desk/ahead")):
         page.goto(f"/review/{clip}")
         shown(page, clip)
         page.clock.run_for(4000)

@@ -75,9 +75,9 @@ class World:
         self._connection.close()
         self._s3.close()
 
-    def sql(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
+    def sql(self, query: str, *values: Any, **named: Any) -> list[tuple[Any, ...]]:
         with self._connection.cursor() as cursor:
-            cursor.execute(query, values or None)
+            cursor.execute(query, values or named or None)
             return cursor.fetchall() if cursor.description else []
 
     def empty(self) -> None:

@@ -1,8 +1,9 @@
 """The review screen's API: the page's script shows one clip after the other without loading a page again.
 
 `/desk/ahead` claims clips before they are needed. Submitting, setting aside and passing answer at once with the clips
-that come next, so a clip costs one request besides its audio. An item is the HTML of the clip and its form, as the
-page has it. Every answer is JSON; `state` says how things stand, as in `app/submitting.py`.
+that come next, and renew the leases of those that the page has (`held`: the seconds of each), so a clip costs one
+request besides its audio. An item is the HTML of the clip and its form, as the page has it. Every answer is JSON;
+`state` says how things stand, as in `app/submitting.py`.
 """
 
 from __future__ import annotations
@@ -108,8 +109,9 @@ def _with_next(answer: dict[str, Any]) -> dict[str, Any]:
         if found is not None:
             items.append(found)
     progress = render_template("_progress.html", progress=lists.progress(user_id))
+    held = claims.renew(user_id, have)
     db.session.commit()
-    return {**answer, "items": items, "progress": progress, "budget": budget.state}
+    return {**answer, "items": items, "held": held, "progress": progress, "budget": budget.state}
 
 
 def _item(slot: Assignment, **shown: Any) -> dict[str, Any] | None:

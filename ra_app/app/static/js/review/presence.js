@@ -14,6 +14,7 @@ export class Presence {
   // `also()` names the clips that are held for later; `tell(kind, ...)` says what the reviewer should know.
   constructor({ also, tell, worked }) {
     Object.assign(this, { also, tell, worked });
+    this.leases = new Map(); // by clip: the time until which it is held
     this.acted = this.ticked = performance.now();
     for (const sign of ["keydown", "pointerdown", "pointermove"]) {
       addEventListener(sign, () => { this.acted = performance.now(); }, { passive: true });
@@ -32,11 +33,20 @@ export class Presence {
     this.active = 0; // milliseconds at work since the last report
     this.parts = []; // [from, to] in seconds of the clip, since the last report
     this.part = null;
-    this.until = Infinity; // the time until which the clip is held; unknown before the first answer
+    this.until = this.leases.get(form.dataset.clip) ?? Infinity; // the time until which the clip is held; Infinity: unknown
     const played = (event) => { if (audio === this.audio) this.listen(event.type); };
     for (const event of ["playing", "timeupdate", "pause", "seeking", "ended"]) audio.addEventListener(event, played);
     clearTimeout(this.first);
-    this.first = setTimeout(() => this.beat(), FIRST_BEAT_MS);
+    if (this.until === Infinity) this.first = setTimeout(() => this.beat(), FIRST_BEAT_MS);
+  }
+
+  // The server has said for how many seconds more it holds these clips for the reviewer, as it does with each label.
+  held(seconds) {
+    for (const [clip, left] of Object.entries(seconds ?? {})) this.leases.set(clip, Date.now() + left * 1000);
+    const until = this.leases.get(this.form?.dataset.clip);
+    if (until === undefined) return;
+    this.until = until;
+    clearTimeout(this.first);
   }
 
   // All that was heard of this clip: by earlier reports and since.
@@ -96,7 +106,7 @@ export class Presence {
     if (this.part) this.parts.push((this.part = [this.part[1], this.part[1]]));
     const { status, data } = await post(form.dataset.heartbeat, [...report, ["also", this.also().join(" ")]], { leaving });
     if (form !== this.form) return; // another clip is shown by now
-    if (status === 200 && data.seconds) this.until = Date.now() + data.seconds * 1000;
+    if (status === 200 && data.seconds) this.held({ [form.dataset.clip]: data.seconds });
     if (status !== 200 && status !== 409) { // not received: report it the next time
       this.active += active;
       this.parts.unshift(...parts);

@@ -1,7 +1,7 @@
 // The review screen: shows one clip after the other in place. What comes next is there before it is needed; labels go to the
 // server behind the reviewer's back and wait in this browser until it has them. Without this script the page works by forms.
 
-import { Ahead, parsed, prepared } from "./ahead.js";
+import { Ahead, parsed, playable, prepared } from "./ahead.js";
 import { Breaks } from "./breaks.js";
 import { forgetAll, tidy } from "./draft.js";
 import { Help } from "./help.js";
@@ -50,6 +50,7 @@ class Review {
   begin() {
     document.getElementById("unloaded").remove();
     this.adopt(document.getElementById("desk"), {});
+    this.ahead.first = playable(this.screen.player.audio);
     this.noted = this.screen.clip; // the server has noted that it sent this page
     this.listen();
     // The browser was closed before this clip's label had arrived: the label goes now, and then comes another clip.
@@ -140,6 +141,7 @@ class Review {
 
   arrived(data) {
     this.noted = this.telling;
+    this.presence.held(data.held);
     const done = [this.screen?.clip, ...this.outbox.clips];
     this.ahead.add((data.items ?? []).filter((item) => !done.includes(item.clip)));
     if (data.progress) document.getElementById("progress").innerHTML = data.progress; // the server's own HTML

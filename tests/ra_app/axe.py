@@ -1,0 +1,110 @@
+"""axe-core on the pages of the RA app: which pages there are, and what axe finds on one that is open."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from axe_playwright_python.base import AXE_SCRIPT
+from flask import Flask, render_template
+from playwright.sync_api import Page
+
+from app import accounts, links
+from tests.ra_app.world import Visitor, World, hold, tone
+
+WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22a", "wcag22aa"]
+CONTRAST = ["color-contrast"]
+DOUBTS = ["few-words", "uncovered-speech", "unclear-language"]
+
+# Each route with a page, and addresses of it. {held}, {labelled} and so on are those of `Places`.
+PAGES = {
+    "auth.account": ("/account",),
+    "auth.login": ("/login",),
+    "join.show": ("/join/{link}", "/join/no-such-link"),
+    "me.index": ("/me", "/me?q=nothing"),
+    "people.index": ("/people",),
+    "people.person": ("/people/{person}", "/people/1", "/people/99"),
+    "queue.index": ("/", "/?show=done", "/?show=skipped&quality=doubtful"),
+    "review.show": ("/review/{held}", "/review/{labelled}", "/review/{other}", "/review/99999"),
+    "sso.choose": ("/sso/join",),
+}
+# Routes that answer a GET with something else: data, a file, or the way to a page.
+WITHOUT_PAGE = {
+    "audio.stream", "desk.item", "health.healthz", "queue.next_page", "scripts.review", "sso.begin",
+    "sso.begin_with_link", "sso.callback", "static",
+}  # fmt: skip
+STRANGERS = {"auth.login", "join.show", "sso.choose"}  # pages for somebody who is not logged in
+
+
+@dataclass(frozen=True)
+class Places:
+    """What stands in the addresses: clips of an administrator (`mira`), another person, and an invitation."""
+
+    held: int  # doubtful
+    labelled: int
+    other: int  # nobody has it
+    person: int
+    link: str  # the token of an invitation
+
+    def addresses(self, endpoint: str) -> list[str]:
+        return [address.format(**vars(self)) for address in PAGES[endpoint]]
+
+
+def furnish(world: World) -> Places:
+    """Make the people, clips and links that the pages of `PAGES` show."""
+    world.add_user("mira", role="admin")
+    person = world.add_user("jo")
+    held, labelled, other, aside = (
+        world.add_clip(audio=tone(1), doubts=doubts) for doubts in (DOUBTS, None, None, None)
+    )
+    for clip in (held, labelled, aside):
+        hold(world.app, "mira", clip)
+    world.sql("UPDATE ra_assignments SET state = 'skipped' WHERE audio_id = %s", aside)
+    mira = Visitor(world.app)
+    mira.log_in("mira")
+    mira.label(labelled, "hate", note="Said at 0:06. " * 20)
+    mira.post(f"/review/{labelled}/reveal")
+    return Places(held, labelled, other, person, invite(world.app))
+
+
+def invite(app: Flask) -> str:
+    with app.app_context():
+        maker = accounts.find_user("mira")
+        assert maker is not None
+        return links.invite(maker, "ra", None)
+
+
+def without_a_provider(page: Page, app: Flask) -> None:
+    """Show the page of single sign-on as its template makes it; the app itself would want somebody from a provider."""
+    with app.test_request_context():
+        made = render_template("sso.html", link=None, username="no name", problem="This is not a valid user name.")
+    page.route("**/sso/join", lambda route: route.fulfill(body=made, content_type="text/html"))
+
+
+def routes(app: Flask) -> set[str]:
+    """The endpoints that answer a GET."""
+    return {rule.endpoint for rule in app.url_map.iter_rules() if "GET" in (rule.methods or set())}
+
+
+def findings(page: Page, rules: list[str] | None = None) -> list[str]:
+    """What axe finds on this page: a line for each rule and element. Without `rules`: all of WCAG 2.0 to 2.2, A and AA.
+
+    axe is put into the page by the debugger's protocol, which the content security policy does not concern.
+    """
+    wanted = {"type": "rule", "values": rules} if rules else {"type": "tag", "values": WCAG}
+    if page.evaluate("typeof axe") == "undefined":
+        page.evaluate(AXE_SCRIPT)
+    results = page.evaluate("(options) => axe.run(options)", {"runOnly": wanted, "resultTypes": ["violations"]})
+    return [
+        f"{page.url}: {broken['id']}: {' '.join(map(str, node['target']))}"
+        for broken in results["violations"]
+        for node in broken["nodes"]
+    ]
+
+
+def in_both_themes(page: Page, *, dark: list[str] | None = None) -> Iterator[str]:
+    """What axe finds on the page in the light theme, and in the dark one by the rules `dark` if they are given."""
+    page.emulate_media(color_scheme="light")
+    yield from findings(page)
+    page.emulate_media(color_scheme="dark")
+    yield from (f"dark: {line}" for line in findings(page, dark))
