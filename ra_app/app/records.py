@@ -7,12 +7,14 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from app import intervals
+from app import intervals, wellbeing_record
 from app.intervals import Intervals
 from app.models import Assignment, AuditEntry, Exposure, db
 
 MAX_REPORT_MS = 3_600_000  # a page reports every minute; more than an hour at once is a mistake
 MAX_INTERVALS = 500
+MAX_EVENTS = 100
+EVENTS_OF_CLIPS = ("veil-lifted", "hidden")
 
 
 def note(user_id: int, event: str, audio_id: int, assignment_id: int | None, **details: Any) -> None:
@@ -23,13 +25,17 @@ def note(user_id: int, event: str, audio_id: int, assignment_id: int | None, **d
 
 
 def report(slot: Assignment, user_id: int, form: Mapping[str, str]) -> None:
-    """Add what the page reports since its last report: milliseconds at work, and the seconds that were played.
+    """Add what the page reports since its last report.
 
-    A malformed report counts as none: it must never keep a label or a draft from being stored.
+    That is milliseconds at work, the seconds that were played, and that the text was uncovered or hidden. A malformed
+    report counts as none: it must never keep a label or a draft from being stored.
     """
     active = form.get("active_ms", "")
     if active.isascii() and active.isdigit() and len(active) < 10:
         slot.active_ms += min(int(active), MAX_REPORT_MS)
+    for event in form.get("events", "").split()[:MAX_EVENTS]:
+        if event in EVENTS_OF_CLIPS:
+            wellbeing_record.note(user_id, event, audio_id=slot.audio_id, study_id=slot.study_id)
     played = intervals.merged(intervals.read(form.get("heard", ""), MAX_INTERVALS) or [])
     if played:
         db.session.add(

@@ -17,6 +17,7 @@ import av
 import boto3
 import numpy as np
 import psycopg2
+import psycopg2.errors
 import sqlalchemy as sa
 from flask import Flask
 from flask.testing import FlaskClient
@@ -83,7 +84,7 @@ class World:
     def empty(self) -> None:
         """Empty every table but the default study. `replica`: without the triggers that keep what is only added to."""
         self.sql("SET session_replication_role = replica")
-        self.sql("TRUNCATE batches, ra_users, ra_items, ra_codebooks, ra_login_attempts RESTART IDENTITY CASCADE")
+        self._truncate()
         self.sql("DELETE FROM ra_studies WHERE name <> %s", DEFAULT_STUDY)
         self.sql("SET session_replication_role = origin")
         self.study(mode="reveal", state="open", coders_per_item=1, shows=[], lease_s=900, settings="{}")
@@ -91,6 +92,19 @@ class World:
         self.app.extensions["ra"].codebook_published.clear()
         self.app.extensions["ra"].logged.clear()
         self.study(head_audio_id=0, round_audio_id=0, taken_up_at=None)
+
+    def _truncate(self) -> None:
+        """A request of a browser that was closed just now may still be at work: then Postgres ends this statement."""
+        for left in range(5, -1, -1):
+            try:
+                self.sql(
+                    "TRUNCATE batches, ra_users, ra_items, ra_codebooks, ra_login_attempts RESTART IDENTITY CASCADE"
+                )
+            except psycopg2.errors.DeadlockDetected:
+                if not left:
+                    raise
+            else:
+                return
 
     def study(self, **settings: Any) -> None:
         """Change the default study."""

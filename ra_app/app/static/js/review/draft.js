@@ -6,7 +6,7 @@ import { drop, keep, kept, names } from "./store.js";
 import { post } from "./net.js";
 
 const DRAFT = "draft:";
-const DRAFT_PAUSE_MS = 1000; // from the last change to the message to the server
+const DRAFT_PAUSE_MS = 5000; // from the last change to the message to the server; this browser has it at once
 const DRAFT_DAYS = 7;
 const MOST_SENT = 8;
 

@@ -33,6 +33,7 @@ export class Presence {
     this.active = 0; // milliseconds at work since the last report
     this.parts = []; // [from, to] in seconds of the clip, since the last report
     this.part = null;
+    this.events = []; // that the text was uncovered or hidden, since the last report
     this.until = this.leases.get(form.dataset.clip) ?? Infinity; // the time until which the clip is held; Infinity: unknown
     const played = (event) => { if (audio === this.audio) this.listen(event.type); };
     for (const event of ["playing", "timeupdate", "pause", "seeking", "ended"]) audio.addEventListener(event, played);
@@ -84,6 +85,7 @@ export class Presence {
     const heard = this.parts.map((part) => part.map(round)).filter(([from, to]) => to > from);
     this.form.elements.active_ms.value = Math.round(this.active);
     this.form.elements.heard.value = JSON.stringify(heard.slice(-MOST_PARTS));
+    this.form.elements.events.value = this.events.join(" ");
   }
 
   // The form itself brings the report to the server.
@@ -98,9 +100,10 @@ export class Presence {
     if (!form || !(this.here || leaving)) return;
     this.tick();
     this.fill();
-    const report = ["active_ms", "heard"].map((name) => [name, form.elements[name].value]);
-    const [active, parts] = [this.active, this.parts];
+    const report = ["active_ms", "heard", "events"].map((name) => [name, form.elements[name].value]);
+    const { active, parts, events } = this;
     this.active = 0;
+    this.events = [];
     this.before = this.heard;
     this.parts = [];
     if (this.part) this.parts.push((this.part = [this.part[1], this.part[1]]));
@@ -110,6 +113,7 @@ export class Presence {
     if (status !== 200 && status !== 409) { // not received: report it the next time
       this.active += active;
       this.parts.unshift(...parts);
+      this.events.unshift(...events);
     }
     this.tell("beat", status);
   }

@@ -79,7 +79,7 @@ class Review {
     this.screen = new Screen(root, {
       speed: this.speed,
       heard: () => this.presence.heard,
-      report: (event, clip) => post(this.page.wellbeing, [["event", event], ["audio_id", clip]]),
+      report: (event) => this.presence.events.push(event), // it goes with the next report, and needs no request
     });
     this.presence.follow(this.screen.form, this.screen.player.audio, this.screen.heardBefore);
     this.screen.wave.draw();

@@ -7,7 +7,7 @@ import { Spans } from "./spans.js";
 import { Wave } from "./wave.js";
 
 export class Screen {
-  // `heard()` gives what was heard of the clip; `report(event, clip)` records that the text was uncovered or hidden.
+  // `heard()` gives what was heard of the clip; `report(event)` records that the text was uncovered or hidden.
   constructor(root, { speed, heard, report }) {
     Object.assign(this, { root, report });
     this.clip = Number(root.dataset.clip);
@@ -42,7 +42,7 @@ export class Screen {
 
   uncover() {
     this.transcript.classList.add("lifted");
-    this.report("veil-lifted", this.clip);
+    this.report("veil-lifted");
   }
 
   cover() {
@@ -55,7 +55,7 @@ export class Screen {
   hide() {
     this.player.pause();
     if (!this.covered) this.cover();
-    this.report("hidden", this.clip);
+    this.report("hidden");
   }
 
   close() {
