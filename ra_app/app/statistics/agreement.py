@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from math import comb
 
 from app.statistics.draws import DRAWS, gammas, generator, middle
 from app.statistics.estimate import Estimate, bounded, undefined
@@ -17,8 +18,7 @@ from app.statistics.estimate import Estimate, bounded, undefined
 Clip = Mapping[str, bool | None]
 Kinds = Mapping[tuple[int, int], int]  # (coders who judged the clip, coders who said yes): number of clips
 
-PRIOR = 0.5  # what is added to each kind of clip for the interval (Jeffreys' prior)
-MOST_PRIOR = 2.0  # clips' worth that is added in all: with ten coders, 11 kinds would outweigh a small study
+PRIOR = 2.0  # clips' worth that is added to all kinds of clips, seen or not, for the interval: chosen by simulation
 
 NO_PAIR = "no clip was judged by two coders"
 ONE_ANSWER = "all answers are the same, so agreement by chance cannot be told apart"
@@ -148,10 +148,16 @@ def _shapes(kinds: Kinds) -> dict[tuple[int, int], float]:
     for (judged, _), count in kinds.items():
         by_judged[judged] += count
     clips = sum(by_judged.values())
-    shapes = {}
-    for judged, count in sorted(by_judged.items()):
-        each = min(PRIOR, MOST_PRIOR / (judged + 1)) * count / clips
-        shapes.update({(judged, yes): kinds.get((judged, yes), 0) + each for yes in range(judged + 1)})
-    return shapes
+    return {
+        (judged, yes): kinds.get((judged, yes), 0) + PRIOR * count / clips * prior_share(judged, yes)
+        for judged, count in sorted(by_judged.items())
+        for yes in range(judged + 1)
+    }
 
 
+def prior_share(judged: int, yes: int) -> float:
+    """Return the share of clips with so many yes if each clip's chance of a yes has Jeffreys' prior, Beta(1/2, 1/2).
+
+    Coders mostly agree: with equal shares instead, alpha of ten coders would be pulled down.
+    """
+    return comb(2 * yes, yes) * comb(2 * (judged - yes), judged - yes) / 4.0**judged

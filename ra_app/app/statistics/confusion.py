@@ -1,4 +1,4 @@
-"""The confusion matrix at a threshold, and precision and recall at each threshold, from scored clips that were reviewed.
+"""The confusion matrix at a threshold, and precision and recall at each threshold, from reviewed clips with scores.
 
 A clip is flagged at a threshold if its score is at least the threshold. Clips stand for as many as one over the
 probability with which they were drawn.

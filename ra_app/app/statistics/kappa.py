@@ -1,23 +1,30 @@
 """Cohen's kappa for each pair of coders on one label, and the mean over the pairs.
 
-The interval of a pair comes from draws of the four shares of its table (see draws.py). Pairs that judged the same clips
-are not independent: the spread of the mean is widened by how much the pairs go together (linearised variances).
+The interval of a pair comes from draws of the four shares of its table, that of the mean from draws of the weights of
+all clips (see draws.py).
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from math import sqrt
+from statistics import fmean, stdev
 
-from app.statistics.agreement import NO_PAIR, PRIOR, Clip
+from app.statistics.agreement import NO_PAIR, Clip
 from app.statistics.draws import DRAWS, gammas, generator, middle
 from app.statistics.estimate import Estimate, bounded, undefined
+from app.statistics.proportions import Z
 
 Table = tuple[float, float, float, float]  # clips: both no, only the second yes, only the first yes, both yes
 Pair = tuple[str, str]
+Answers = tuple[tuple[str, bool], ...]  # of one clip, by coder
+
+PRIOR = (0.75, 0.25, 0.25, 0.75)  # clips added to a table for the interval: as agreement.py does for two coders
+MOST_WORK = 3_000_000  # cells drawn for the mean: with many coders, there are as many ways to judge as clips
+FEWEST = 100  # draws, however much work they are
+ENOUGH = 500  # with fewer draws than these, the limits come from their standard deviation, which needs fewer
 
 ONE_ANSWER = "both coders gave only one and the same answer, so agreement by chance cannot be told apart"
 NO_KAPPA = "no pair of coders has a kappa"
@@ -48,12 +55,9 @@ def kappas(clips: Iterable[Clip], draws: int = DRAWS) -> Kappas:
     if not tables:
         return Kappas((), undefined(NO_PAIR))
     pairs = []
-    drawn: list[list[float]] = []
     for (first, second), table in sorted(tables.items()):
-        kappa, values = _pair_kappa((first, second), table, draws)
-        pairs.append(PairAgreement(first, second, table, kappa))
-        drawn += [values] if kappa.value is not None else []
-    return Kappas(tuple(pairs), _mean(pairs, drawn, answers))
+        pairs.append(PairAgreement(first, second, table, _pair_kappa((first, second), table, draws)))
+    return Kappas(tuple(pairs), _mean(pairs, answers, draws))
 
 
 def kappa_of(table: Table) -> float | None:
@@ -67,11 +71,11 @@ def kappa_of(table: Table) -> float | None:
     return ((table[0] + table[3]) * clips - chance) / (clips * clips - chance)
 
 
-def _answers(clip: Clip) -> tuple[tuple[str, bool], ...]:
+def _answers(clip: Clip) -> Answers:
     return tuple(sorted((coder, answer) for coder, answer in clip.items() if answer is not None))
 
 
-def _tables(answers: Counter[tuple[tuple[str, bool], ...]]) -> dict[Pair, tuple[int, int, int, int]]:
+def _tables(answers: Counter[Answers]) -> dict[Pair, tuple[int, int, int, int]]:
     found: defaultdict[Pair, list[int]] = defaultdict(lambda: [0, 0, 0, 0])
     for clip, count in answers.items():
         for (first, one), (second, other) in combinations(clip, 2):
@@ -85,60 +89,43 @@ def _chance(table: Table) -> float:
     return (no_no + no_yes) * (no_no + yes_no) + (yes_no + yes_yes) * (no_yes + yes_yes)
 
 
-def _pair_kappa(pair: Pair, table: tuple[int, int, int, int], draws: int) -> tuple[Estimate, list[float]]:
-    value = kappa_of(table)
+def _pair_kappa(pair: Pair, table: Table, draws: int) -> Estimate:
+    value, clips = kappa_of(table), round(sum(table))
     if value is None:
-        return undefined(ONE_ANSWER, sum(table)), []
+        return undefined(ONE_ANSWER, clips)
     random = generator("kappa", *pair)
-    cells = [gammas(random, count + PRIOR, draws) for count in table]
-    drawn = [kappa for shares in zip(*cells, strict=True) if (kappa := kappa_of(shares)) is not None]
-    return bounded(value, *middle(drawn), sum(table)), drawn
+    cells = [gammas(random, count + prior, draws) for count, prior in zip(table, PRIOR, strict=True)]
+    return bounded(value, *middle(_kappas(cells)), clips)
 
 
-def _mean(
-    pairs: list[PairAgreement], drawn: list[list[float]], answers: Counter[tuple[tuple[str, bool], ...]]
-) -> Estimate:
-    values = {(pair.first, pair.second): pair for pair in pairs if pair.kappa.value is not None}
-    if not values:
+def _kappas(cells: Sequence[Sequence[float]]) -> list[float]:
+    return [1.0 if (kappa := kappa_of(shares)) is None else kappa for shares in zip(*cells, strict=True)]
+
+
+def _mean(pairs: Sequence[PairAgreement], answers: Counter[Answers], draws: int) -> Estimate:
+    tables = {(pair.first, pair.second): pair.table for pair in pairs if pair.kappa.value is not None}
+    if not tables:
         return undefined(NO_KAPPA)
-    value = sum(pair.kappa.value or 0.0 for pair in values.values()) / len(values)
-    means = [sum(one) / len(values) for one in zip(*drawn, strict=False)]
-    centre = sum(means) / len(means)
-    together = sqrt(_spread_together({name: pair.table for name, pair in values.items()}, answers))
+    value = fmean(pair.kappa.value for pair in pairs if pair.kappa.value is not None)
     clips = sum(count for clip, count in answers.items() if len(clip) > 1)
-    return bounded(value, *middle([centre + together * (one - centre) for one in means]), clips)
+    work = sum(len(clip) * (len(clip) - 1) // 2 for clip in answers)
+    means = _drawn_means(tables, answers, clips, max(FEWEST, min(draws, MOST_WORK // work)))
+    if len(means) >= min(draws, ENOUGH):
+        return bounded(value, *middle(means), clips)
+    half, centre = Z * stdev(means), fmean(means)
+    return bounded(value, centre - half, min(centre + half, 1.0), clips)
 
 
-def _spread_together(
-    tables: dict[Pair, tuple[int, int, int, int]], answers: Counter[tuple[tuple[str, bool], ...]]
-) -> float:
-    """Return the variance of the mean over what it were if no two pairs shared a clip."""
-    pulls = {pair: _pulls(table) for pair, table in tables.items()}
-    joint = apart = 0.0
-    for clip, count in answers.items():
-        of_clip = [
-            pulls[first, second][2 * one + other]
-            for (first, one), (second, other) in combinations(clip, 2)
-            if (first, second) in pulls
-        ]
-        joint += count * sum(of_clip) ** 2
-        apart += count * sum(pull * pull for pull in of_clip)
-    return joint / apart if apart else len(tables)
-
-
-def _pulls(table: Table) -> Table:
-    """Return by how much one more clip in each cell moves kappa, to first order (Fleiss, Cohen and Everitt 1969).
-
-    The prior is added to the cells, because a table without disagreement would not move at all.
-    """
-    cells = [count + PRIOR for count in table]
-    clips = sum(cells)
-    no_no, no_yes, yes_no, yes_yes = (count / clips for count in cells)
-    first, second = (no_no + no_yes, yes_no + yes_yes), (no_no + yes_no, no_yes + yes_yes)
-    agreed, chance = no_no + yes_yes, first[0] * second[0] + first[1] * second[1]
-
-    def pull(one: int, other: int) -> float:
-        moved = second[one] + first[other] - 2 * chance
-        return ((one == other) - agreed) / (1 - chance) / clips - (1 - agreed) * moved / (1 - chance) ** 2 / clips
-
-    return pull(0, 0), pull(0, 1), pull(1, 0), pull(1, 1)
+def _drawn_means(tables: dict[Pair, Table], answers: Counter[Answers], clips: int, draws: int) -> list[float]:
+    """Return draws of the mean. Each draw weighs the clips once for all pairs, because pairs share clips."""
+    random = generator("mean kappa")
+    cells = {
+        pair: [gammas(random, prior * sum(table) / clips, draws) for prior in PRIOR] for pair, table in tables.items()
+    }
+    for clip, count in sorted(answers.items()):
+        weights = gammas(random, count, draws) if len(clip) > 1 else []
+        for (first, one), (second, other) in combinations(clip, 2):
+            if (first, second) in cells:
+                of_pair, place = cells[first, second], 2 * one + other
+                of_pair[place] = [cell + weight for cell, weight in zip(of_pair[place], weights, strict=True)]
+    return [fmean(drawn) for drawn in zip(*map(_kappas, cells.values()), strict=True)]

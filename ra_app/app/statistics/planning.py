@@ -83,7 +83,10 @@ def expected_groups(clips: int, flagged: int, prevalence: float, recall: float) 
             f"{clips} clips, prevalence {prevalence} and recall {recall} mean {hits:.0f} rightly flagged and "
             f"{misses:.0f} missed clips, more than {flagged} flagged and {clips - flagged} others can hold"
         )
-    return [Group(flagged, flagged=True, share=hits / flagged), Group(clips - flagged, False, misses / (clips - flagged))]
+    return [
+        Group(flagged, flagged=True, share=hits / flagged),
+        Group(clips - flagged, False, misses / (clips - flagged)),
+    ]
 
 
 def plan_recall(half_width: float, groups: Sequence[Group]) -> Plan:

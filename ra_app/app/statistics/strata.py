@@ -1,8 +1,8 @@
 """Precision and recall of the classifier from a sample whose strata were reviewed with known probability.
 
-A stratum is a group of clips in which each had the same chance to be reviewed: all flagged clips, say, and the unflagged
-ones in three ranges of score. The share of each outcome in each stratum is drawn (see draws.py) and weighted by
-the stratum's size. Clips that were reviewed are known: the spread covers only those that were not, unless the
+A stratum is a group of clips in which each had the same chance to be reviewed: all flagged clips, say, and the
+unflagged ones in three ranges of score. The share of each outcome in each stratum is drawn (see draws.py) and weighted
+by the stratum's size. Clips that were reviewed are known: the spread covers only those that were not, unless the
 estimate is meant for future clips, too.
 """
 
@@ -86,7 +86,9 @@ def strata_of(clips: Iterable[Reviewed]) -> list[Stratum]:
             raise ValueError(f"{clip}: the probability must be above 0 and at most 1")
         counts[clip.flagged, clip.probability][clip.positive] += 1
     return [
-        Stratum(sum(found) / chance, found[1], found[0]) if flagged else Stratum(sum(found) / chance, 0, 0, *found[::-1])
+        Stratum(sum(found) / chance, found[1], found[0])
+        if flagged
+        else Stratum(sum(found) / chance, 0, 0, *found[::-1])
         for (flagged, chance), found in sorted(counts.items())
     ]
 
