@@ -7,7 +7,7 @@ all clips (see draws.py).
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from statistics import fmean, stdev
@@ -23,6 +23,7 @@ Answers = tuple[tuple[str, bool], ...]  # of one clip, by coder
 
 PRIOR = (0.75, 0.25, 0.25, 0.75)  # clips added to a table for the interval: as agreement.py does for two coders
 MOST_WORK = 3_000_000  # cells drawn for the mean: with many coders, there are as many ways to judge as clips
+MOST_PAIR_DRAWS = 200_000  # for all pairs together; each pair has at least ENOUGH
 FEWEST = 100  # draws, however much work they are
 ENOUGH = 500  # with fewer draws than these, the limits come from their standard deviation, which needs fewer
 
@@ -55,8 +56,9 @@ def kappas(clips: Iterable[Clip], draws: int = DRAWS) -> Kappas:
     if not tables:
         return Kappas((), undefined(NO_PAIR))
     pairs = []
+    of_pair = max(min(draws, ENOUGH), min(draws, MOST_PAIR_DRAWS // len(tables)))
     for (first, second), table in sorted(tables.items()):
-        pairs.append(PairAgreement(first, second, table, _pair_kappa((first, second), table, draws)))
+        pairs.append(PairAgreement(first, second, table, _pair_kappa((first, second), table, of_pair)))
     return Kappas(tuple(pairs), _mean(pairs, answers, draws))
 
 
@@ -116,12 +118,15 @@ def _mean(pairs: Sequence[PairAgreement], answers: Counter[Answers], draws: int)
     return bounded(value, centre - half, min(centre + half, 1.0), clips)
 
 
-def _drawn_means(tables: dict[Pair, Table], answers: Counter[Answers], clips: int, draws: int) -> list[float]:
+def _drawn_means(tables: Mapping[Pair, Table], answers: Counter[Answers], clips: int, draws: int) -> list[float]:
     """Return draws of the mean. Each draw weighs the clips once for all pairs, because pairs share clips."""
+    cells = {}
+    for pair, table in tables.items():
+        random = generator(
+            "mean kappa, prior"
+        )  # the same draws for all pairs: what is not known of one, is not of others
+        cells[pair] = [gammas(random, prior * sum(table) / clips, draws) for prior in PRIOR]
     random = generator("mean kappa")
-    cells = {
-        pair: [gammas(random, prior * sum(table) / clips, draws) for prior in PRIOR] for pair, table in tables.items()
-    }
     for clip, count in sorted(answers.items()):
         weights = gammas(random, count, draws) if len(clip) > 1 else []
         for (first, one), (second, other) in combinations(clip, 2):
