@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from math import comb, exp, lgamma, log
+from math import comb, exp, lgamma, log, sqrt
 
 import numpy as np
 
@@ -61,7 +61,7 @@ class Case:
     @property
     def as_wanted(self) -> bool:
         """Whether the coverage is what is wanted, within the noise of the simulation."""
-        noise = 2.6 * 100 * (0.05 * 0.95 / max(self.defined, 1)) ** 0.5  # points that one line of 100 exceeds
+        noise = 2.6 * 100 * sqrt(0.05 * 0.95 / max(self.defined, 1))  # points that one line of 100 exceeds
         low, high = (float(part) for part in self.wanted.split("–"))
         return low - noise <= self.coverage <= high + noise
 
