@@ -10,7 +10,7 @@ PROCESSES ?= 5
 CHECKED := src ra_app local tests $(if $(wildcard bench/*.py),bench)
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo demo-check demo-reset models browser test reliability reliability-long ra-faults bench bench-data bench-speech bench-verdicts bench-archive bench-growth bench-gpu ra-measure fleet fleet-keep fleet-runbook fleet-down check format screenshots docs lock clean
+.PHONY: help env demo demo-check demo-reset models browser test reliability reliability-long ra-faults bench bench-data bench-speech bench-verdicts bench-archive bench-growth bench-gpu bench-coverage ra-measure fleet fleet-keep fleet-runbook fleet-down check format screenshots docs lock clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -71,6 +71,9 @@ bench-growth: env ## what a clip costs when there are 10 to 10,000 of them, with
 
 bench-gpu: env models ## real shapes with random weights on a GPU, within 8 minutes; ARGS=--small without one
 	@PYTHONPATH=src:. $(PY) -m bench.gpu $(ARGS)
+
+bench-coverage: env ## how often the intervals of the RA app's statistics hold the true value in simulated studies; ARGS="--runs 200"
+	@PYTHONPATH=src:ra_app:. $(PY) -m bench.coverage $(ARGS)
 
 ra-measure: env browser ## the measures of the RA app's review screen, in a real Chromium (about 15 minutes); ARGS="--only swap cold"
 	@PYTHONPATH=src:.:ra_app $(PY) -m bench.ra_screen $(ARGS)
