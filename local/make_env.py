@@ -62,7 +62,8 @@ def install_lock() -> None:
     folders = pip_find_links()
     if not any(list(Path(folder).glob(TORCH_WHEEL)) for folder in folders):
         folders = [*folders, TORCH_WHEELS]
-    uv: list[str | Path] = [VENV / "bin/uv", "pip", "sync", "--quiet", "--compile-bytecode", "-p", VENV / "bin/python"]
+    # Nothing is compiled now: most modules of these packages are never imported, and the others are compiled then.
+    uv: list[str | Path] = [VENV / "bin/uv", "pip", "sync", "--quiet", "-p", VENV / "bin/python"]
     sources = [argument for folder in folders for argument in ("--find-links", folder)]
     run(*uv, *sources, "--require-hashes", "--no-build", LOCK)
 
