@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
 from functools import lru_cache
 from pathlib import Path
 
 _IMPORT = re.compile(r'^import \{[^}]*\} from "\./([a-z_]+)\.js";\n', re.MULTILINE)
+_NAME = re.compile(r"^(?:const|let|class|function|async function) (\w+)", re.MULTILINE)
 _COMMENT = re.compile(r"^ *//.*\n", re.MULTILINE)
 _EXPORT = re.compile(r"^export (?=class |const |function |async function )", re.MULTILINE)
 
@@ -24,11 +26,15 @@ def joined(entry: Path) -> str:
     Raises
     ------
     ValueError
-        Two modules import each other, or a module imports or exports in another way.
+        Two modules import each other, a module imports or exports in another way, or a name stands at the top of two.
     """
     done: dict[Path, str] = {}
     _add(entry, done, ())
-    return "".join(done.values())
+    text = "".join(done.values())
+    twice = [name for name, times in Counter(_NAME.findall(text)).items() if times > 1]
+    if twice:
+        raise ValueError(f"{', '.join(twice)} stands at the top of two modules; give it another name in one of them")
+    return text
 
 
 def _add(path: Path, done: dict[Path, str], above: tuple[Path, ...]) -> None:
