@@ -193,7 +193,7 @@ def test_modules_are_joined_once_each_and_in_order(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="imports itself"):
         joined(tmp_path / "a.js")
     (tmp_path / "c.js").write_text("export class c {}\nconst b = 1;\n")
-    with pytest.raises(ValueError, match="^b stands at the top of two modules"):
+    with pytest.raises(ValueError, match=r"^b stands at the top of two modules"):
         joined(tmp_path / "a.js")
     (tmp_path / "c.js").write_text("export default 1;\n")
     with pytest.raises(ValueError, match="not understood here: export default"):
