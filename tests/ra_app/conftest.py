@@ -95,7 +95,7 @@ def mira(world: World, app: Flask) -> Visitor:
     return browser
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # not longer: Playwright's event loop runs meanwhile, and other tests start their own
 def browser(chromium_path: str) -> Iterator[Browser]:
     with chromium(chromium_path) as running:
         yield running
