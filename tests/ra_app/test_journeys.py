@@ -28,6 +28,7 @@ def test_by_keys_alone_from_the_log_in_to_the_log_out(page: Page, world: World) 
 
 
 @pytest.mark.usefixtures("clips")
+@pytest.mark.thorough  # the same is done by keys alone above
 def test_a_screen_reader_is_told_all_that_a_label_needs(page: Page, world: World) -> None:
     by_tree(page, CLIPS)
     labels = world.sql("SELECT labels, confidence, spans FROM ra_labels ORDER BY label_id")

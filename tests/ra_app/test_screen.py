@@ -256,7 +256,7 @@ def test_verdicts_are_not_in_the_page_before_the_label_and_are_when_asked_for(pa
     )
 
 
-@pytest.mark.parametrize("labelled", [False, True])
+@pytest.mark.parametrize("labelled", [pytest.param(False, marks=pytest.mark.thorough), True])
 def test_a_typical_clip_fits_on_the_screen(page: Page, world: World, labelled: bool) -> None:
     world.add_user("mira")
     clip = world.add_clip(audio=tone(3), segments=TYPICAL, doubts=DOUBTS)
