@@ -21,7 +21,7 @@ from tests.ra_app.axe import (
 )
 from tests.ra_app.browsing import log_in, shown
 from tests.ra_app.profiles import profile
-from tests.ra_app.world import World
+from tests.ra_app.world import World, hold
 
 
 @pytest.fixture
@@ -56,7 +56,22 @@ def test_axe_finds_nothing_on_any_page(page: Page, world: World) -> None:
     found += in_both_themes(page, dark=CONTRAST)
     page.keyboard.press("?")
     found += in_both_themes(page, dark=CONTRAST)
+    page.keyboard.press("Escape")
+    page.evaluate("document.querySelector('#pause').showModal()")
+    found += in_both_themes(page, dark=CONTRAST)
+    found += _at_a_clip_that_went_to_somebody_else(page, world, places.other)
     assert found == []
+
+
+def _at_a_clip_that_went_to_somebody_else(page: Page, world: World, clip: int) -> list[str]:
+    for person in ("jo", "mira"):
+        world.sql("UPDATE ra_assignments SET claimed_until = now() - interval '1 s' WHERE audio_id = %s", clip)
+        hold(world.app, person, clip)
+    page.context.clear_cookies()
+    log_in(page, "jo")
+    found = _at(page, f"/review/{clip}")
+    assert "You do not hold clip" in page.content()
+    return found
 
 
 def _at(page: Page, path: str) -> list[str]:
