@@ -53,6 +53,7 @@ def test_from_the_log_in_to_the_next_clip_without_another_page(page: Page, world
     shown(page, second)
 
 
+@pytest.mark.thorough
 def test_two_clips_are_held_ahead_with_their_audio(page: Page, world: World) -> None:
     world.add_user("mira")
     clips = [world.add_clip(audio=tone(2)) for _ in range(4)]
@@ -136,6 +137,7 @@ def test_the_key_of_a_label_that_stands_alone_may_submit_at_once(page: Page, wor
     assert world.sql(LABELS) == [(first, ["no_violation"], True)]
 
 
+@pytest.mark.thorough
 def test_after_a_click_by_mouse_the_keys_still_play_and_submit(page: Page, world: World) -> None:
     world.add_user("mira")
     first, second = world.add_clip(audio=tone(20), segments=TYPICAL), world.add_clip(audio=tone(3))

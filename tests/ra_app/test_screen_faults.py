@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import pytest
 from playwright.sync_api import BrowserContext, Page, Route, expect
 
 from tests.ra_app.browsing import CONTRAST, NAMELESS, chosen, log_in, open_clip, settled, shown, wait
@@ -149,6 +150,7 @@ def test_a_second_tab_that_is_stale_shows_the_conflict(page: Page, world: World)
     assert world.sql(LABELS) == [(["hate"], ""), (["scam"], "")]
 
 
+@pytest.mark.thorough
 def test_a_clip_that_went_to_somebody_else_is_said_and_the_draft_kept(page: Page, world: World) -> None:
     world.add_user("mira")
     world.add_user("jo")

@@ -130,6 +130,7 @@ def test_seeking_far_ahead_asks_for_that_part_only(page: Page, world: World) -> 
     assert not part.value.headers["content-range"].startswith("bytes 0-")
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("clip")
 def test_a_clip_that_cannot_be_played_says_so(page: Page, world: World) -> None:
     broken = world.add_clip(audio=b"this is no audio")
@@ -176,6 +177,7 @@ def test_a_break_is_proposed_and_taken(page: Page, world: World, clip: int) -> N
     ]  # fmt: skip
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("clip")
 def test_at_the_limit_of_the_day_the_clips_in_hand_are_the_last(page: Page, world: World) -> None:
     world.sql("""UPDATE ra_studies SET settings = '{"wellness": {"soft_minutes": 1, "hard_minutes": 2}}'""")
