@@ -96,3 +96,19 @@ def test_after_the_log_out_no_draft_is_on_the_disk(page: Page, world: World) -> 
         expect(tab.get_by_label("Password")).to_be_visible()
         assert tab.evaluate(ON_DISK) == []
         tab.close()
+
+
+def test_a_screen_without_a_clip_goes_on_when_another_tab_has_sent_the_label(page: Page, world: World) -> None:
+    world.add_user("mira")
+    first, second = world.add_clip(audio=tone(2)), world.add_clip(audio=tone(2))
+    tab = offline_after(page, world, first)
+    tab.keyboard.press("2")
+    tab.keyboard.press("Enter")
+    shown(tab, second)
+    tab.close()
+    later = page.context.new_page()
+    later.goto(f"/review/{first}")
+    expect(later.get_by_text("not stored yet")).to_be_visible()
+    later.evaluate("for (const name in localStorage) if (name.startsWith('unsent:')) localStorage.removeItem(name)")
+    later.get_by_role("button", name="Try now").click()
+    expect(later.locator("#desk.live")).to_be_visible()

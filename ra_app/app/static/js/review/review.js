@@ -118,6 +118,7 @@ class Review {
     desk.querySelector("h1").focus();
     document.getElementById("undo").hidden = !this.back.length;
     history.replaceState(null, "", this.page.queue);
+    this.paused = name;
   }
 
   // --- what comes next
@@ -165,7 +166,7 @@ class Review {
     if (!screen || (kind === "submit" && !screen.labels.ready())) return;
     if (kind !== "submit" && !screen.root.querySelector(`#${kind}`)) return; // a labelled clip is not set aside
     this.presence.stop();
-    const url = `${this.page.items.replace(/0$/, screen.clip)}/${kind}`;
+    const url = this.address(screen.clip, kind);
     this.outbox.add(screen.clip, kind, url, [...new FormData(screen.form)]); // first: whatever happens then, this browser has it
     screen.draft.done();
     this.back = [...this.back.filter((clip) => clip !== screen.clip), screen.clip].slice(-MOST_BACK);
@@ -175,6 +176,11 @@ class Review {
     if (item?.resume) this.ahead.putBack(item.resume);
     this.next();
     this.outbox.send();
+  }
+
+  // Where the server has this clip, or takes this act on it.
+  address(clip, act = "") {
+    return this.page.items.replace(/0$/, act ? `${clip}/${act}` : clip);
   }
 
   async undo() {
@@ -194,8 +200,7 @@ class Review {
 
   // Shows a clip of before; afterwards the reviewer goes on where they were.
   async open(clip) {
-    const url = this.page.items.replace(/0$/, clip);
-    const answer = this.aside?.[clip] ? await post(`${url}/take`, []) : await get(url);
+    const answer = this.aside?.[clip] ? await post(this.address(clip, "take"), []) : await get(this.address(clip));
     if (ended(answer.status)) return this.signedOut();
     if (answer.status !== 200) {
       const lost = answer.status === 409;
@@ -227,7 +232,7 @@ class Review {
   async again(item, screen) {
     screen.draft.leave();
     await this.presence.beat(true);
-    const { status, data } = await get(this.page.items.replace(/0$/, screen.clip));
+    const { status, data } = await get(this.address(screen.clip));
     if (status === 200) return prepared(data.item);
     return item.root ? Object.assign(item, { ready: null, shown: false }) : null; // the network is away
   }
@@ -236,7 +241,7 @@ class Review {
     event.preventDefault();
     const { screen, item } = this;
     screen.draft.leave();
-    const { status, data } = await post(`${this.page.items.replace(/0$/, screen.clip)}/reveal`, []);
+    const { status, data } = await post(this.address(screen.clip, "reveal"), []);
     if (ended(status)) this.signedOut();
     else if (status !== 200) this.notices.notRevealed();
     else if (screen === this.screen) this.show(Object.assign(parsed(data.item), { resume: item?.resume }));
