@@ -26,7 +26,9 @@ from app.sign_on import Rules
 from app.state import State
 from app.storage import AudioStore
 from app.study_commands import studies
+from app.study_tabs import add_tabs
 from app.views import audio, auth, desk, health, join, me, people, presence, queue, review, scripts, sso, wellbeing
+from app.views import studies as study_pages
 
 FORM_LIMIT = 64 * 1024  # bytes; far more than a note of 2000 characters and all labels need
 CONNECT_TIMEOUT_S = 5
@@ -68,8 +70,10 @@ def create_app(config: Settings | None = None) -> Flask:
     handle_failures(app)
     fingerprint_static(app)
     add_formats(app)
-    views = (auth, join, sso, queue, review, desk, presence, wellbeing, me, people, audio, scripts, health)
-    for view in views:
+    add_tabs(app)
+    for_everybody = (auth, join, sso, queue, review, desk, presence, wellbeing, me, audio, scripts, health)
+    for_leads = (people, study_pages)
+    for view in (*for_everybody, *for_leads):
         app.register_blueprint(view.blueprint)
     app.cli.add_command(users)
     app.cli.add_command(codebook)

@@ -20,6 +20,8 @@ from app.errors import CodebookError
 # Keys that the review page uses: n note, s skip, g codebook, j and k next and previous segment.
 RESERVED_KEYS = frozenset("nsgjk")
 MAX_LABELS = 20  # more labels do not fit on one screen
+# Left out of the content where they say nothing: the hash of a codebook that was published before they came stays.
+_LATER = {"undecided": False}
 
 _CODE = re.compile(r"[a-z][a-z0-9_]{0,31}")
 _KEY = re.compile(r"[0-9a-z]")
@@ -33,6 +35,7 @@ class Label:
     name: str
     definition: str
     exclusive: bool = False
+    undecided: bool = False  # says that the coder could not decide: counts as no judgement
     include_when: tuple[str, ...] = ()
     exclude_when: tuple[str, ...] = ()
     examples: tuple[str, ...] = ()
@@ -49,6 +52,10 @@ class Codebook:
     def content(self) -> dict[str, Any]:
         """Return all that the file says, as JSON."""
         parsed: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        for label in parsed["labels"]:
+            for name, unsaid in _LATER.items():
+                if label[name] == unsaid:
+                    del label[name]
         return parsed
 
     def sha256(self) -> str:
@@ -132,15 +139,13 @@ class _Reader:
         if wrong is not None or len(set(policies)) < len(policies):
             named = f"{wrong!r} is not valid" if wrong is not None else "a policy is named twice"
             raise self._error(f"{place}.policies", f"{named}; use the ids of policies, for example scams-and-fraud")
-        exclusive = raw.get("exclusive", False)
-        if not isinstance(exclusive, bool):
-            raise self._error(f"{place}.exclusive", "it must be true or false")
         return Label(
             key=key,
             code=code,
             name=self._text(raw, "name", place),
             definition=self._text(raw, "definition", place),
-            exclusive=exclusive,
+            exclusive=self._truth(raw, "exclusive", place),
+            undecided=self._truth(raw, "undecided", place),
             include_when=self._list(raw, "include_when", place),
             exclude_when=self._list(raw, "exclude_when", place),
             examples=self._list(raw, "examples", place),
@@ -155,6 +160,12 @@ class _Reader:
         if not isinstance(value, str) or not value.strip():
             raise self._error(where, "it must be a text and not empty")
         return value.strip()
+
+    def _truth(self, raw: Mapping[str, Any], name: str, place: str) -> bool:
+        value = raw.get(name, False)
+        if not isinstance(value, bool):
+            raise self._error(f"{place}.{name}", "it must be true or false")
+        return value
 
     def _list(self, raw: Mapping[str, Any], name: str, place: str) -> tuple[str, ...]:
         value = raw.get(name, [])

@@ -27,6 +27,8 @@ PAGES = {
     "queue.index": ("/", "/?show=done", "/?show=skipped&quality=doubtful"),
     "review.show": ("/review/{held}", "/review/{labelled}", "/review/{other}", "/review/99999"),
     "sso.choose": ("/sso/join",),
+    "studies.index": ("/studies",),
+    "studies.show": ("/studies/1",),
 }
 # Routes that answer a GET with something else: data, a file, or the way to a page.
 WITHOUT_PAGE = {

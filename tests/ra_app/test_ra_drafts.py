@@ -185,6 +185,6 @@ def test_drafts_are_each_persons_own(mira: Visitor, world: World, app: Flask) ->
 
 def test_a_stranger_to_the_clip_leaves_no_draft(mira: Visitor, world: World) -> None:
     clip = world.add_clip()
-    form = {"label": "hate", "codebook_version": "2", "submission_key": str(uuid4())}
+    form = {"label": "hate", "codebook_version": "3", "submission_key": str(uuid4())}
     assert mira.post(f"/review/{clip}/draft", form).status_code == 404
     assert world.sql("SELECT count(*) FROM ra_drafts") == [(0,)]

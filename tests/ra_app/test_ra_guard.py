@@ -26,6 +26,8 @@ FOR_EVERYBODY = {
     "review.skip", "review.submit", "review.take", "wellbeing.report",
 }  # fmt: skip
 FOR_ROLES = {
+    "studies.index": LEADS,
+    "studies.show": LEADS,
     "people.index": LEADS,
     "people.person": LEADS,
     "people.invite": LEADS,

@@ -34,6 +34,13 @@ TABLES = {
     "ra_preferences",
     "ra_wellbeing",
     "ra_identities",
+    "ra_study_members",
+    "ra_codebook_drafts",
+    "ra_acts",
+    "ra_references",
+    "ra_decisions",
+    "ra_receipts",
+    "ra_exports",
     "ra_alembic_version",
 }
 VERSIONS = sorted((APP_ROOT / "migrations" / "versions").glob("*.py"))
@@ -145,6 +152,13 @@ def test_the_apps_role_can_only_read_the_pipelines_tables(database: Database, st
         "ra_preferences",
         "ra_wellbeing",
         "ra_identities",
+        "ra_study_members",
+        "ra_codebook_drafts",
+        "ra_acts",
+        "ra_references",
+        "ra_decisions",
+        "ra_receipts",
+        "ra_exports",
     ],
 )
 def test_the_pipelines_role_cannot_touch_the_apps_tables(database: Database, table: str) -> None:

@@ -48,9 +48,9 @@ def published(world: World) -> list[tuple[str, str, int, str]]:
 def test_a_deploy_publishes_the_codebook_and_may_do_it_again(app: Flask, world: World) -> None:
     publish = ["codebook", "publish"]
     first, again = (app.test_cli_runner().invoke(args=publish) for _ in range(2))
-    assert (first.exit_code, first.output) == (0, "Published the codebook spoken-clips, version 2.\n")
-    assert (again.exit_code, again.output) == (0, "Known: the codebook spoken-clips, version 2.\n")
-    assert published(world) == [("spoken-clips", "2", 64, "scams-and-fraud")]
+    assert (first.exit_code, first.output) == (0, "Published the codebook spoken-clips, version 3.\n")
+    assert (again.exit_code, again.output) == (0, "Known: the codebook spoken-clips, version 3.\n")
+    assert published(world) == [("spoken-clips", "3", 64, "scams-and-fraud")]
 
 
 def test_an_edit_without_a_new_version_is_refused_by_the_deploy(
@@ -60,7 +60,7 @@ def test_an_edit_without_a_new_version_is_refused_by_the_deploy(
     before = world.sql("SELECT * FROM ra_codebooks")
     done = run("flask codebook publish", edited)
     assert done.returncode == 1
-    assert "has been edited, but still says version 2" in done.stderr
+    assert "has been edited, but still says version 3" in done.stderr
     assert "Give the edited file a new version" in done.stderr
     assert "Traceback" not in done.stderr
     assert world.sql("SELECT * FROM ra_codebooks") == before
@@ -102,7 +102,7 @@ def test_a_study_may_be_labelled_by_an_earlier_codebook(
     mira: Visitor, world: World, ra_env: dict[str, str], tmp_path: Path
 ) -> None:
     path = tmp_path / "earlier.toml"
-    path.write_text(SHIPPED.replace('version = "2"', 'version = "1.9"').replace('"Hate speech"', '"Hatred"'))
+    path.write_text(SHIPPED.replace('version = "3"', 'version = "1.9"').replace('"Hate speech"', '"Hatred"'))
     assert run("flask codebook publish", {**ra_env, "CODEBOOK_PATH": str(path)}).returncode == 0
     clip = world.add_clip()
     world.study(codebook_id="spoken-clips", codebook_version="1.9")

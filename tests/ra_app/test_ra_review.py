@@ -160,7 +160,7 @@ def test_only_clips_in_hand_can_be_reviewed(mira: Visitor, world: World, method:
     clip, flagged = world.add_clip(violates=False, score=0.1), world.add_clip()
     for audio_id in (clip, flagged, 999, 2**63 - 1, 2**63, 10**30):
         path = f"/review/{audio_id}" + ("/skip" if method == "skip" else "")
-        form = {"label": "hate", "submission_key": str(uuid4()), "codebook_version": "2"}
+        form = {"label": "hate", "submission_key": str(uuid4()), "codebook_version": "3"}
         answer = mira.get(path) if method == "get" else mira.post(path, form)
         assert answer.status_code in {404, 405}
     assert world.sql("SELECT count(*) FROM ra_assignments") == [(0,)]

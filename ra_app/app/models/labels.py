@@ -40,6 +40,7 @@ class LabelRow(Base):
     codebook_version: Mapped[str] = mapped_column(sa.Text)
     codebook_sha256: Mapped[str | None] = mapped_column(sa.Text)  # null: given before codebooks were published
     labels: Mapped[list[Any]] = mapped_column(pg.JSONB)
+    answers: Mapped[dict[str, Any]] = mapped_column(pg.JSONB, server_default="{}")  # to the codebook's questions
     confidence: Mapped[int | None] = mapped_column(sa.SmallInteger)
     note: Mapped[str] = mapped_column(sa.Text, server_default="")
     blind: Mapped[bool] = mapped_column(sa.Boolean)  # the reviewer had not seen the model's verdicts

@@ -31,6 +31,7 @@ class Item(Base):
     __table_args__ = (
         sa.UniqueConstraint("study_id", "audio_id"),
         sa.CheckConstraint("inclusion_probability > 0 AND inclusion_probability <= 1", name="inclusion_probability"),
+        sa.CheckConstraint("coders BETWEEN 1 AND 20", name="coders"),
         sa.Index(None, "audio_id"),
     )
 
@@ -40,6 +41,7 @@ class Item(Base):
     stratum: Mapped[str] = mapped_column(sa.Text, server_default="flagged")
     inclusion_probability: Mapped[float] = mapped_column(sa.Float, server_default="1")
     position: Mapped[int] = mapped_column(sa.BigInteger)  # says nothing of a verdict: the clip's number, or drawn
+    coders: Mapped[int | None] = mapped_column(sa.SmallInteger)  # of this clip; null: as many as the study says
     doubtful: Mapped[bool] = mapped_column(sa.Boolean, server_default=sa.false())  # of the transcript, when taken up
     added_at: Mapped[datetime] = now_column()
     withdrawn_at: Mapped[datetime | None] = time_column()
