@@ -9,12 +9,11 @@ import sqlalchemy as sa
 
 from app import intervals, wellbeing_record
 from app.intervals import Intervals
-from app.models import Assignment, AuditEntry, Exposure, db
+from app.models import OF_CLIPS, Assignment, AuditEntry, Exposure, db
 
 MAX_REPORT_MS = 3_600_000  # a page reports every minute; more than an hour at once is a mistake
 MAX_INTERVALS = 500
 MAX_EVENTS = 100
-EVENTS_OF_CLIPS = ("veil-lifted", "hidden")
 
 
 def note(user_id: int, event: str, audio_id: int, assignment_id: int | None, **details: Any) -> None:
@@ -34,7 +33,7 @@ def report(slot: Assignment, user_id: int, form: Mapping[str, str]) -> None:
     if active.isascii() and active.isdigit() and len(active) < 10:
         slot.active_ms += min(int(active), MAX_REPORT_MS)
     for event in form.get("events", "").split()[:MAX_EVENTS]:
-        if event in EVENTS_OF_CLIPS:
+        if event in OF_CLIPS:
             wellbeing_record.note(user_id, event, audio_id=slot.audio_id, study_id=slot.study_id)
     played = intervals.merged(intervals.read(form.get("heard", ""), MAX_INTERVALS) or [])
     if played:

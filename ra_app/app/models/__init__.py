@@ -14,15 +14,16 @@ from app.models.leading import Act, CodebookDraft, Decision, Export, Receipt, Re
 from app.models.people import ROLES, Identity, KnownNetwork, LoginAttempt, Pseudonym, User, new_pseudonym, no_password
 from app.models.records import AuditEntry, Exposure
 from app.models.studies import DEFAULT_STUDY, LEASE_S, SHOWS, Member, PublishedCodebook, Study
-from app.models.wellbeing import REPORTED, Preferences, WellbeingEntry
+from app.models.wellbeing import BREAKS, OF_CLIPS, Preferences, WellbeingEntry
 from app.models.work import STATES, Assignment, Decline, Draft, Item
 
 __all__ = [
+    "BREAKS",
     "CONFIDENCES",
     "DEFAULT_STUDY",
     "LEASE_S",
     "NOTE_LENGTH",
-    "REPORTED",
+    "OF_CLIPS",
     "ROLES",
     "SHOWS",
     "STATES",

@@ -13,10 +13,10 @@ from app.models.base import Base, now_column, one_of
 from app.models.people import User
 from app.models.studies import Study
 
-# Sent by the page of a clip: the text was uncovered, sound and text were put away, and what became of a break.
-REPORTED = ("veil-lifted", "hidden", "break-proposed", "break-taken", "break-dismissed")
+OF_CLIPS = ("veil-lifted", "hidden")  # the text was uncovered; sound and text were put away
+BREAKS = ("break-proposed", "break-taken", "break-dismissed")
 BUDGETS = ("soft-budget", "hard-budget")  # a limit of the day was reached; once for each person, limit and day
-WELLBEING = ("preferences", *REPORTED, *BUDGETS)  # preferences: somebody changed their own choices
+WELLBEING = ("preferences", *OF_CLIPS, *BREAKS, *BUDGETS)  # preferences: somebody changed their own choices
 
 
 class Preferences(Base):
