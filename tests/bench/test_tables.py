@@ -14,7 +14,7 @@ import pytest
 from bench import gpu, growth, page, speech, verdicts, words, worker
 from bench.clips import Clip
 from bench.gpu_models import GEMMA_2_9B, LARGE_V3
-from bench.growth import Cost
+from bench.growth import Cost, Turn
 from bench.meter import Spent, session_cpu_seconds
 from bench.report import ROOT, Table, as_text, write_json
 from bench.speech_engines import Heard
@@ -162,10 +162,11 @@ def test_two_trees_are_compared_by_their_mean_and_their_words():
 
 
 def test_growth_is_within_the_bound_or_said_not_to_be():
-    even = [Cost(10, 300, 30.0, 60.0), Cost(100, 300, 31.0, 60.0)]
+    """On a machine where everything takes twice as long, the ratio stays."""
+    even = [Cost(10, Turn(300, 30, 60), Turn(100, 10, 20)), Cost(100, Turn(300, 62, 60), Turn(100, 20, 40))]
     assert growth.within(even)
-    assert not growth.within([*even, Cost(1000, 1000, 120.0, 200.0)])
-    assert cells(growth.cost_table(even), 1)["against the smallest"] == "+3.3 %"
+    assert not growth.within([*even, Cost(1000, Turn(1000, 120, 200), Turn(100, 10, 20))])
+    assert cells(growth.cost_table(even), 1)["ratio"] == "1.033"
 
 
 def test_a_table_is_markdown_with_aligned_columns():
