@@ -87,10 +87,14 @@ def choices(user_id: int) -> dict[str, Any]:
 
 def heard_ms(user_id: int, days: int = 1) -> int:
     """Return what this person has heard in this many days, today included, in milliseconds."""
-    today = sa.func.date_trunc("day", sa.func.now(), "UTC")
-    since = today - sa.func.make_interval(0, 0, 0, days - 1)
     total = sa.select(sa.cast(sa.func.sum(Exposure.heard_ms), sa.BigInteger))
-    return db.session.scalar(total.where(Exposure.user_id == user_id, Exposure.at >= since)) or 0
+    return db.session.scalar(total.where(Exposure.user_id == user_id, Exposure.at >= since(days))) or 0
+
+
+def since(days: int) -> sa.ColumnElement[datetime]:
+    """Return the moment when this many days began, today included."""
+    today = sa.func.date_trunc("day", sa.func.now(), "UTC")
+    return today - sa.func.make_interval(0, 0, 0, days - 1)
 
 
 def budget(user_id: int, wellness: Wellness) -> Budget:
