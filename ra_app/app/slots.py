@@ -7,11 +7,12 @@ change when clips are added, and a larger share keeps the clips of the smaller o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import sqlalchemy as sa
 
-from app.models import Study, db
+from app.models import db
 
 HASH_BITS = 60  # of an md5, as a positive bigint
 # Different words make independent orders of the same clips: which are drawn says nothing of when they come.
@@ -53,10 +54,10 @@ def order_of(word: str, seed: str, audio_id: str) -> str:
     The order can be computed again anywhere: it is the md5 of "word:seed:clip", its first 15 hexadecimal digits.
     `seed` and `audio_id` are SQL.
     """
-    return f"('x' || left(md5('{word}:' || {seed} || ':' || {audio_id}), 15))::bit({HASH_BITS})::bigint"
+    return f"CAST(CAST('x' || left(md5('{word}:' || {seed} || ':' || {audio_id}), 15) AS bit({HASH_BITS})) AS bigint)"
 
 
-_CHOOSE = sa.text(_SHARE.format(hash=order_of(DOUBLED, "s.seed", "i.audio_id"), bits=HASH_BITS).replace("::", "\\:\\:"))
+_CHOOSE = sa.text(_SHARE.format(hash=order_of(DOUBLED, "s.seed", "i.audio_id"), bits=HASH_BITS))
 
 
 def complete(study_id: int, audio_ids: Sequence[int] | None = None) -> None:
@@ -66,6 +67,6 @@ def complete(study_id: int, audio_ids: Sequence[int] | None = None) -> None:
         db.session.execute(statement, values)
 
 
-def most_slots(study: Study, clips: int) -> int:
-    """Return how many slots so many clips get, about: the share is drawn clip by clip."""
-    return round(clips * (1 + (study.coders_per_item - 1) * study.double_share))
+def most_slots(columns: Mapping[str, Any], clips: int) -> int:
+    """Return how many slots so many clips get in a study with these columns; about, as the share is drawn by clip."""
+    return int(clips * (1 + (columns["coders_per_item"] - 1) * columns["double_share"]) + 0.5)

@@ -37,7 +37,8 @@ def _hear(world: World, minutes: float, *, ago: str = "0", name: str = "mira") -
     world.sql(
         "INSERT INTO ra_exposures (user_id, audio_id, heard_ms, intervals, at, assignment_id) "
         "SELECT user_id, 1, %s, '[]', now() - %s::interval, "
-        "(SELECT min(assignment_id) FROM ra_assignments a WHERE a.user_id = u.user_id) FROM ra_users u WHERE username = %s",
+        "(SELECT min(assignment_id) FROM ra_assignments a WHERE a.user_id = u.user_id) "
+        "FROM ra_users u WHERE username = %s",
         round(minutes * 60_000),
         ago,
         name,
