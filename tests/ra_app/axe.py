@@ -79,8 +79,9 @@ def sample_of_two_days(world: World, lead: Visitor) -> int:
     for violates in (True, True, False, False):
         world.add_clip(violates=violates, score=0.9 if violates else 0.2)
     form = {
-        "act": "make", "name": "A sample", "kind": "study", "mode": "blind", "coders": "2", "share": "50", "lease": "15",
-        "codebook": "spoken-clips 3", "which": "sample", "flagged": "all", "bounds": "50%", "rest": "1", "seed": "1",
+        "act": "make", "name": "A sample", "kind": "study", "mode": "blind", "coders": "2", "share": "50",
+        "lease": "15", "codebook": "spoken-clips 3", "which": "sample", "flagged": "all", "bounds": "50%", "rest": "1",
+        "seed": "1",
     }  # fmt: skip
     path = lead.post("/studies/new", form).location
     world.sql(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 from flask import Flask
 from werkzeug.test import TestResponse
 
-from tests.ra_app.world import POLICY, Visitor, World
+from tests.ra_app.world import POLICY, Visitor, World, field
 
 HOSTILE = "<script>alert(1)</script>"
 FORM = {
@@ -94,7 +95,9 @@ def test_an_extended_sample_holds_the_one_before_and_has_the_new_probability(lea
     world.add_clip(violates=False, score=0.01)  # processed later: not in the frame
     world.sql("UPDATE audio_files SET processed_at = now() + interval '1 s' WHERE audio_id = (SELECT max(audio_id) "
               "FROM audio_files)")  # fmt: skip
-    assert lea.post(f"{path}/extend", {"more.0": "4"}).location == path
+    form = {"more.0": "4", "drawn": field(lea.get(f"{path}/extend"), "drawn")}
+    assert lea.post(f"{path}/extend", form).location == path
+    assert "The study was extended since" in lea.post(f"{path}/extend", form).text, "the same form again draws nothing"
     after = items(world)
     low = "score below 0.05"
     assert of(before, low) < of(after, low) == of(items(world, "At once"), low)
@@ -106,12 +109,28 @@ def test_an_extended_sample_holds_the_one_before_and_has_the_new_probability(lea
     assert "0.7" in page
 
 
+def test_the_draws_can_be_computed_again_from_the_seed(lea: Visitor, world: World, frame: dict[str, list[int]]) -> None:
+    make(lea, rest="0 0 4", share="50")
+
+    def place(word: str, clip: int) -> int:
+        return int(hashlib.md5(f"{word}:11:{clip}".encode()).hexdigest()[:15], 16)  # noqa: S324 - no secret
+
+    rows = items(world)
+    assert of(rows, "score below 0.05") == set(sorted(frame["low"], key=lambda clip: place("drawn", clip))[:4])
+    assert [row[3] for row in rows] == [place("placed", row[1]) for row in rows]
+    single = {row[1] for row in rows if place("doubled", row[1]) >= 0.5 * 2**60}
+    assert 0 < len(single) < len(rows)
+    coders = world.sql("SELECT audio_id, count(*) FROM ra_assignments GROUP BY 1 ORDER BY 1")
+    assert dict(coders) == {row[1]: 1 if row[1] in single else 3 for row in rows}
+
+
 def test_a_sample_is_not_extended_when_clips_have_changed_their_stratum(
     lea: Visitor, world: World, frame: dict[str, list[int]]
 ) -> None:
     make(lea)
     world.unflag(frame["low"][0], violates=True)
-    answer = lea.post(f"/studies/{number(world)}/extend", {"more.0": "1"})
+    path = f"/studies/{number(world)}/extend"
+    answer = lea.post(path, {"more.0": "1", "drawn": field(lea.get(path), "drawn")})
     assert answer.status_code == 422
     assert "these strata since the sample was drawn: flagged, score below 0.05." in answer.text
     assert "Make a new study" in answer.text
@@ -181,10 +200,10 @@ PROBLEMS = {
 
 @pytest.mark.usefixtures("frame")
 def test_each_problem_stands_beside_its_field_and_nothing_is_lost_or_made(lea: Visitor, world: World) -> None:
-    for field, (value, said) in PROBLEMS.items():
-        answer = make(lea, **{"description": "as I wrote it", field: value})
-        assert answer.status_code == 422, field
-        assert said in answer.text, field
+    for name, (value, said) in PROBLEMS.items():
+        answer = make(lea, **{"description": "as I wrote it", name: value})
+        assert answer.status_code == 422, name
+        assert said in answer.text, name
         assert "as I wrote it" in answer.text
     assert world.sql("SELECT count(*) FROM ra_studies") == [(1,)]
     assert world.sql("SELECT count(*) FROM ra_acts") == [(0,)]
@@ -298,3 +317,18 @@ def test_the_planner_hands_its_numbers_to_the_form_and_knows_what_was_found(
     page = lea.get(f"/studies/plan?study={number(world)}&half_width=10&prevalence=20&recall=80").text
     assert re.search(r'Flagged</th><td class="number">5</td>', page)
     assert sum(map(int, re.findall(r'</th><td class="number">\d+</td>\s*<td class="number">(\d+)</td>', page))) == 1
+
+
+def test_commands_pause_close_and_open_a_study_and_say_so(app: Flask, world: World) -> None:
+    def run(*words: str) -> str:
+        return app.test_cli_runner().invoke(args=["studies", *words]).output
+
+    assert "Flagged clips (open)" in run("list")
+    assert "is paused. Nobody gets another clip" in run("pause", "Flagged clips")
+    assert "is closed. It takes no more labels" in run("close", "Flagged clips")
+    assert run("close", "Flagged clips") == "Nothing is changed: the study is closed already.\n"
+    assert "is open. Its clips are given out." in run("open", "Flagged clips")
+    assert "There is no study named “x”" in run("open", "x")
+    assert world.sql("SELECT act, user_id FROM ra_acts ORDER BY act_id") == [
+        ("study-paused", None), ("study-closed", None), ("study-opened", None)
+    ]  # fmt: skip

@@ -6,6 +6,7 @@ selection gives and makes nothing.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from flask import Blueprint, flash, g, redirect, render_template, request, url_for
@@ -139,6 +140,8 @@ def _more(study: Study, problems: dict[str, str]) -> dict[int, int]:
             problems[name] = "Write a whole number."
         elif clips:
             wanted[int(stratum["number"])] = clips
+    if request.form.get("drawn", "") != drawn(study.design):
+        problems["form"] = "The study was extended since this page was opened, perhaps by you. Look at the new numbers."
     return wanted
 
 
@@ -198,4 +201,10 @@ def _change(study: Study, typed: MultiDict[str, str], problems: dict[str, str] |
 
 def _extend(study: Study, typed: MultiDict[str, str], problems: dict[str, str] | None = None) -> str:
     described = study_making.describe(study)
-    return render_template("study_extend.html", study=study, typed=typed, problems=problems or {}, design=described)
+    shown = {"typed": typed, "problems": problems or {}, "design": described, "drawn": drawn(described)}
+    return render_template("study_extend.html", study=study, **shown)
+
+
+def drawn(design: Mapping[str, Any]) -> str:
+    """Return how many clips were drawn so far, which the form sends back: it must not draw twice."""
+    return str(sum(stratum["drawn"] for stratum in design.get("strata", ())))
