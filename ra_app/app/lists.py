@@ -64,6 +64,7 @@ class ClipLine:
     """One row of a list on the queue page."""
 
     audio_id: int
+    assignment_id: int | None  # None: set aside; the slot may be somebody else's
     duration_s: float | None
     processed_at: datetime | None
     doubtful: bool
@@ -113,10 +114,11 @@ def _waiting(study: Row[Any], user_id: int, arrivals: bool) -> int:
 
 
 def _slots(user_id: int, show: str, quality: str) -> sa.Subquery:
-    """Select audio_id, study_id, doubtful and a time, by which the list is ordered."""
+    """Select audio_id, assignment_id, study_id, doubtful and a time, by which the list is ordered."""
     state = "open" if show == "open" else "submitted"
     query = sa.select(
         Assignment.audio_id,
+        Assignment.assignment_id,
         Assignment.study_id,
         Assignment.doubtful,
         Assignment.submitted_at.label("at"),
@@ -128,7 +130,13 @@ def _slots(user_id: int, show: str, quality: str) -> sa.Subquery:
 
 def _aside(user_id: int, quality: str) -> sa.Subquery:
     query = (
-        sa.select(Item.audio_id, Item.study_id, Item.doubtful, Decline.declined_at.label("at"))
+        sa.select(
+            Item.audio_id,
+            sa.null().cast(sa.BigInteger).label("assignment_id"),
+            Item.study_id,
+            Item.doubtful,
+            Decline.declined_at.label("at"),
+        )
         .join(Decline, Decline.item_id == Item.item_id)
         .where(Decline.user_id == user_id, Decline.kind == "skip", _ASIDE)
     )
@@ -157,6 +165,7 @@ def list_clips(user_id: int, show: str, quality: str, page: int) -> list[ClipLin
     query = (
         sa.select(
             listed.c.audio_id,
+            listed.c.assignment_id,
             listed.c.doubtful,
             columns.duration_s,
             columns.processed_at,

@@ -43,6 +43,8 @@ def test_who_labelled_a_clip_is_asked_anew_in_another_study(mira: Visitor, world
     assert not re.search(r'name="(label|confidence)"[^>]*checked', page)
     mira.label(clip, "unsure")
     assert labels(world) == [("first", ["hate"], True), ("second", ["unsure"], True)]
+    first = re.findall(r'href="/review/\d+\?slot=\d+', mira.get("/?show=done").text)[1].removeprefix('href="')
+    assert "as I heard it" in mira.get(first).text
     assert world.sql("SELECT heard FROM ra_labels ORDER BY label_id") == [([[0.0, 3.0]],), ([],)]
 
 
