@@ -41,6 +41,7 @@ class Count:
     wanted: Mapping[int, int]
     clips: int | None  # None: they come as they are flagged
     slots: int | None
+    flagged_now: int | None = None  # of a study that takes clips up as they are flagged
 
 
 def count(settings: Settings, selection: Selection) -> tuple[Count, dict[str, str]]:
@@ -53,6 +54,10 @@ def count(settings: Settings, selection: Selection) -> tuple[Count, dict[str, st
         clips = sum(wanted.values())
     elif selection.which == "list":
         clips = len(selection.clips)
+    if selection.which == "flagged":
+        now = sampling.measure(selection.frame).stratum(sampling.FLAGGED_NUMBER).size
+        some = slots.most_slots(settings.columns, now)
+        return Count(measured=None, wanted={}, clips=None, slots=some, flagged_now=now), {}
     found = slots.most_slots(settings.columns, clips) if clips is not None else None
     if found is not None and found > MOST_SLOTS:
         problems["coders"] = f"That gives about {found} slots; a study has at most {MOST_SLOTS}. Choose fewer coders."
@@ -76,15 +81,18 @@ def make(settings: Settings, selection: Selection, by: User) -> tuple[Study | No
     problem = _store(study)
     if problem:
         return None, problem
-    counted, problems = count(settings, selection)
-    if problems:
-        return None, problems
-    if counted.measured is not None:
-        drawing.draw(study, counted.measured, counted.wanted)
-    elif selection.which == "list":
-        drawing.add_listed(study, selection.clips)
+    clips = None
+    if selection.which != "flagged":
+        counted, problems = count(settings, selection)
+        if problems:
+            return None, problems
+        clips = counted.clips
+        if counted.measured is not None:
+            drawing.draw(study, counted.measured, counted.wanted)
+        else:
+            drawing.add_listed(study, selection.clips)
     _set_members(study, settings.members)
-    acts.note(by, "study-made", study=study, clips=counted.clips, seed=study.seed, name=study.name)
+    acts.note(by, "study-made", study=study, clips=clips, seed=study.seed, name=study.name)
     return study, {}
 
 

@@ -75,13 +75,14 @@ def furnish(world: World) -> Places:
 
 
 def sample_of_two_days(world: World, lead: Visitor) -> int:
-    """A sample of which `mira` has labelled something on two days."""
+    """A sample of clips of its own, of which `mira` has labelled something on two days."""
     for violates in (True, True, False, False):
-        world.add_clip(violates=violates, score=0.9 if violates else 0.2)
+        clip = world.add_clip(violates=violates, score=0.9 if violates else 0.2)
+        world.sql("UPDATE audio_files SET processed_at = '2026-11-25T12:00Z' WHERE audio_id = %s", clip)
     form = {
         "act": "make", "name": "A sample", "kind": "study", "mode": "blind", "coders": "2", "share": "50",
         "lease": "15", "codebook": "spoken-clips 3", "which": "sample", "flagged": "all", "bounds": "50%", "rest": "1",
-        "seed": "1",
+        "seed": "1", "since": "2026-11-25",
     }  # fmt: skip
     path = lead.post("/studies/new", form).location
     world.sql(

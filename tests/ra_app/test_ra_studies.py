@@ -147,6 +147,9 @@ def test_shares_of_the_clips_become_bounds_and_the_count_says_what_comes(lea: Vi
     assert rows == [("Flagged", "0", "0"), ("Score 0.8 and more", "2", "2"), ("Score 0.4 to 0.8", "4", "1"),
                     ("Score below 0.4", "4", "1"), ("Not judged", "0", "0")]  # fmt: skip
     assert "<strong>4</strong> clips and about <strong>6</strong> slots" in answer.text
+    world.add_clip()
+    text = " ".join(make(lea, act="count", which="flagged", coders="2").text.split())
+    assert "<strong>1</strong> clips are flagged now, which would be about <strong>2</strong> slots" in text
     assert world.sql("SELECT count(*) FROM ra_studies") == [(1,)]
 
 
