@@ -32,7 +32,7 @@ PAGES = {
     "study_forms.new": ("/studies/new",),
     "study_forms.change": ("/studies/1/change", "/studies/{sample}/change"),
     "study_forms.extend": ("/studies/1/extend", "/studies/{sample}/extend"),
-    "study_plan.index": ("/studies/plan", "/studies/plan?half_width=5", "/studies/plan?half_width=x"),
+    "study_plan.index": ("/studies/plan", "/studies/plan?half_width=5"),
 }
 # Routes that answer a GET with something else: data, a file, or the way to a page.
 WITHOUT_PAGE = {
