@@ -14,6 +14,7 @@ In what order people get the clips is decided by another hash of the seed, so th
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,7 +22,7 @@ import sqlalchemy as sa
 
 from app import sampling, slots
 from app.models import Item, Study, db
-from app.sampling import Frame, Measured
+from app.sampling import Measured
 
 _PLACED = slots.order_of(slots.PLACED, ":seed", "audio_id")
 _DRAWN = slots.order_of(slots.DRAWN, ":seed", "audio_id")
@@ -40,13 +41,14 @@ _DRAW = sa.text(f"""{_ORDERED}
     ORDER BY placed
     ON CONFLICT (study_id, audio_id) DO NOTHING
 """)  # noqa: S608 - as above
-# How many of the clips that were drawn are still the first ones of their stratum.
+# How many clips each stratum has, and how many of those drawn are still its first ones.
 _STILL_FIRST = sa.text(f"""{_ORDERED}
-    SELECT ordered.stratum, count(*) FROM ordered
-    JOIN unnest(CAST(:numbers AS int[]), CAST(:names AS text[]), CAST(:had AS int[])) w (number, name, had)
-        ON w.number = ordered.stratum AND ordered.place <= w.had
-    JOIN ra_items i ON i.study_id = :study_id AND i.audio_id = ordered.audio_id AND i.stratum = w.name
-    GROUP BY 1
+    SELECT stratum, count(*) AS size, count(*) FILTER (WHERE place <= had AND (
+        SELECT count(*) FROM ra_items i
+        WHERE i.study_id = :study_id AND i.audio_id = ordered.audio_id AND i.stratum = w.name) = 1) AS still
+    FROM ordered LEFT JOIN unnest(CAST(:numbers AS int[]), CAST(:names AS text[]), CAST(:had AS int[]))
+        w (number, name, had) ON w.number = ordered.stratum
+    GROUP BY stratum
 """)  # noqa: S608 - as above
 _LIST = sa.text(f"""
     INSERT INTO ra_items (study_id, audio_id, stratum, position, doubtful)
@@ -90,9 +92,9 @@ def extend(study: Study, more: Mapping[int, int]) -> None:
     ChangedFrameError
         A stratum has no longer the clips that it had.
     """
+    sampling.be_patient()
     before = {int(each["number"]): each for each in study.design["strata"]}
-    measured = sampling.measure(_fixed(sampling.frame_of(study.design["frame"])))
-    _check_unchanged(study, measured, before)
+    measured = _unchanged(study, before)
     wanted = {
         number: min(each["drawn"] + more.get(number, 0), each["size"]) if more.get(number) else each["drawn"]
         for number, each in before.items()
@@ -142,7 +144,9 @@ def _strata(measured: Measured, wanted: Mapping[int, int]) -> list[dict[str, Any
     return found
 
 
-def _check_unchanged(study: Study, measured: Measured, before: Mapping[int, Mapping[str, Any]]) -> None:
+def _unchanged(study: Study, before: Mapping[int, Mapping[str, Any]]) -> Measured:
+    """Return the frame of the study as it is now, if no clip has come into or left a stratum."""
+    frame = replace(sampling.frame_of(study.design["frame"]), shares=())
     values = {
         "numbers": list(before),
         "names": [each["name"] for each in before.values()],
@@ -150,24 +154,20 @@ def _check_unchanged(study: Study, measured: Measured, before: Mapping[int, Mapp
         "study_id": study.study_id,
         "seed": str(study.seed),
     }
-    rows = db.session.execute(_STILL_FIRST, {**measured.frame.values(), **values})
-    still = {int(row[0]): int(row[1]) for row in rows}
+    rows = {row.stratum: row for row in db.session.execute(_STILL_FIRST, {**frame.values(), **values})}
     changed = [
         str(each["name"])
         for number, each in before.items()
-        if measured.stratum(number).size != each["size"] or still.get(number, 0) != each["drawn"]
+        if ((rows[number].size, rows[number].still) if number in rows else (0, 0)) != (each["size"], each["drawn"])
     ]
     if changed:
         raise ChangedFrameError(
             f"Clips have come into or left these strata since the sample was drawn: {', '.join(changed)}. The next "
             "clips of the order would not have a known probability. Make a new study for more clips."
         )
+    sizes = {number: row.size for number, row in rows.items()}
+    return Measured(frame=frame, strata=sampling.strata(frame, sizes), outside=study.design["outside"])
 
 
 def _by_name(before: Mapping[int, Mapping[str, Any]], more: Mapping[int, int]) -> dict[str, int]:
     return {str(before[number]["name"]): clips for number, clips in more.items() if clips}
-
-
-def _fixed(frame: Frame) -> Frame:
-    """Return the frame with the bounds that were found when it was measured first."""
-    return Frame(**{**vars(frame), "shares": ()})

@@ -13,7 +13,7 @@ than others.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from typing import Any
 
@@ -32,7 +32,8 @@ OUTSIDE = {
     "language": "in other languages",
 }
 
-# The rest of a statement selects from `frame`: audio_id, doubtful, score, stratum (a number as above).
+# The rest of a statement selects from `frame`: audio_id, doubtful, stratum (a number as above). `cuts` has the bounds
+# of the bands: those given, or those of the shares. Equal ones become one, and none divides off an empty band.
 FRAME = """
     WITH verdicts AS (
         SELECT audio_id, bool_or(violates) AS flagged, max(score) AS score FROM verdicts_in_force
@@ -41,23 +42,30 @@ FRAME = """
     ), said AS (
         SELECT DISTINCT ON (audio_id) audio_id, language, finding, not_judged FROM transcripts
         ORDER BY audio_id, created_at DESC, transcript_id DESC
-    ), frame AS MATERIALIZED (
+    ), clips AS MATERIALIZED (
         SELECT f.audio_id, s.finding = 'doubtful' AS doubtful, v.score,
-            CASE WHEN s.not_judged IS NOT NULL OR v.audio_id IS NULL THEN -2
-                 WHEN v.flagged THEN -1
-                 WHEN cardinality(CAST(:bounds AS float8[])) = 0 THEN 0
-                 ELSE width_bucket(v.score, CAST(:bounds AS float8[])) END AS stratum
+            CASE WHEN s.not_judged IS NOT NULL OR v.audio_id IS NULL THEN -2 WHEN v.flagged THEN -1 ELSE 0 END AS kind
         FROM audio_files f JOIN said s USING (audio_id) LEFT JOIN verdicts v USING (audio_id)
         WHERE f.status = 'done' AND f.s3_opus_path IS NOT NULL AND s.finding <> 'no_speech'
           AND f.processed_at >= :since AND f.processed_at < :until
           AND (cardinality(CAST(:languages AS text[])) = 0 OR s.language = ANY (CAST(:languages AS text[])))
+    ), cuts AS MATERIALIZED (
+        SELECT CAST(:bounds AS float8[]) AS bounds WHERE cardinality(CAST(:shares AS float8[])) = 0
+        UNION ALL
+        SELECT coalesce(array_agg(DISTINCT bound ORDER BY bound), '{}') FROM (
+            SELECT unnest(percentile_disc(CAST(:shares AS float8[])) WITHIN GROUP (ORDER BY score)) AS bound,
+                min(score) AS least
+            FROM clips WHERE kind = 0
+        ) q WHERE bound > least HAVING cardinality(CAST(:shares AS float8[])) > 0
+    ), frame AS (
+        SELECT audio_id, doubtful, CASE WHEN kind < 0 THEN kind WHEN cardinality(bounds) = 0 THEN 0
+                                        ELSE width_bucket(score, bounds) END AS stratum
+        FROM clips CROSS JOIN cuts
     )
 """
-_SIZES = sa.text(f"{FRAME} SELECT stratum, count(*) FROM frame GROUP BY stratum")  # noqa: S608 - parts of statements of the app's own
-_QUANTILES = sa.text(f"""{FRAME}
-    SELECT percentile_disc(CAST(:shares AS float8[])) WITHIN GROUP (ORDER BY score), min(score)
-    FROM frame WHERE stratum = 0
-""")  # noqa: S608 - as above
+_SIZES = sa.text(f"""{FRAME}
+    SELECT stratum, count(*) AS size, bounds FROM frame CROSS JOIN cuts GROUP BY stratum, bounds
+""")  # noqa: S608 - parts of statements of the app's own
 _OUTSIDE = sa.text("""
     SELECT CASE WHEN status = 'done' AND EXISTS (
             SELECT FROM transcripts t WHERE t.audio_id = f.audio_id AND t.finding <> 'no_speech') THEN 'language'
@@ -88,6 +96,7 @@ class Frame:
             "policies": list(self.policies),
             "languages": list(self.languages),
             "bounds": list(self.bounds),
+            "shares": list(self.shares) if not self.bounds else [],  # else they are found
             "since": self.since.isoformat() + "T00:00:00Z" if self.since else "-infinity",
             "until": self._until(),
         }
@@ -152,13 +161,17 @@ class Measured:
 def measure(frame: Frame) -> Measured:
     """Find the bounds of the bands, and count the clips of each stratum and those out of the frame."""
     be_patient()
-    if frame.shares:
-        frame = _with_bounds(frame)
-    sizes = {int(row[0]): int(row[1]) for row in db.session.execute(_SIZES, frame.values())}
-    numbers = [FLAGGED_NUMBER, *reversed(range(len(frame.bounds) + 1)), NOT_JUDGED_NUMBER]
-    strata = [Stratum(number=n, name=name_of(n, frame.bounds), size=sizes.get(n, 0)) for n in numbers]
+    rows = db.session.execute(_SIZES, frame.values()).all()
+    if rows:
+        frame = replace(frame, bounds=tuple(rows[0].bounds))
     counts = {str(row[0]): int(row[1]) for row in db.session.execute(_OUTSIDE, frame.values())}
-    return Measured(frame=frame, strata=strata, outside={OUTSIDE[key]: n for key, n in sorted(counts.items())})
+    outside = {OUTSIDE[key]: clips for key, clips in sorted(counts.items())}
+    return Measured(frame=frame, strata=strata(frame, {row.stratum: row.size for row in rows}), outside=outside)
+
+
+def strata(frame: Frame, sizes: Mapping[int, int]) -> list[Stratum]:
+    numbers = [FLAGGED_NUMBER, *reversed(range(len(frame.bounds) + 1)), NOT_JUDGED_NUMBER]
+    return [Stratum(number=n, name=name_of(n, frame.bounds), size=sizes.get(n, 0)) for n in numbers]
 
 
 def be_patient() -> None:
@@ -177,11 +190,3 @@ def name_of(number: int, bounds: Sequence[float]) -> str:
     if number == len(bounds):
         return f"score {bounds[-1]:g} and more"
     return f"score {bounds[number - 1]:g} to {bounds[number]:g}"
-
-
-def _with_bounds(frame: Frame) -> Frame:
-    """Return the frame with bounds for its shares. Equal bounds become one, and none divides off an empty band."""
-    whole = Frame(**{**vars(frame), "bounds": (), "shares": ()})
-    found, least = db.session.execute(_QUANTILES, {**whole.values(), "shares": list(frame.shares)}).one()
-    bounds = sorted({bound for bound in found or () if bound is not None and bound > least})
-    return Frame(**{**vars(frame), "bounds": tuple(bounds)})
