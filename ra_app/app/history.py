@@ -49,6 +49,7 @@ class Entry:
     """A clip that this person has labelled, with the label that counts."""
 
     audio_id: int
+    assignment_id: int
     submitted_at: datetime | None
     labels: list[str]
     confidence: int | None
@@ -83,7 +84,14 @@ def entries(user_id: int, query: str, codes: Iterable[str], page: int) -> tuple[
         .lateral("newest")
     )
     found = (
-        sa.select(Assignment.audio_id, Assignment.submitted_at, newest.c.labels, newest.c.confidence, newest.c.note)
+        sa.select(
+            Assignment.audio_id,
+            Assignment.assignment_id,
+            Assignment.submitted_at,
+            newest.c.labels,
+            newest.c.confidence,
+            newest.c.note,
+        )
         .join(newest, sa.true())
         .where(Assignment.user_id == user_id, Assignment.state == "submitted")
         .order_by(Assignment.submitted_at.desc(), Assignment.assignment_id.desc())

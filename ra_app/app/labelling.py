@@ -9,7 +9,7 @@ from sqlalchemy.dialects import postgresql as pg
 
 from app import claims, clips, drafts, intervals, records
 from app.codebook import Codebook
-from app.models import Assignment, Decline, LabelRow, db
+from app.models import Act, Assignment, AuditEntry, Decline, LabelRow, db
 from app.submission import Submission
 
 
@@ -35,6 +35,25 @@ def sees_verdicts(slot: Assignment) -> bool:
     return slot.study.mode == "reveal" and slot.revealed_at is not None
 
 
+def has_seen_verdicts(slot: Assignment) -> bool:
+    """Whether this reviewer knows what the model said of this clip, from this study or from anywhere else.
+
+    That is, where verdicts were shown to them: on the screen of any study (the audit has it), or on the page of the
+    clip's history, which leads may open. It stays true when the slot of back then went to somebody else.
+    """
+    if sees_verdicts(slot):
+        return True
+    user_id = _holder(slot)
+    shown = AuditEntry.event == "revealed", AuditEntry.details["verdicts_shown"].as_boolean()
+    on_screen = sa.select(AuditEntry.entry_id).where(
+        AuditEntry.user_id == user_id, AuditEntry.audio_id == slot.audio_id, sa.or_(*shown)
+    )
+    on_page = sa.select(Act.act_id).where(
+        Act.user_id == user_id, Act.act == "clip-opened", Act.subject == str(slot.audio_id)
+    )
+    return bool(db.session.scalar(sa.select(sa.or_(sa.exists(on_screen), sa.exists(on_page)))))
+
+
 def may_reveal(slot: Assignment) -> bool:
     """Whether the reviewer may ask for the verdicts: in a study that has it, once an own label is stored."""
     return slot.study.mode == "reveal" and slot.revealed_at is None and bool(slot.labels)
@@ -50,7 +69,7 @@ def reveal(slot: Assignment) -> None:
 def store(slot: Assignment, submission: Submission, codebook: Codebook) -> None:
     """Add a label to a locked slot. The caller has checked `is_stored` and `is_stale`."""
     user_id, before = _holder(slot), newest_label(slot)
-    parts = records.heard(user_id, slot.audio_id)
+    parts = records.heard(user_id, slot)
     shown = set(submission.classification_ids) if sees_verdicts(slot) else set()
     current = {verdict.classification_id for verdict in clips.verdicts(slot.audio_id)}
     slot.labels.append(
@@ -62,7 +81,7 @@ def store(slot: Assignment, submission: Submission, codebook: Codebook) -> None:
             labels=list(submission.labels),
             confidence=submission.confidence,
             note=submission.note,
-            blind=not sees_verdicts(slot),
+            blind=not has_seen_verdicts(slot),
             mode=slot.study.mode,
             transcript_id=clips.own_transcript(slot.audio_id, submission.transcript_id),
             classification_ids=sorted(shown & current),

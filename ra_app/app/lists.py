@@ -6,11 +6,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy import Row
 
 from app import take_up
-from app.claims import LAPSED, LAST
+from app.claims import LAPSED, LAST, NOT_HAD, open_studies
 from app.models import Assignment, Decline, Item, Study, db
 from app.pipeline import audio_files
 
@@ -30,14 +32,12 @@ _WAITING = sa.text(f"""
          ORDER BY position LIMIT :look)
     )
     SELECT count(DISTINCT a.item_id) FROM near a
-    WHERE a.coder_number <= :coders
-      AND (SELECT count(*) FROM ra_assignments m WHERE m.audio_id = a.audio_id AND m.user_id = :user_id) = 0
-      AND (SELECT count(*) FROM ra_declines d WHERE d.item_id = a.item_id AND d.user_id = :user_id) = 0
+    WHERE a.coder_number <= :coders {NOT_HAD}
 """)  # noqa: S608 - an expression that stands in claims.py
 # Set aside by this person, not labelled by them, and to be had: nobody else holds it or has labelled it.
 _ASIDE = sa.text(f"""
     EXISTS (SELECT FROM ra_assignments a JOIN ra_studies s USING (study_id)
-        WHERE a.item_id = ra_declines.item_id AND a.coder_number <= s.coders_per_item
+        WHERE a.item_id = ra_declines.item_id AND a.coder_number <= least(ra_items.coders, s.coders_per_item)
           AND (a.state IN ('free', 'skipped', 'withdrawn') OR a.state = 'open' AND {LAPSED}))
 """)
 
@@ -64,6 +64,7 @@ class ClipLine:
     """One row of a list on the queue page."""
 
     audio_id: int
+    assignment_id: int | None  # None: set aside; the slot may be somebody else's
     duration_s: float | None
     processed_at: datetime | None
     doubtful: bool
@@ -84,7 +85,7 @@ def progress(user_id: int, *, arrivals: bool = False) -> Progress:
         labelled=states.get("submitted", 0),
         in_hand=states.get("open", 0),
         skipped=aside or 0,
-        waiting=min(MOST_WAITING, sum(_waiting(study, user_id, arrivals) for study in _open_studies())),
+        waiting=min(MOST_WAITING, sum(_waiting(study, user_id, arrivals) for study in open_studies(user_id))),
     )
 
 
@@ -99,11 +100,7 @@ def recent(user_id: int) -> list[int]:
     return list(db.session.scalars(query))[::-1]
 
 
-def _open_studies() -> list[Study]:
-    return list(db.session.scalars(sa.select(Study).where(Study.state == "open").order_by(Study.study_id)))
-
-
-def _waiting(study: Study, user_id: int, arrivals: bool) -> int:
+def _waiting(study: Row[Any], user_id: int, arrivals: bool) -> int:
     values = {
         "study_id": study.study_id,
         "coders": study.coders_per_item,
@@ -117,10 +114,11 @@ def _waiting(study: Study, user_id: int, arrivals: bool) -> int:
 
 
 def _slots(user_id: int, show: str, quality: str) -> sa.Subquery:
-    """Select audio_id, study_id, doubtful and a time, by which the list is ordered."""
+    """Select audio_id, assignment_id, study_id, doubtful and a time, by which the list is ordered."""
     state = "open" if show == "open" else "submitted"
     query = sa.select(
         Assignment.audio_id,
+        Assignment.assignment_id,
         Assignment.study_id,
         Assignment.doubtful,
         Assignment.submitted_at.label("at"),
@@ -132,7 +130,13 @@ def _slots(user_id: int, show: str, quality: str) -> sa.Subquery:
 
 def _aside(user_id: int, quality: str) -> sa.Subquery:
     query = (
-        sa.select(Item.audio_id, Item.study_id, Item.doubtful, Decline.declined_at.label("at"))
+        sa.select(
+            Item.audio_id,
+            sa.null().cast(sa.BigInteger).label("assignment_id"),
+            Item.study_id,
+            Item.doubtful,
+            Decline.declined_at.label("at"),
+        )
         .join(Decline, Decline.item_id == Item.item_id)
         .where(Decline.user_id == user_id, Decline.kind == "skip", _ASIDE)
     )
@@ -161,6 +165,7 @@ def list_clips(user_id: int, show: str, quality: str, page: int) -> list[ClipLin
     query = (
         sa.select(
             listed.c.audio_id,
+            listed.c.assignment_id,
             listed.c.doubtful,
             columns.duration_s,
             columns.processed_at,

@@ -15,9 +15,9 @@ from typing import Any, NoReturn
 import sqlalchemy as sa
 from sqlalchemy.orm import InstrumentedAttribute
 
-from app import accounts, links, roles
+from app import accounts, links, roles, wellness
 from app.accounts import AccountError
-from app.models import Assignment, Decline, Exposure, User, db
+from app.models import Assignment, Decline, Exposure, Study, User, db
 
 PAGE_SIZE = 50
 
@@ -32,7 +32,10 @@ class NobodyError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Person:
-    """An account and its work. `aside` counts what this person set aside, also if others have labelled it since."""
+    """An account and its work. `aside` counts what this person set aside, also if others have labelled it since.
+
+    What they heard is counted in studies that share it with their leads; None: they heard nothing in such a study.
+    """
 
     user_id: int
     username: str
@@ -42,7 +45,7 @@ class Person:
     labelled: int
     in_hand: int
     aside: int
-    heard_ms: int
+    heard_ms: int | None
 
 
 def count() -> int:
@@ -133,7 +136,7 @@ def _people(users: Sequence[User]) -> list[Person]:
     slots = slots.where(Assignment.user_id.in_(ids), Assignment.state.in_(["open", "submitted"]))
     states = {row[:2]: row[2] for row in db.session.execute(slots.group_by(Assignment.user_id, Assignment.state))}
     aside = _sums(Decline.user_id, sa.func.count(), Decline.user_id.in_(ids), Decline.kind == "skip")
-    heard = _sums(Exposure.user_id, sa.func.sum(Exposure.heard_ms), Exposure.user_id.in_(ids))
+    heard = shared_ms(ids)
     return [
         Person(
             user_id=user.user_id,
@@ -144,10 +147,27 @@ def _people(users: Sequence[User]) -> list[Person]:
             labelled=states.get((user.user_id, "submitted"), 0),
             in_hand=states.get((user.user_id, "open"), 0),
             aside=aside.get(user.user_id, 0),
-            heard_ms=heard.get(user.user_id, 0),
+            heard_ms=heard.get(user.user_id),
         )
         for user in users
     ]
+
+
+def shared_ms(user_ids: Sequence[int], days: int | None = None) -> dict[int, int]:
+    """Return the milliseconds that these people heard in studies that share it with their leads.
+
+    `days`: only the last ones, today included. Who heard nothing there is left out.
+    """
+    query = (
+        sa.select(Exposure.user_id, sa.func.sum(Exposure.heard_ms))
+        .join(Assignment, Assignment.assignment_id == Exposure.assignment_id)
+        .join(Study, Study.study_id == Assignment.study_id)
+        .where(Exposure.user_id.in_(user_ids), Study.shares_exposure)
+        .group_by(Exposure.user_id)
+    )
+    if days is not None:
+        query = query.where(Exposure.at >= wellness.since(days))
+    return {row[0]: int(row[1]) for row in db.session.execute(query)}
 
 
 def _sums(

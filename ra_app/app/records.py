@@ -48,10 +48,12 @@ def report(slot: Assignment, user_id: int, form: Mapping[str, str]) -> None:
         )
 
 
-def heard(user_id: int, audio_id: int) -> Intervals:
-    """Return the parts of the clip that this person has heard so far, merged."""
+def heard(user_id: int, slot: Assignment) -> Intervals:
+    """Return the parts of the clip that this person has heard so far in this study, merged."""
     db.session.flush()
     rows = db.session.scalars(
-        sa.select(Exposure.intervals).where(Exposure.user_id == user_id, Exposure.audio_id == audio_id)
+        sa.select(Exposure.intervals)
+        .join(Assignment, Assignment.assignment_id == Exposure.assignment_id)
+        .where(Exposure.user_id == user_id, Exposure.audio_id == slot.audio_id, Assignment.item_id == slot.item_id)
     )
     return intervals.merged(part for row in rows for part in row)

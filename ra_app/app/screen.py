@@ -43,7 +43,7 @@ def context(
         "clip": clip,
         "peaks": base64.b64encode(clip.sound.peaks).decode(),
         "doubts": doubts(clip),
-        "heard": records.heard(g.viewer.user_id, slot.audio_id),
+        "heard": records.heard(g.viewer.user_id, slot),
         "codebook": codebook_of(slot.study),
         "wellness": wellness.of(slot.study, g.viewer.user_id),
         "submission": submission,

@@ -60,7 +60,15 @@ FORM_PAGES = {
     "people.close": "people.index",
     "people.reopen": "people.index",
     "people.change_role": "people.index",
+    "study_forms.make": "study_forms.new",
+    "study_forms.store_change": "studies.index",
+    "study_forms.store_extension": "studies.index",
+    "study_forms.open_": "studies.index",
+    "study_forms.pause": "studies.index",
+    "study_forms.close": "studies.index",
 }
+# A form that may be longer than others: a list of clips. In bytes.
+LONG_FORMS = {"study_forms.make": 250 * 1024, "study_forms.store_extension": 250 * 1024}
 
 # A script or a player asks here; it cannot show the log-in page.
 WITHOUT_PAGE = frozenset({
@@ -107,6 +115,8 @@ def require_login() -> ResponseReturnValue | None:
         g.viewer = current_user._get_current_object()  # noqa: SLF001 - werkzeug's documented way to the real object
         if not roles.allows(current_app.view_functions[request.endpoint], g.viewer):
             abort(403)
+        if request.endpoint in LONG_FORMS:  # only for who may send it, and before the check of its token reads it
+            request.max_content_length = request.max_form_memory_size = LONG_FORMS[request.endpoint]
         return None
     if request.endpoint in WITHOUT_PAGE:
         return Response("Log in to go on with this clip.\n", status=401, mimetype="text/plain")

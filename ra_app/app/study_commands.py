@@ -1,8 +1,7 @@
-"""The commands `flask studies …`: what studies there are, and how they protect people from the clips."""
+"""The commands `flask studies …`: what studies there are, their states, and how they protect people from the clips."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -10,15 +9,16 @@ import click
 import sqlalchemy as sa
 from flask.cli import AppGroup
 
-from app import wellness
+from app import study_states, study_wellness, wellness
 from app.commands import clear_errors
 from app.models import Study, db
-from app.wellness import KEY, Wellness
-from app.wellness_values import NONE, OF_STUDY, WellnessError, read
+from app.study_wellness import DEFAULT
+from app.wellness import KEY
+from app.wellness_values import OF_STUDY, WellnessError
 
-DEFAULT = "default"  # how a value that is not set (any more) is written
-
-studies = AppGroup("studies", help="List the studies, and change how they protect people from the clips.")
+studies = AppGroup(
+    "studies", help="List, open, pause and close studies, and change how they protect people from the clips."
+)
 
 
 @studies.command("list")
@@ -27,9 +27,9 @@ def list_() -> None:
     """List the studies with their wellness values."""
     for study in db.session.scalars(sa.select(Study).order_by(Study.study_id)):
         click.echo(f"{study.name} ({study.state})")
-        given = _given(study)
+        given = study_wellness.given(study)
         for key, value in asdict(wellness.of_study(study)).items():
-            click.echo(f"  {KEY}.{key}={_text(value)}" + ("" if key in given else f"  ({DEFAULT})"))
+            click.echo(f"  {KEY}.{key}={study_wellness.as_text(value)}" + ("" if key in given else f"  ({DEFAULT})"))
 
 
 @studies.command("set")
@@ -38,33 +38,64 @@ def list_() -> None:
 @clear_errors
 def set_(name: str, changes: tuple[str, ...]) -> None:
     """Change wellness values of the study NAME. VALUE may be "none" (no limit) or "default"."""
-    study = db.session.scalar(sa.select(Study).where(Study.name == name).with_for_update())
-    if study is None:
-        raise click.ClickException(f"There is no study named “{name}”. `flask studies list` shows all studies.")
+    study = _named(name)
     before = wellness.of_study(study)
     try:
         given = _changed(study, changes)
     except WellnessError as error:
         db.session.rollback()
         raise click.ClickException(f"Study “{name}”: {error} Nothing is changed.") from error
-    study.settings = {**(study.settings if isinstance(study.settings, dict) else {}), KEY: given}
+    study_wellness.put(study, given)
     after = wellness.of_study(study)
     db.session.commit()
     was, now = asdict(before), asdict(after)
     for key in OF_STUDY:
         if was[key] != now[key]:
-            click.echo(f"{KEY}.{key}: {_text(was[key])} -> {_text(now[key])}")
+            click.echo(f"{KEY}.{key}: {study_wellness.as_text(was[key])} -> {study_wellness.as_text(now[key])}")
     if before == after:
         click.echo("Nothing is changed: these values were in force already.")
 
 
-def _given(study: Study) -> dict[str, Any]:
-    """Return what the study itself sets and what counts of it, so that wrong values go when others are set."""
-    in_force = asdict(wellness.of_study(study))
-    whole: Any = study.settings
-    given = whole.get(KEY) if isinstance(whole, Mapping) else None
-    set_here = given if isinstance(given, Mapping) else {}
-    return {key: value for key, value in in_force.items() if key in set_here and OF_STUDY[key].accepts(set_here[key])}
+@studies.command("open")
+@click.argument("name")
+@clear_errors
+def open_(name: str) -> None:
+    """Give out the clips of the study NAME (again)."""
+    _set_state(name, "open", "Its clips are given out.")
+
+
+@studies.command("pause")
+@click.argument("name")
+@clear_errors
+def pause(name: str) -> None:
+    """Give out no more clips of the study NAME. What people hold they may finish."""
+    _set_state(name, "paused", "Nobody gets another clip of it; what people hold they may finish.")
+
+
+@studies.command("close")
+@click.argument("name")
+@clear_errors
+def close(name: str) -> None:
+    """Take no more labels in the study NAME. Clips in hand are given back; drafts are kept."""
+    _set_state(name, "closed", "It takes no more labels; drafts are kept.")
+
+
+def _set_state(name: str, state: study_states.State, means: str) -> None:
+    given_back = study_states.set_state(_named(name).study_id, state, None)
+    db.session.commit()
+    if given_back is None:
+        click.echo(f"Nothing is changed: the study is {state} already.")
+        return
+    click.echo(f"The study “{name}” is {state}. {means}")
+    if given_back:
+        click.echo(f"Clips in hand that were given back: {given_back}")
+
+
+def _named(name: str) -> Study:
+    study = db.session.scalar(sa.select(Study).where(Study.name == name).with_for_update())
+    if study is None:
+        raise click.ClickException(f"There is no study named “{name}”. `flask studies list` shows all studies.")
+    return study
 
 
 def _changed(study: Study, changes: tuple[str, ...]) -> dict[str, Any]:
@@ -75,7 +106,7 @@ def _changed(study: Study, changes: tuple[str, ...]) -> dict[str, Any]:
     WellnessError
         Says which change is not possible, and what is.
     """
-    given = _given(study)
+    given = study_wellness.given(study)
     for change in changes:
         name, equals, text = change.partition("=")
         key = name.removeprefix(f"{KEY}.")
@@ -84,26 +115,7 @@ def _changed(study: Study, changes: tuple[str, ...]) -> dict[str, Any]:
             raise WellnessError(f"“{change}” is not a change. Write KEY=VALUE; keys are {known}.")
         if text == DEFAULT:
             given.pop(key, None)
-            continue
-        try:
-            given[key] = read(OF_STUDY[key], text)
-        except ValueError:
-            raise WellnessError(f"{name} is “{text}”, but it must be {OF_STUDY[key].allowed}.") from None
-    _check_order(given)
+        else:
+            given[key] = study_wellness.read_value(key, text)
+    study_wellness.check_order(given)
     return given
-
-
-def _check_order(given: Mapping[str, Any]) -> None:
-    limits = Wellness(**given)
-    soft, hard = limits.soft_minutes, limits.hard_minutes
-    if soft is not None and hard is not None and soft > hard:
-        raise WellnessError(
-            f"{KEY}.soft_minutes is {soft} and {KEY}.hard_minutes {hard}, but people must be told before they are "
-            f"stopped: set both, for example {KEY}.soft_minutes={max(1, hard - 15)} {KEY}.hard_minutes={hard}."
-        )
-
-
-def _text(value: Any) -> str:
-    if value is None:
-        return NONE
-    return str(value).lower() if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)

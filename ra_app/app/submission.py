@@ -80,5 +80,10 @@ def _pairs(spans: Iterable[Sequence[float]]) -> tuple[tuple[float, float], ...]:
     return tuple((start, end) for start, end in spans)
 
 
+def slot_named(form: Mapping[str, str]) -> int | None:
+    """Return the slot whose page sent this form; the page of the release before does not say it."""
+    return _number(form.get("slot", ""))
+
+
 def _number(text: str) -> int | None:
     return int(text) if _NUMBER.fullmatch(text) else None

@@ -17,7 +17,7 @@ from app import claims, drafts, labelling, records
 from app.codebook import Codebook
 from app.models import Assignment
 from app.published import codebook_in_force, codebook_of
-from app.submission import Submission, read_submission
+from app.submission import Submission, read_submission, slot_named
 
 # stored: a label. aside: set aside or passed. refused: see `problem`. stale: a newer label is stored, which the next
 # submission changes. lost: somebody else has the clip. unknown: this person never held it.
@@ -35,10 +35,11 @@ class Outcome:
 
 def submit(user_id: int, audio_id: int, form: MultiDict[str, str]) -> Outcome:
     """Store the form as a label of this person's slot. A form that arrives twice is stored once."""
-    slot, codebook = _held(user_id, audio_id)
+    named = slot_named(form)
+    slot, codebook = _held(user_id, audio_id, named)
     submission = read_submission(form, form.getlist("label"), codebook)
     if slot is None:
-        return _without_slot(user_id, audio_id, submission)
+        return _without_slot(user_id, audio_id, named, submission)
     if labelling.is_stored(slot, submission):
         return Outcome(state="stored", slot=slot, submission=submission)
     records.report(slot, user_id, form)
@@ -69,9 +70,10 @@ def pass_on(user_id: int, audio_id: int, form: MultiDict[str, str]) -> Outcome:
 def _decline(user_id: int, audio_id: int, form: MultiDict[str, str], decline: Callable[[Assignment], None]) -> Outcome:
     """A form that arrives twice finds the slot declined; it must not take it again."""
     codebook = codebook_in_force()  # before a row is locked: the first time it commits
-    slot = claims.slot_of(user_id, audio_id, lock=True)
+    named = slot_named(form)
+    slot = claims.slot_of(user_id, audio_id, named, lock=True)
     submission = read_submission(form, form.getlist("label"), codebook_of(slot.study) if slot is not None else codebook)
-    held = slot.assignment_id if slot is not None else claims.once_held(user_id, audio_id)
+    held = slot.assignment_id if slot is not None else claims.once_held(user_id, audio_id, named)
     if held is None:
         return Outcome(state="unknown", submission=submission)
     begun = submission.labels or submission.note or submission.spans or submission.confidence
@@ -83,21 +85,22 @@ def _decline(user_id: int, audio_id: int, form: MultiDict[str, str], decline: Ca
     return Outcome(state="aside", slot=slot, submission=submission)
 
 
-def _held(user_id: int, audio_id: int) -> tuple[Assignment | None, Codebook]:
+def _held(user_id: int, audio_id: int, named: int | None) -> tuple[Assignment | None, Codebook]:
     """Return the person's slot, locked, and its codebook.
 
     A lapsed slot that somebody has given back is taken again. None: the clip is lost to them, or never was theirs.
     """
     codebook = codebook_in_force()
-    slot = claims.slot_of(user_id, audio_id, lock=True)
-    if slot is None and claims.once_held(user_id, audio_id) is not None and claims.take(user_id, audio_id):
-        slot = claims.slot_of(user_id, audio_id, lock=True)
+    slot = claims.slot_of(user_id, audio_id, named, lock=True)
+    once = claims.once_held(user_id, audio_id, named) if slot is None else None
+    if once is not None and claims.take(user_id, audio_id, named):
+        slot = claims.slot_of(user_id, audio_id, named, lock=True)
     return slot, codebook_of(slot.study) if slot is not None else codebook
 
 
-def _without_slot(user_id: int, audio_id: int, submission: Submission) -> Outcome:
+def _without_slot(user_id: int, audio_id: int, named: int | None, submission: Submission) -> Outcome:
     """Keep the work on a clip that went to somebody else: it is a draft then, not a label."""
-    held = claims.once_held(user_id, audio_id)
+    held = claims.once_held(user_id, audio_id, named)
     if held is None:
         return Outcome(state="unknown", submission=submission)
     drafts.keep(held, user_id, submission, None)

@@ -15,6 +15,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from app import slots
 from app.models import Item, Study, db
 from app.pipeline import classifications
 
@@ -28,7 +29,8 @@ _LOCK = 0x7261_7475  # "ratu"
 FLAGGED = sa.text("""
     SELECT c.audio_id, q.finding = 'doubtful' AS doubtful
     FROM unnest(CAST(:audio_ids AS bigint[])) c (audio_id)
-    CROSS JOIN LATERAL (SELECT finding FROM ra_queue WHERE ra_queue.audio_id = c.audio_id LIMIT 1) q
+    CROSS JOIN LATERAL (SELECT finding, policies FROM ra_queue WHERE ra_queue.audio_id = c.audio_id LIMIT 1) q
+    WHERE cardinality(CAST(:policies AS text[])) = 0 OR q.policies && CAST(:policies AS text[])
 """)
 _ADD_ITEMS = sa.text("""
     INSERT INTO ra_items AS i (study_id, audio_id, position, doubtful)
@@ -37,20 +39,12 @@ _ADD_ITEMS = sa.text("""
     ON CONFLICT (study_id, audio_id) DO UPDATE SET withdrawn_at = NULL, doubtful = excluded.doubtful
     WHERE i.withdrawn_at IS NOT NULL OR i.doubtful <> excluded.doubtful
 """)
-_ADD_SLOTS = sa.text("""
-    INSERT INTO ra_assignments
-        (audio_id, item_id, coder_number, study_id, position, doubtful, user_id, state, opened_at)
-    SELECT i.audio_id, i.item_id, n.number, i.study_id, i.position, i.doubtful, NULL, 'free', NULL
-    FROM ra_items i CROSS JOIN generate_series(1, :coders) n (number)
-    WHERE i.study_id = :study_id AND i.audio_id = ANY (:audio_ids)
-    ON CONFLICT (item_id, coder_number) DO NOTHING
-""")
-_RENEW_SLOTS = sa.text("""
+_RENEW_DOUBT = sa.text("""
     UPDATE ra_assignments a
-    SET state = CASE a.state WHEN 'withdrawn' THEN 'free' ELSE a.state END, doubtful = i.doubtful
+    SET doubtful = i.doubtful
     FROM ra_items i
     WHERE a.item_id = i.item_id AND i.study_id = :study_id AND i.audio_id = ANY (:audio_ids)
-      AND (a.state = 'withdrawn' OR a.doubtful <> i.doubtful)
+      AND a.doubtful <> i.doubtful
 """)
 _FEW_FREE = sa.text("""
     SELECT count(*) < :low
@@ -70,19 +64,22 @@ def take_up(study_id: int) -> bool:
     return _step(study_id, hurry=True)
 
 
-def flagged(audio_ids: Sequence[int]) -> dict[int, bool]:
-    """Return those of the clips that are flagged now, and whether the transcript of each is doubtful."""
-    rows = db.session.execute(FLAGGED, {"audio_ids": list(audio_ids)})
+def flagged(audio_ids: Sequence[int], policies: Sequence[str] = ()) -> dict[int, bool]:
+    """Return those of the clips that are flagged now, and whether the transcript of each is doubtful.
+
+    Flagged is what one of the policies has flagged by its verdict in force; without policies, what any has.
+    """
+    rows = db.session.execute(FLAGGED, {"audio_ids": list(audio_ids), "policies": list(policies)})
     return {row.audio_id: bool(row.doubtful) for row in rows}
 
 
-def count_arrivals(study: Study) -> int:
+def count_arrivals(study: Any) -> int:
     """Return how many flagged clips have arrived that were not taken up yet; at most `LOW`. Changes nothing."""
     found = _violating(after=study.head_audio_id, limit=LOW)
     if not found:
         return 0
     known = sa.select(Item.audio_id).where(Item.study_id == study.study_id, Item.audio_id.in_(found))
-    return len(flagged(found).keys() - set(db.session.scalars(known)))
+    return len(flagged(found, study.policies).keys() - set(db.session.scalars(known)))
 
 
 def withdraw(item_id: int) -> None:
@@ -102,7 +99,7 @@ def _step(study_id: int, *, hurry: bool) -> bool:
         sa.select(
             Study.head_audio_id,
             Study.round_audio_id,
-            Study.coders_per_item,
+            Study.policies,
             (Study.taken_up_at > sa.func.now() - sa.text(f"interval '{EVERY_S} s'")).label("just_now"),
         ).where(Study.study_id == study_id)
     ).one()
@@ -112,7 +109,7 @@ def _step(study_id: int, *, hurry: bool) -> bool:
     rest = STEP - len(arrived)
     earlier = _violating(after=study.round_audio_id, limit=rest, until=head) if rest else []
     ended = len(earlier) < rest
-    _add(study_id, study.coders_per_item, flagged([*arrived, *earlier]))
+    _add(study_id, flagged([*arrived, *earlier], study.policies))
     if not ended:
         at = earlier[-1] if earlier else study.round_audio_id
     db.session.execute(
@@ -146,9 +143,9 @@ def _violating(*, after: int, limit: int, until: int | None = None) -> list[int]
     return list(db.session.scalars(query.order_by(classifications.c.audio_id).limit(limit)))
 
 
-def _add(study_id: int, coders: int, found: dict[int, bool]) -> None:
+def _add(study_id: int, found: dict[int, bool]) -> None:
     audio_ids = sorted(found)
     values: dict[str, Any] = {"study_id": study_id, "audio_ids": audio_ids}
     db.session.execute(_ADD_ITEMS, {**values, "doubtful": [found[audio_id] for audio_id in audio_ids]})
-    db.session.execute(_ADD_SLOTS, {**values, "coders": coders})
-    db.session.execute(_RENEW_SLOTS, values)
+    slots.complete(study_id, audio_ids)
+    db.session.execute(_RENEW_DOUBT, values)

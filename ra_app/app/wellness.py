@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from flask import current_app
 
 from app import wellbeing_record
-from app.models import Exposure, Preferences, Study, db
+from app.models import Exposure, Member, Preferences, Study, db
 from app.state import state
 from app.wellness_values import OF_PERSON, OF_STUDY, Rule
 
@@ -62,12 +62,17 @@ def of(study: Study, user_id: int) -> Wellness:
 
 
 def of_studies(user_id: int | None = None) -> Wellness:
-    """Return the strictest values of all open studies, with the choices of this person if one is named.
+    """Return the strictest values of all open studies.
+
+    If a person is named: of those in which they take part, with their own choices.
 
     Minutes are counted over all studies, so the limits of a day are these. The words of support are those of the first
     study that has its own.
     """
     open_ones = sa.select(Study).where(Study.state == "open").order_by(Study.study_id)
+    if user_id is not None:
+        member = sa.exists().where(Member.study_id == Study.study_id, Member.user_id == user_id)
+        open_ones = open_ones.where(sa.or_(Study.everybody, member))
     strictest = _strictest([of_study(study) for study in db.session.scalars(open_ones)])
     return strictest if user_id is None else _with_choices(strictest, choices(user_id))
 
@@ -87,10 +92,14 @@ def choices(user_id: int) -> dict[str, Any]:
 
 def heard_ms(user_id: int, days: int = 1) -> int:
     """Return what this person has heard in this many days, today included, in milliseconds."""
-    today = sa.func.date_trunc("day", sa.func.now(), "UTC")
-    since = today - sa.func.make_interval(0, 0, 0, days - 1)
     total = sa.select(sa.cast(sa.func.sum(Exposure.heard_ms), sa.BigInteger))
-    return db.session.scalar(total.where(Exposure.user_id == user_id, Exposure.at >= since)) or 0
+    return db.session.scalar(total.where(Exposure.user_id == user_id, Exposure.at >= since(days))) or 0
+
+
+def since(days: int) -> sa.ColumnElement[datetime]:
+    """Return the moment when this many days began, today included."""
+    today = sa.func.date_trunc("day", sa.func.now(), "UTC")
+    return today - sa.func.make_interval(0, 0, 0, days - 1)
 
 
 def budget(user_id: int, wellness: Wellness) -> Budget:

@@ -28,7 +28,11 @@ PAGES = {
     "review.show": ("/review/{held}", "/review/{labelled}", "/review/{other}", "/review/99999"),
     "sso.choose": ("/sso/join",),
     "studies.index": ("/studies",),
-    "studies.show": ("/studies/1",),
+    "studies.show": ("/studies/1", "/studies/{sample}"),
+    "study_forms.new": ("/studies/new",),
+    "study_forms.change": ("/studies/1/change", "/studies/{sample}/change"),
+    "study_forms.extend": ("/studies/1/extend", "/studies/{sample}/extend"),
+    "study_plan.index": ("/studies/plan", "/studies/plan?half_width=5"),
 }
 # Routes that answer a GET with something else: data, a file, or the way to a page.
 WITHOUT_PAGE = {
@@ -47,6 +51,7 @@ class Places:
     other: int  # nobody has it
     person: int
     link: str  # the token of an invitation
+    sample: int  # a study with labels
 
     def addresses(self, endpoint: str) -> list[str]:
         return [address.format(**vars(self)) for address in PAGES[endpoint]]
@@ -66,7 +71,26 @@ def furnish(world: World) -> Places:
     mira.log_in("mira")
     mira.label(labelled, "hate", note="Said at 0:06. " * 20)
     mira.post(f"/review/{labelled}/reveal")
-    return Places(held, labelled, other, person, invite(world.app))
+    return Places(held, labelled, other, person, invite(world.app), sample_of_two_days(world, mira))
+
+
+def sample_of_two_days(world: World, lead: Visitor) -> int:
+    """A sample of clips of its own, of which `mira` has labelled something on two days."""
+    for violates in (True, True, False, False):
+        clip = world.add_clip(violates=violates, score=0.9 if violates else 0.2)
+        world.sql("UPDATE audio_files SET processed_at = '2026-11-25T12:00Z' WHERE audio_id = %s", clip)
+    form = {
+        "act": "make", "name": "A sample", "kind": "study", "mode": "blind", "coders": "2", "share": "50",
+        "lease": "15", "codebook": "spoken-clips 3", "which": "sample", "flagged": "all", "bounds": "50%", "rest": "1",
+        "seed": "1", "since": "2026-11-25",
+    }  # fmt: skip
+    path = lead.post("/studies/new", form).location
+    world.sql(
+        "UPDATE ra_assignments a SET user_id = u.user_id, state = 'submitted', submitted_at = now() - "
+        "make_interval(days => (a.assignment_id % 2)::int) FROM ra_users u, ra_studies s "
+        "WHERE u.username = 'mira' AND s.study_id = a.study_id AND s.name = 'A sample' AND a.coder_number = 1"
+    )
+    return int(path.rpartition("/")[2])
 
 
 def invite(app: Flask) -> str:

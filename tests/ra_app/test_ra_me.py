@@ -14,7 +14,7 @@ from tests.ra_app.world import Visitor, World
 
 def _clips(page: str) -> list[int]:
     """The clips of the list, in order."""
-    return [int(number) for number in re.findall(r'class="act"><a href="/review/(\d+)"', page)]
+    return [int(number) for number in re.findall(r'class="act"><a href="/review/(\d+)', page)]
 
 
 def _figures(page: str) -> dict[str, str]:

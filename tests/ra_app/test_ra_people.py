@@ -43,6 +43,7 @@ def _changes(world: World) -> list[tuple[object, ...]]:
 
 
 def test_the_page_lists_everybody_by_name_with_their_progress(lea: Visitor, world: World, mira: Visitor) -> None:
+    world.study(shares_exposure=True)
     world.add_user("zoe", role="admin")
     clip, other, third = world.add_clip(), world.add_clip(), world.add_clip()
     mira.label(clip, "hate")
@@ -57,6 +58,9 @@ def test_the_page_lists_everybody_by_name_with_their_progress(lea: Visitor, worl
     assert re.search(r"20\d\d-\d\d-\d\d \d\d:\d\d UTC", row)
     assert "Never" in page.split(">zoe</a>")[1]
     assert world.sql("SELECT pseudonym FROM ra_users WHERE username = 'mira'")[0][0] not in page
+    world.study(shares_exposure=False)
+    assert '<td class="number">–</td>' in lea.get("/people").text.split(">mira</a>")[1].split("</tr>")[0]
+    assert "Minutes heard today</dt><dd>–</dd>" in lea.get(f"/people/{_id(world, 'mira')}").text
 
 
 def test_many_accounts_are_paged(lea: Visitor, world: World) -> None:

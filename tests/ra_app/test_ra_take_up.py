@@ -125,7 +125,7 @@ def test_the_look_at_given_clips_reads_the_verdicts_of_these_clips_only(app: Fla
     world.add_clip()
     with app.app_context():
         db.session.execute(sa.text("SET LOCAL enable_seqscan = off"))
-        rows = db.session.execute(sa.text(f"EXPLAIN {take_up.FLAGGED.text}"), {"audio_ids": [1, 2]})
+        rows = db.session.execute(sa.text(f"EXPLAIN {take_up.FLAGGED.text}"), {"audio_ids": [1, 2], "policies": []})
         plan = "\n".join(row[0] for row in rows)
         db.session.rollback()
     of_verdicts = plan.partition(" on classifications")[2]

@@ -35,8 +35,10 @@ def _in_force(app: Flask, user_id: int) -> Wellness:
 
 def _hear(world: World, minutes: float, *, ago: str = "0", name: str = "mira") -> None:
     world.sql(
-        "INSERT INTO ra_exposures (user_id, audio_id, heard_ms, intervals, at) "
-        "SELECT user_id, 1, %s, '[]', now() - %s::interval FROM ra_users WHERE username = %s",
+        "INSERT INTO ra_exposures (user_id, audio_id, heard_ms, intervals, at, assignment_id) "
+        "SELECT user_id, 1, %s, '[]', now() - %s::interval, "
+        "(SELECT min(assignment_id) FROM ra_assignments a WHERE a.user_id = u.user_id) "
+        "FROM ra_users u WHERE username = %s",
         round(minutes * 60_000),
         ago,
         name,
@@ -228,6 +230,8 @@ def test_only_a_break_that_is_proposed_does_not_lengthen_the_session(mira: Visit
 
 
 def test_a_lead_sees_minutes_of_today_and_of_seven_days(app: Flask, world: World, mira: Visitor) -> None:
+    world.study(shares_exposure=True)
+    mira.hold(world.add_clip())
     for minutes, ago in ((3, "0"), (5, "6 days"), (7, "8 days")):
         _hear(world, minutes, ago=ago)
     world.add_user("lea", role="lead")

@@ -27,7 +27,7 @@ from app import accounts, claims, take_up
 from app.models import DEFAULT_STUDY, Study, db
 from local.services import Services
 
-HIDDEN = ("submission_key", "codebook_version", "base_label", "transcript_id", "classification_ids")
+HIDDEN = ("submission_key", "slot", "codebook_version", "base_label", "transcript_id", "classification_ids")
 PASSWORD = "correct horse battery"
 QUICK = {"compression_level": "0", "frame_duration": "60"}  # encoding is no part of what is tested
 RATE = 48_000  # Opus knows no other clock
@@ -88,7 +88,7 @@ class World:
         self.sql("DELETE FROM ra_studies WHERE name <> %s", DEFAULT_STUDY)
         self.sql("SET session_replication_role = origin")
         self.study(mode="reveal", state="open", coders_per_item=1, shows=[], lease_s=900, settings="{}")
-        self.study(codebook_id=None, codebook_version=None)
+        self.study(codebook_id=None, codebook_version=None, shares_exposure=False, everybody=True, policies=[])
         self.app.extensions["ra"].codebook_published.clear()
         self.app.extensions["ra"].logged.clear()
         self.study(head_audio_id=0, round_audio_id=0, taken_up_at=None)

@@ -43,7 +43,7 @@ class LabelRow(Base):
     answers: Mapped[dict[str, Any]] = mapped_column(pg.JSONB, server_default="{}")  # to the codebook's questions
     confidence: Mapped[int | None] = mapped_column(sa.SmallInteger)
     note: Mapped[str] = mapped_column(sa.Text, server_default="")
-    blind: Mapped[bool] = mapped_column(sa.Boolean)  # the reviewer had not seen the model's verdicts
+    blind: Mapped[bool] = mapped_column(sa.Boolean)  # the reviewer had not seen the model's verdicts, in no study
     mode: Mapped[str | None] = mapped_column(sa.Text)  # the study's, at that time; null: written by the release before
     transcript_id: Mapped[int | None] = mapped_column(sa.BigInteger)  # the transcript that the page showed
     classification_ids: Mapped[list[int]] = mapped_column(pg.ARRAY(sa.BigInteger), server_default="{}")  # as shown

@@ -3,7 +3,7 @@
 An assignment is a slot: an item and a coder number. It waits for a person (`free`), is held (`open`), or is done.
 `open` with a `claimed_until` in the past, or without one, has lapsed: others may take it, and until then its last
 holder may go on. `skipped` may be taken by others, too; its `user_id` says who set the clip aside. A slot that waits
-for a person is `withdrawn` while its clip is not flagged any more.
+for a person is `withdrawn` while its clip is not flagged any more, or has more slots than it shall have coders.
 """
 
 from __future__ import annotations
@@ -55,11 +55,13 @@ class Assignment(Base):
         one_of("state", STATES),
         sa.CheckConstraint("(user_id IS NULL) = (state IN ('free', 'withdrawn'))", name="holder"),
         sa.CheckConstraint("coder_number >= 1", name="coder_number"),
-        # The release before needs it: it makes its rows with ON CONFLICT (audio_id, user_id).
-        sa.UniqueConstraint("audio_id", "user_id"),
         sa.UniqueConstraint("item_id", "coder_number"),
         sa.Index("ux_ra_assignments_item_user", "item_id", "user_id", unique=True,
                  postgresql_where=sa.text("user_id IS NOT NULL")),
+        sa.Index("ix_ra_assignments_person", "audio_id", "user_id", postgresql_where=sa.text("user_id IS NOT NULL")),
+        # Nobody holds a clip in two studies at a time: its page would not know which of them it is for.
+        sa.Index("ux_ra_assignments_held", "audio_id", "user_id", unique=True,
+                 postgresql_where=sa.text("state = 'open'")),
         sa.Index(None, "user_id", "state"),
         sa.Index("ix_ra_assignments_free", "study_id", "position", postgresql_where=sa.text("state = 'free'")),
         sa.Index("ix_ra_assignments_free_doubtful", "study_id", "position",

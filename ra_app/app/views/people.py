@@ -8,7 +8,7 @@ from flask import Blueprint, abort, flash, g, redirect, render_template, request
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import Forbidden, NotFound
 
-from app import changes, links, managing, roles, wellness
+from app import changes, links, managing, roles
 from app.accounts import AccountError
 from app.failures import show
 from app.managing import NobodyError, NotAllowedError
@@ -130,8 +130,8 @@ def _person(user_id: int, problem: str | None = None) -> str:
     return render_template(
         "person.html",
         person=found,
-        today_ms=wellness.heard_ms(user_id),
-        week_ms=wellness.heard_ms(user_id, days=7),
+        today_ms=managing.shared_ms([user_id], days=1).get(user_id, 0),
+        week_ms=managing.shared_ms([user_id], days=7).get(user_id, 0),
         lines=changes.newest(user_id),
         manageable=managing.may_manage(g.viewer, found),
         roles=roles.managed(g.viewer),

@@ -14,7 +14,7 @@ from flask.typing import ResponseReturnValue
 from app import claims, drafts, labelling, records
 from app.models import db
 from app.published import codebook_in_force, codebook_of
-from app.submission import read_submission
+from app.submission import read_submission, slot_named
 from app.views.review import CLIP
 
 blueprint = Blueprint("presence", __name__, url_prefix="/review")
@@ -42,12 +42,13 @@ def heartbeat(audio_id: int) -> ResponseReturnValue:
 def draft(audio_id: int) -> ResponseReturnValue:
     """Keep the unsent form. Also for a clip that went to somebody else, so that nothing that was written is lost."""
     user_id, codebook = g.viewer.user_id, codebook_in_force()
-    slot = claims.slot_of(user_id, audio_id, lock=True)
+    named = slot_named(request.form)
+    slot = claims.slot_of(user_id, audio_id, named, lock=True)
     if slot is not None:
         codebook = codebook_of(slot.study)
     submission = read_submission(request.form, request.form.getlist("label"), codebook)
     if slot is None:
-        held = claims.once_held(user_id, audio_id)
+        held = claims.once_held(user_id, audio_id, named)
         if held is not None:
             drafts.keep(held, user_id, submission, None)
             db.session.commit()

@@ -14,6 +14,7 @@ from flask.typing import ResponseReturnValue
 from app import access, claims, clips, drafts, labelling, lists, records, screen, submitting
 from app.models import CONFIDENCES, Assignment, Draft, db
 from app.published import codebook_in_force
+from app.submission import slot_named
 from app.views.queue import to_next_clip
 
 blueprint = Blueprint("review", __name__, url_prefix="/review")
@@ -23,8 +24,11 @@ CLIP = "/<int(max=9223372036854775807):audio_id>"  # the largest Postgres bigint
 
 @blueprint.get(CLIP)
 def show(audio_id: int) -> ResponseReturnValue:
-    """The clip with the newer of the reviewer's draft and stored label; for a reader by role, without a form."""
-    slot = claims.slot_of(g.viewer.user_id, audio_id)
+    """The clip with the newer of the reviewer's draft and stored label; for a reader by role, without a form.
+
+    `slot` says in which study, if the reviewer has labelled the clip in several.
+    """
+    slot = claims.slot_of(g.viewer.user_id, audio_id, slot_named(request.args))
     if slot is None:
         return _show_without_slot(audio_id)
     page = _page(slot)

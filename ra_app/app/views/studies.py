@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from flask import Blueprint, abort, render_template
 from flask.typing import ResponseReturnValue
 
-from app import acts
+from app import acts, study_making, study_progress
 from app.models import Study, db
 from app.roles import LEADS, needs
 
@@ -19,19 +19,30 @@ STUDY = "/<int(max=9223372036854775807):study_id>"  # the largest Postgres bigin
 @needs(*LEADS)
 def index() -> ResponseReturnValue:
     studies = list(db.session.scalars(sa.select(Study).order_by(Study.study_id.desc())))
-    return render_template("studies.html", studies=studies)
+    return render_template("studies.html", studies=studies, numbers=study_progress.of_studies())
 
 
 @blueprint.get(STUDY)
 @needs(*LEADS)
 def show(study_id: int) -> ResponseReturnValue:
     study = found(study_id)
-    return render_template("study.html", study=study, lines=acts.newest(study.study_id))
+    days = study_progress.days(study.study_id)
+    return render_template(
+        "study.html",
+        study=study,
+        design=study_making.describe(study),
+        numbers=study_progress.numbers(study.study_id),
+        days=days,
+        plot=study_progress.plot(days) if days else None,
+        coders=study_progress.coders(study),
+        members=study_progress.members(study),
+        lines=acts.newest(study.study_id),
+    )
 
 
-def found(study_id: int) -> Study:
-    """Return the study, or answer 404."""
-    study = db.session.get(Study, study_id)
+def found(study_id: int, *, lock: bool = False) -> Study:
+    """Return the study, or answer 404. `lock`: until the transaction ends."""
+    study = db.session.get(Study, study_id, with_for_update=lock or None, populate_existing=lock)
     if study is None:
         abort(404)
     return study
