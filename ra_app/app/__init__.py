@@ -29,6 +29,7 @@ from app.study_commands import studies
 from app.study_tabs import add_tabs
 from app.views import audio, auth, desk, health, join, me, people, presence, queue, review, scripts, sso, wellbeing
 from app.views import studies as study_pages
+from app.views.results import PAGES as RESULTS
 
 FORM_LIMIT = 64 * 1024  # bytes; far more than a note of 2000 characters and all labels need
 CONNECT_TIMEOUT_S = 5
@@ -73,7 +74,7 @@ def create_app(config: Settings | None = None) -> Flask:
     add_tabs(app)
     for_everybody = (auth, join, sso, queue, review, desk, presence, wellbeing, me, audio, scripts, health)
     for_leads = (people, study_pages)
-    for view in (*for_everybody, *for_leads):
+    for view in (*for_everybody, *for_leads, *RESULTS):
         app.register_blueprint(view.blueprint)
     app.cli.add_command(users)
     app.cli.add_command(codebook)

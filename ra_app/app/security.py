@@ -60,7 +60,14 @@ FORM_PAGES = {
     "people.close": "people.index",
     "people.reopen": "people.index",
     "people.change_role": "people.index",
+    "references.store": "references.index",
+    "references.upload": "references.index",
+    "references.withdraw": "references.index",
+    "decisions.decide": "decisions.show",
+    "classifier.fetch": "classifier.show",
 }
+# These pages are of one clip or study: their address is that of the form.
+PAGES_OF_ONE = {"review.show", "references.index", "decisions.show", "classifier.show"}
 
 # A script or a player asks here; it cannot show the log-in page.
 WITHOUT_PAGE = frozenset({
@@ -126,7 +133,7 @@ def require_login() -> ResponseReturnValue | None:
 
 
 def _page_of_form(endpoint: str) -> str:
-    return url_for(endpoint, **(request.view_args or {}) if endpoint == "review.show" else {})
+    return url_for(endpoint, **(request.view_args or {}) if endpoint in PAGES_OF_ONE else {})
 
 
 def begin_session() -> None:
