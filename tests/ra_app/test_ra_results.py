@@ -21,7 +21,7 @@ from tests.policy_lab.scripted_scorer import ScriptedScorer
 from tests.ra_app.campaign import CODEBOOK, add_items, add_study, judge
 from tests.ra_app.world import Visitor, World
 
-CODERS = ("ann", "ben", "cem")
+CODERS = ("annika", "benedikt", "cemil")
 OLD = {
     "id": CODEBOOK[0],
     "version": "2",
