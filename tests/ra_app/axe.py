@@ -91,7 +91,7 @@ def _judged(world: World, coders: tuple[int, int]) -> tuple[int, int, int]:
         "INSERT INTO ra_decisions (item_id, codebook_id, codebook_version, labels, reason, label_ids, user_id) "
         "VALUES (%s, %s, %s, '[\"hate\"]', 'Because.', '{1}', 1)", items[0], *CODEBOOK,
     )  # fmt: skip
-    judge(world, *add_items(world, training, clips[2:]), 1, ["hate"])
+    judge(world, add_items(world, training, clips[2:])[0], 1, ["hate"])
     for clip in clips:
         world.sql(
             "INSERT INTO ra_references (audio_id, codebook_id, codebook_version, labels, reason, user_id) "
