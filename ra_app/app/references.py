@@ -20,11 +20,13 @@ from app.codebook import Codebook
 from app.judgements import Version, Which
 from app.models import Reference, Study, User, db
 from app.pipeline import audio_files
-from app.statistics.estimate import Estimate
+from app.statistics.estimate import Estimate, undefined
 from app.statistics.proportions import proportion
 
 PAGE_SIZE = 50
 REASON_LENGTH = 2000  # characters
+NO_REFERENCE = "no reference of a clip that the coder judged has it"
+NEVER_GIVEN = "the coder never gave it to a clip with a reference"
 
 # The newest reference of each clip by one codebook version; also those that were taken back, whose labels are null.
 NEWEST = """
@@ -153,13 +155,17 @@ def _of_coder(name: str, counts: _Counts, version: Version) -> OfCoder:
         labels=tuple(
             (
                 label.name,
-                proportion(counts.both[label.code], counts.by_reference[label.code]),
-                proportion(counts.both[label.code], counts.by_coder[label.code]),
+                _share(counts.both[label.code], counts.by_reference[label.code], NO_REFERENCE),
+                _share(counts.both[label.code], counts.by_coder[label.code], NEVER_GIVEN),
             )
             for label in version.codebook.labels
             if not label.undecided
         ),
     )
+
+
+def _share(part: int, whole: int, otherwise: str) -> Estimate:
+    return proportion(part, whole) if whole else undefined(otherwise)
 
 
 def _add(codebook: Codebook, by: User, audio_id: int, codes: list[str] | None, reason: str) -> None:

@@ -34,7 +34,7 @@ PAGES = {
     "references.index": ("/studies/{judged}/references", "/studies/1/references"),
     "decisions.index": ("/studies/{judged}/decisions", "/studies/1/decisions?show=decided"),
     "decisions.show": ("/studies/{judged}/decisions/{disagreed}", "/studies/{judged}/decisions/{disagreed}?verdict=1"),
-    "classifier.show": ("/studies/{judged}/classifier?policy=hate-speech&at=x", "/studies/1/classifier"),
+    "classifier.show": ("/studies/{judged}/classifier?policy=hate-speech&at=0.6", "/studies/1/classifier"),
     "training.show": ("/training/{training}",),
 }
 # Routes that answer a GET with something else: data, a file, or the way to a page.
