@@ -137,8 +137,7 @@ def _apart(found: Agreement, table: Table) -> Iterator[float]:
 
 
 def _kappas_apart(found: Results, table: Table, column: dict[str, int]) -> Iterator[float]:
-    demand(found.kappas is not None, "the pairs are missing")
-    for pair in found.kappas.pairs if found.kappas is not None else ():
+    for pair in found.kappas.pairs:
         both = [(row[column[pair.first]], row[column[pair.second]]) for row in table]
         yield _distance(pair.kappa.value, _kappa([answers for answers in both if None not in answers]))
 

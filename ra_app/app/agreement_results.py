@@ -6,7 +6,7 @@ The results of a large study take seconds, so the last ones are kept in the proc
 from __future__ import annotations
 
 from collections import Counter, OrderedDict, defaultdict
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from threading import Lock
@@ -44,8 +44,9 @@ class Results:
     clips: int  # with at least one judgement
     judgements: int
     labels: tuple[OfLabel, ...]
+    label: Label | None  # the chosen one; None: the codebook has none
     weeks: tuple[Week, ...]  # of the chosen label
-    kappas: Kappas | None  # of the chosen label
+    kappas: Kappas  # of the chosen label
 
 
 class _Kept:
@@ -69,8 +70,12 @@ class _Kept:
 _kept = _Kept()
 
 
-def results(study: Study, which: Which, version: Version, chosen: str) -> Results:
-    """Return the results, made anew only if a judgement was added or removed. `chosen` is the code of a label."""
+def results(study: Study, which: Which, version: Version, chosen: str | None = None) -> Results:
+    """Return the results, made anew only if a judgement was added or removed.
+
+    `chosen` is the code of the label whose pairs and weeks are wanted; None: the one that is given most often of those
+    that can stand with others.
+    """
     newest = (version.newest_label, version.newest_at, version.judgements)
     key = (study.study_id, which, version.codebook.id, version.name, chosen, *newest)
     found = _kept.get(key)
@@ -80,14 +85,12 @@ def results(study: Study, which: Which, version: Version, chosen: str) -> Result
     return found
 
 
-def computed(clips: Iterable[Alike], version: Version, chosen: str) -> Results:
+def computed(clips: Iterable[Alike], version: Version, chosen: str | None = None) -> Results:
     """Return the results of clips that are already counted."""
     counted = list(clips)
     names = judgements.pseudonyms([user for one in counted for user, _ in one.answers])
     labels = [label for label in version.codebook.labels if not label.undecided]
     kinds: dict[str, Counter[tuple[int, int]]] = {label.code: Counter() for label in labels}
-    weeks: defaultdict[date, Counter[tuple[int, int]]] = defaultdict(Counter)
-    answers: Counter[Answers] = Counter()
     judged: Counter[int] = Counter()
     given: Counter[tuple[int, str]] = Counter()
     for one in counted:
@@ -97,9 +100,13 @@ def computed(clips: Iterable[Alike], version: Version, chosen: str) -> Results:
                 given[user, code] += one.clips
         for code, of_label in kinds.items():
             of_label[_kind(one, code)] += one.clips
-        if chosen in kinds:
-            weeks[one.week][_kind(one, chosen)] += one.clips
-            answers[_by_coder(one, chosen, names)] += one.clips
+    label = next((label for label in labels if label.code == chosen), None) or _most_given(labels, given)
+    weeks: defaultdict[date, Counter[tuple[int, int]]] = defaultdict(Counter)
+    answers: Counter[Answers] = Counter()
+    for one in counted:
+        if label is not None:
+            weeks[one.week][_kind(one, label.code)] += one.clips
+            answers[_by_coder(one, label.code, names)] += one.clips
     return Results(
         clips=sum(one.clips for one in counted),
         judgements=sum(judged.values()),
@@ -111,9 +118,17 @@ def computed(clips: Iterable[Alike], version: Version, chosen: str) -> Results:
             )
             for label in labels
         ),
+        label=label,
         weeks=tuple(_weeks(weeks)),
-        kappas=kappas_of_answers(answers, PAIR_DRAWS) if chosen in kinds else None,
+        kappas=kappas_of_answers(answers, PAIR_DRAWS),
     )
+
+
+def _most_given(labels: Sequence[Label], given: Counter[tuple[int, str]]) -> Label | None:
+    often: Counter[str] = Counter()
+    for (_, code), clips in given.items():
+        often[code] += clips
+    return max(labels, key=lambda label: (not label.exclusive, often[label.code]), default=None)
 
 
 def _kind(one: Alike, code: str) -> tuple[int, int]:

@@ -25,21 +25,18 @@ def show(study_id: int) -> ResponseReturnValue:
     which = judgements.which_of(study, request.args.get("labels"))
     versions = judgements.versions(study, which)
     version = chosen_version(versions, request.args.get("version"))
-    label = _label(version, request.args.get("label")) if version is not None else None
-    results = (
-        agreement_results.results(study, which, version, label.code)
-        if version is not None and label is not None
-        else None
-    )
+    results = None
+    if version is not None and version.codebook.labels:
+        results = agreement_results.results(study, which, version, _label(version, request.args.get("label")))
     return render_template(
         "agreement.html",
         study=study,
         which=which,
         versions=versions,
         version=version,
-        label=label,
         results=results,
-        plot=_plot(results, label) if results is not None and label is not None else "",
+        label=results.label if results is not None else None,
+        plot=_plot(results, results.label) if results is not None and results.label is not None else "",
     )
 
 
@@ -53,15 +50,12 @@ def chosen_version(versions: Sequence[Version], asked: str | None) -> Version | 
     return version
 
 
-def _label(version: Version, asked: str | None) -> Label | None:
-    """Return the label of the plot and the pairs: as asked, or the first that says that something is there."""
-    known = [label for label in version.codebook.labels if not label.undecided]
-    if asked is not None:
-        label = next((label for label in known if label.code == asked), None)
-        if label is None:
-            abort(404)
-        return label
-    return next((label for label in known if not label.exclusive), known[0] if known else None)
+def _label(version: Version, asked: str | None) -> str | None:
+    """Return the code of the label that the address names; 404 for one of which there are no numbers."""
+    known = {label.code for label in version.codebook.labels if not label.undecided}
+    if asked is not None and asked not in known:
+        abort(404)
+    return asked
 
 
 def _plot(results: Results, label: Label) -> Markup:
