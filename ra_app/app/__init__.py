@@ -45,6 +45,7 @@ from app.views import (
     wellbeing,
 )
 from app.views import studies as study_pages
+from app.views.results import PAGES as RESULTS
 
 FORM_LIMIT = 64 * 1024  # bytes; far more than a note of 2000 characters and all labels need
 CONNECT_TIMEOUT_S = 5
@@ -89,7 +90,7 @@ def create_app(config: Settings | None = None) -> Flask:
     add_tabs(app)
     for_everybody = (auth, join, sso, queue, review, desk, presence, wellbeing, me, audio, scripts, health)
     for_leads = (people, study_pages, study_forms, study_plan)
-    for view in (*for_everybody, *for_leads):
+    for view in (*for_everybody, *for_leads, *RESULTS):
         app.register_blueprint(view.blueprint)
     app.cli.add_command(users)
     app.cli.add_command(codebook)

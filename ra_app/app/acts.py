@@ -25,6 +25,7 @@ SENTENCES = {
     "reference-set": "set the reference of clip {subject}",
     "reference-withdrawn": "took the reference of clip {subject} back",
     "decided": "decided on clip {subject}",
+    "examples-fetched": "fetched the examples for the policy {subject}",
     "export-ordered": "ordered the export {subject}",
     "export-fetched": "fetched a file of the export {subject}",
     "export-removed": "removed the files of the export {subject}",

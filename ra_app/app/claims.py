@@ -39,7 +39,7 @@ _TAKES_PART = """(s.everybody OR EXISTS (
     SELECT FROM ra_study_members m WHERE m.study_id = s.study_id AND m.user_id = :user_id))"""
 _OPEN_STUDIES = sa.text(f"""
     SELECT s.study_id, s.selection, s.policies, s.coders_per_item, s.head_audio_id FROM ra_studies s
-    WHERE s.state = 'open' AND {_TAKES_PART} ORDER BY s.study_id
+    WHERE s.state = 'open' AND {_TAKES_PART} ORDER BY s.everybody, s.study_id
 """)  # noqa: S608 - a condition that stands above
 # What one would go on with: of the clips that one holds, in whatever study that still takes labels, the one held last.
 _IN_HAND = """
@@ -109,7 +109,7 @@ def claim_next(user_id: int, quality: str = "all", besides: Sequence[int] = ()) 
 
 
 def open_studies(user_id: int) -> Sequence[sa.Row[Any]]:
-    """Return the open studies in which this person takes part, the oldest first."""
+    """Return the open studies in which this person takes part: those for chosen people first, then the oldest first."""
     return db.session.execute(_OPEN_STUDIES, {"user_id": user_id}).all()
 
 

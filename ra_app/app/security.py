@@ -61,14 +61,24 @@ FORM_PAGES = {
     "people.reopen": "people.index",
     "people.change_role": "people.index",
     "study_forms.make": "study_forms.new",
-    "study_forms.store_change": "studies.index",
-    "study_forms.store_extension": "studies.index",
-    "study_forms.open_": "studies.index",
-    "study_forms.pause": "studies.index",
-    "study_forms.close": "studies.index",
+    "study_forms.store_change": "study_forms.change",
+    "study_forms.store_extension": "study_forms.extend",
+    "study_forms.open_": "studies.show",
+    "study_forms.pause": "studies.show",
+    "study_forms.close": "studies.show",
+    "references.store": "references.index",
+    "references.upload": "references.index",
+    "references.withdraw": "references.index",
+    "decisions.decide": "decisions.show",
+    "classifier.fetch": "classifier.show",
 }
 # A form that may be longer than others: a list of clips. In bytes.
 LONG_FORMS = {"study_forms.make": 250 * 1024, "study_forms.store_extension": 250 * 1024}
+# These pages are of one clip or study: their address is that of the form.
+PAGES_OF_ONE = {
+    "review.show", "studies.show", "study_forms.change", "study_forms.extend", "references.index", "decisions.show",
+    "classifier.show",
+}  # fmt: skip
 
 # A script or a player asks here; it cannot show the log-in page.
 WITHOUT_PAGE = frozenset({
@@ -136,7 +146,7 @@ def require_login() -> ResponseReturnValue | None:
 
 
 def _page_of_form(endpoint: str) -> str:
-    return url_for(endpoint, **(request.view_args or {}) if endpoint == "review.show" else {})
+    return url_for(endpoint, **(request.view_args or {}) if endpoint in PAGES_OF_ONE else {})
 
 
 def begin_session() -> None:

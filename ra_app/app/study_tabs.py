@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from flask import Flask
 
-TABS = (("studies.show", "Overview"),)  # endpoint and title, in the order in which they stand
+# Endpoint and title, in the order in which they stand.
+TABS = (
+    ("studies.show", "Overview"),
+    ("references.index", "References"),
+    ("agreement.show", "Agreement"),
+    ("decisions.index", "Decisions"),
+    ("classifier.show", "Classifier"),
+)
 
 
 def add_tabs(app: Flask) -> None:

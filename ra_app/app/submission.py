@@ -34,7 +34,7 @@ class Submission:
 def read_submission(form: Mapping[str, str], codes: list[str], codebook: Codebook) -> Submission:
     """Check a form. `codes` are the label codes that the browser sent; they are not checked yet."""
     known = tuple(label.code for label in codebook.labels if label.code in codes)
-    note = _CONTROL.sub("", form.get("note", "").replace("\r\n", "\n")).strip()
+    note = cleaned(form.get("note", ""))
     confidence = form.get("confidence", "")
     spans = intervals.read(form.get("spans") or "[]", MOST_SPANS)
     problem = codebook.problem(dict.fromkeys(codes))
@@ -61,6 +61,11 @@ def read_submission(form: Mapping[str, str], codes: list[str], codebook: Codeboo
         classification_ids=tuple(int(n) for n in _NUMBER.findall(form.get("classification_ids", "")[:1000])),
         problem=problem,
     )
+
+
+def cleaned(text: str) -> str:
+    """Return what was typed without control characters and without blanks around it."""
+    return _CONTROL.sub("", text.replace("\r\n", "\n")).strip()
 
 
 def of_label(label: LabelRow | None) -> Submission:

@@ -10,6 +10,7 @@ from flask import Flask, render_template
 from playwright.sync_api import Page
 
 from app import accounts, links
+from tests.ra_app.campaign import CODEBOOK, add_items, add_study, judge
 from tests.ra_app.world import Visitor, World, hold, tone
 
 WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22a", "wcag22aa"]
@@ -33,6 +34,12 @@ PAGES = {
     "study_forms.change": ("/studies/1/change", "/studies/{sample}/change"),
     "study_forms.extend": ("/studies/1/extend", "/studies/{sample}/extend"),
     "study_plan.index": ("/studies/plan", "/studies/plan?half_width=5"),
+    "agreement.show": ("/studies/{judged}/agreement", "/studies/1/agreement"),
+    "references.index": ("/studies/{judged}/references", "/studies/1/references"),
+    "decisions.index": ("/studies/{judged}/decisions", "/studies/1/decisions?show=decided"),
+    "decisions.show": ("/studies/{judged}/decisions/{disagreed}", "/studies/{judged}/decisions/{disagreed}?verdict=1"),
+    "classifier.show": ("/studies/{judged}/classifier?policy=hate-speech&at=0.6", "/studies/1/classifier"),
+    "training.show": ("/training/{training}",),
 }
 # Routes that answer a GET with something else: data, a file, or the way to a page.
 WITHOUT_PAGE = {
@@ -51,7 +58,10 @@ class Places:
     other: int  # nobody has it
     person: int
     link: str  # the token of an invitation
-    sample: int  # a study with labels
+    sample: int  # a study whose clips were drawn
+    judged: int  # a study with judgements
+    disagreed: int  # an item of it
+    training: int  # a study in which the administrator has labelled
 
     def addresses(self, endpoint: str) -> list[str]:
         return [address.format(**vars(self)) for address in PAGES[endpoint]]
@@ -71,7 +81,8 @@ def furnish(world: World) -> Places:
     mira.log_in("mira")
     mira.label(labelled, "hate", note="Said at 0:06. " * 20)
     mira.post(f"/review/{labelled}/reveal")
-    return Places(held, labelled, other, person, invite(world.app), sample_of_two_days(world, mira))
+    sample = sample_of_two_days(world, mira)
+    return Places(held, labelled, other, person, invite(world.app), sample, *_judged(world, (1, person)))
 
 
 def sample_of_two_days(world: World, lead: Visitor) -> int:
@@ -91,6 +102,28 @@ def sample_of_two_days(world: World, lead: Visitor) -> int:
         "WHERE u.username = 'mira' AND s.study_id = a.study_id AND s.name = 'A sample' AND a.coder_number = 1"
     )
     return int(path.rpartition("/")[2])
+
+
+def _judged(world: World, coders: tuple[int, int]) -> tuple[int, int, int]:
+    """A study with labels of two weeks, verdicts, a decision and a reference; and a training study."""
+    study, training = add_study(world, "Judged"), add_study(world, "Trained", kind="training")
+    clips = [world.add_clip(audio=tone(1)) for _ in range(3)]
+    items = add_items(world, study, clips[:2], coders=2)
+    for item, at in zip(items, ("2026-11-03", "2026-11-12"), strict=True):
+        for coder, code in zip(coders, ("hate", "scam"), strict=True):
+            judge(world, item, coder, [code], at=at, note="Said at 0:06.")
+    world.sql(
+        "INSERT INTO ra_decisions (item_id, codebook_id, codebook_version, labels, reason, label_ids, user_id) "
+        "VALUES (%s, %s, %s, '[\"hate\"]', 'Because.', '{1}', 1)", items[0], *CODEBOOK,
+    )  # fmt: skip
+    judge(world, add_items(world, training, clips[2:])[0], 1, ["hate"])
+    for clip in clips:
+        world.sql(
+            "INSERT INTO ra_references (audio_id, codebook_id, codebook_version, labels, reason, user_id) "
+            "VALUES (%s, %s, %s, '[\"hate\"]', 'Because.', 1)", clip, *CODEBOOK,
+        )  # fmt: skip
+    world.sql("UPDATE classifications SET policy = 'hate-speech' WHERE audio_id = ANY (%s)", clips)
+    return study, items[0], training
 
 
 def invite(app: Flask) -> str:

@@ -51,7 +51,11 @@ class Kappas:
 
 def kappas(clips: Iterable[Clip], draws: int = DRAWS) -> Kappas:
     """Return Cohen's kappa for each pair of coders that judged a clip together."""
-    answers = Counter(_answers(clip) for clip in clips)
+    return kappas_of_answers(Counter(_answers(clip) for clip in clips), draws)
+
+
+def kappas_of_answers(answers: Counter[Answers], draws: int = DRAWS) -> Kappas:
+    """Return the kappas for clips that are already counted. The answers of a clip are ordered by coder."""
     tables = _tables(answers)
     if not tables:
         return Kappas((), undefined(NO_PAIR))

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from flask import Blueprint, abort, flash, g, redirect, render_template, request, session, url_for
 from flask.typing import ResponseReturnValue
 
-from app import claims, lists, quality, wellness
+from app import claims, lists, quality, training, wellness
 
 blueprint = Blueprint("queue", __name__)
 
@@ -45,6 +45,7 @@ def index() -> ResponseReturnValue:
         pages=pages,
         budget=wellness.budget(user_id, wellness.of_studies(user_id)),
         day_ends=wellness.day_ends(datetime.now(UTC)),
+        trainings=training.studies(user_id),
     )
 
 
