@@ -27,7 +27,23 @@ from app.state import State
 from app.storage import AudioStore
 from app.study_commands import studies
 from app.study_tabs import add_tabs
-from app.views import audio, auth, desk, health, join, me, people, presence, queue, review, scripts, sso, wellbeing
+from app.views import (
+    audio,
+    auth,
+    codebook_drafts,
+    codebooks,
+    desk,
+    health,
+    join,
+    me,
+    people,
+    presence,
+    queue,
+    review,
+    scripts,
+    sso,
+    wellbeing,
+)
 from app.views import studies as study_pages
 
 FORM_LIMIT = 64 * 1024  # bytes; far more than a note of 2000 characters and all labels need
@@ -72,7 +88,7 @@ def create_app(config: Settings | None = None) -> Flask:
     add_formats(app)
     add_tabs(app)
     for_everybody = (auth, join, sso, queue, review, desk, presence, wellbeing, me, audio, scripts, health)
-    for_leads = (people, study_pages)
+    for_leads = (people, study_pages, codebooks, codebook_drafts)
     for view in (*for_everybody, *for_leads):
         app.register_blueprint(view.blueprint)
     app.cli.add_command(users)

@@ -60,7 +60,17 @@ FORM_PAGES = {
     "people.close": "people.index",
     "people.reopen": "people.index",
     "people.change_role": "people.index",
+    "codebooks.new": "codebooks.index",
+    "codebooks.upload": "codebooks.index",
+    "codebook_drafts.again": "codebooks.index",
+    "codebook_drafts.begin": "codebooks.index",
+    "codebook_drafts.discard": "codebooks.index",
+    "codebook_drafts.publish": "codebooks.index",
+    "codebook_drafts.save": "codebooks.index",
 }
+# A codebook is longer than other forms.
+LONG_FORMS = frozenset({"codebooks.upload", "codebook_drafts.again", "codebook_drafts.save"})
+LONG_FORM = 1024 * 1024  # bytes
 
 # A script or a player asks here; it cannot show the log-in page.
 WITHOUT_PAGE = frozenset({
@@ -107,6 +117,8 @@ def require_login() -> ResponseReturnValue | None:
         g.viewer = current_user._get_current_object()  # noqa: SLF001 - werkzeug's documented way to the real object
         if not roles.allows(current_app.view_functions[request.endpoint], g.viewer):
             abort(403)
+        if request.endpoint in LONG_FORMS:
+            request.max_content_length = request.max_form_memory_size = LONG_FORM
         return None
     if request.endpoint in WITHOUT_PAGE:
         return Response("Log in to go on with this clip.\n", status=401, mimetype="text/plain")

@@ -74,7 +74,7 @@ def _decline(user_id: int, audio_id: int, form: MultiDict[str, str], decline: Ca
     held = slot.assignment_id if slot is not None else claims.once_held(user_id, audio_id)
     if held is None:
         return Outcome(state="unknown", submission=submission)
-    begun = submission.labels or submission.note or submission.spans or submission.confidence
+    begun = submission.labels or submission.note or submission.spans or submission.confidence or submission.answers
     if begun and (slot is None or slot.state == "open"):
         drafts.keep(held, user_id, submission, None)  # an open slot has no label yet
     if slot is not None and slot.state == "open":

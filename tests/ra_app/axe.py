@@ -20,6 +20,11 @@ DOUBTS = ["few-words", "uncovered-speech", "unclear-language"]
 PAGES = {
     "auth.account": ("/account",),
     "auth.login": ("/login",),
+    "codebook_drafts.changes": ("/codebooks/short/draft/changes",),
+    "codebook_drafts.edit": ("/codebooks/short/draft",),
+    "codebooks.compare": ("/codebooks/spoken-clips/compare?old=3&new=4",),
+    "codebooks.index": ("/codebooks",),
+    "codebooks.show": ("/codebooks/spoken-clips/versions/4", "/codebooks/spoken-clips/versions/none"),
     "join.show": ("/join/{link}", "/join/no-such-link"),
     "me.index": ("/me", "/me?q=nothing"),
     "people.index": ("/people",),
@@ -32,8 +37,8 @@ PAGES = {
 }
 # Routes that answer a GET with something else: data, a file, or the way to a page.
 WITHOUT_PAGE = {
-    "audio.stream", "desk.item", "health.healthz", "queue.next_page", "scripts.review", "sso.begin",
-    "sso.begin_with_link", "sso.callback", "static",
+    "audio.stream", "codebooks.content", "codebooks.toml", "desk.item", "health.healthz", "queue.next_page",
+    "scripts.review", "sso.begin", "sso.begin_with_link", "sso.callback", "static",
 }  # fmt: skip
 STRANGERS = {"auth.login", "join.show", "sso.choose"}  # pages for somebody who is not logged in
 
