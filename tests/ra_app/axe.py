@@ -10,6 +10,7 @@ from flask import Flask, render_template
 from playwright.sync_api import Page
 
 from app import accounts, links
+from tests.ra_app.asking import ask
 from tests.ra_app.world import Visitor, World, hold, tone
 
 WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22a", "wcag22aa"]
@@ -69,9 +70,21 @@ def furnish(world: World) -> Places:
     world.sql("UPDATE ra_assignments SET state = 'skipped' WHERE audio_id = %s", aside)
     mira = Visitor(world.app)
     mira.log_in("mira")
-    mira.label(labelled, "hate", note="Said at 0:06. " * 20)
+    mira.get("/codebooks")  # publishes version 3
+    ask(world)
+    mira.label(labelled, "hate", note="Said at 0:06. " * 20, **{"answer.target": "men"})
     mira.post(f"/review/{labelled}/reveal")
+    write_a_draft(world, mira)
     return Places(held, labelled, other, person, invite(world.app))
+
+
+def write_a_draft(world: World, lead: Visitor) -> None:
+    """Begin a codebook `short` with a label and a question, both of them with mistakes that the editor shows."""
+    lead.post("/codebooks/new", {"id": "short", "title": "Short"})
+    revision = world.sql("SELECT revision FROM ra_codebook_drafts")[0][0]
+    typed = {"title": "Short", "labels[1].code": "rude", "labels[1].name": "Rude", "labels[1].key": "n"}
+    asked = {"questions[1].code": "whom", "questions[1].options": "one", "questions[1].when": "gone"}
+    lead.post("/codebooks/short/draft", {**typed, **asked, "revision": revision, "act": "add labels"})
 
 
 def invite(app: Flask) -> str:
