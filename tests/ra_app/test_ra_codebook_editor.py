@@ -71,7 +71,7 @@ def codes(world: World, kind: str = "labels") -> list[str]:
 
 def send(visitor: Visitor, act: str = "save", **changed: Any) -> TestResponse:
     form = {**fields(visitor.get(DRAFT)), "act": act, **changed}
-    return visitor.post(DRAFT, form)
+    return visitor.post(DRAFT, form, content_type="multipart/form-data")
 
 
 def test_a_draft_that_is_stored_unchanged_says_what_its_version_says(draft: Visitor, world: World) -> None:
