@@ -141,6 +141,8 @@ def _text(field: str, entry: Mapping[str, Any] | None) -> str:
         return "\n".join(
             " · ".join(filter(None, (option["code"], option["name"], option.get("key")))) for option in value
         )
+    if field in {"policies", "when"}:
+        value = sorted(value)  # their order means nothing
     if isinstance(value, list):
         return "\n".join(value) if value or field != "when" else "always"
     if isinstance(value, bool) or field in {"choice", "kind"}:

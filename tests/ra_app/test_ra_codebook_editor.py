@@ -14,6 +14,7 @@ from werkzeug.test import TestResponse
 from app import codebook_diff
 from app.codebook import load_codebook, of_toml
 from app.config import APP_ROOT
+from tests.ra_app.asking import ask
 from tests.ra_app.test_ra_codebook import HATE, HEAD, QUESTION
 from tests.ra_app.world import Visitor, World
 
@@ -207,6 +208,21 @@ def test_a_version_is_downloaded_edited_and_uploaded_as_a_draft(lea: Visitor, wo
     assert world.sql("SELECT based_on FROM ra_codebook_drafts") == [("3",)]
     assert "Hatred" in lea.get(f"{DRAFT}/changes").text
     assert "already. Edit it" in upload(lea, file.text).text
+
+
+def test_a_version_with_questions_is_read_copied_and_edited(lea: Visitor, world: World) -> None:
+    lea.get("/codebooks")
+    ask(world)
+    page = lea.get(f"{BOOK}/versions/4").text
+    assert "women | Women\nmen | Men | w</dd>" in page
+    assert "hate, violent_threat" in page
+    lea.post(f"{BOOK}/begin", {"version": "4"})
+    send(lea)
+    assert "Nothing differs" in lea.get(f"{DRAFT}/changes").text
+    send(lea, "compare", **{"questions[1].options": "women | Women", "questions[1].when": ["hate"]})
+    changes = lea.get(f"{DRAFT}/changes").text
+    assert "Question" in changes
+    assert changes.count(">removed: <") == 2
 
 
 @pytest.mark.parametrize(
