@@ -89,6 +89,15 @@ def test_a_draft_keeps_answers_also_those_that_no_label_asks_for(asked: Visitor,
     assert ticked(asked.get(f"/review/{clip}").text) == ["men", "end"]
 
 
+def test_answers_on_a_clip_that_went_to_somebody_else_are_kept(asked: Visitor, world: World) -> None:
+    clip = world.add_clip()
+    form = {**asked.hold(clip).form(clip), "label": "hate", "answer.target": "men"}
+    other = world.add_user("jo")
+    world.sql("UPDATE ra_assignments SET user_id = %s, claimed_until = now() + interval '1 hour'", other)
+    assert asked.post(f"/review/{clip}", form).status_code == 409
+    assert "Who is attacked? Men" in asked.get(f"/review/{clip}").text
+
+
 def test_a_codebook_of_one_label_has_radio_buttons_and_takes_one(asked: Visitor, world: World) -> None:
     ask(world, "5", choice="single")
     clip = world.add_clip()

@@ -70,7 +70,7 @@ def codes(world: World, kind: str = "labels") -> list[str]:
     return [entry["code"] for entry in world.sql("SELECT content FROM ra_codebook_drafts")[0][0][kind]]
 
 
-def send(visitor: Visitor, act: str = "save", **changed: Any) -> TestResponse:
+def send(visitor: Visitor, act: str = "save", /, **changed: Any) -> TestResponse:
     form = {**fields(visitor.get(DRAFT)), "act": act, **changed}
     return visitor.post(DRAFT, form, content_type="multipart/form-data")
 

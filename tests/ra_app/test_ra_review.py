@@ -53,7 +53,7 @@ def test_a_label_is_stored_with_all_that_belongs_to_it(mira: Visitor, world: Wor
     )
     note = "said twice\nat 0:06"
     codes = ["violent_threat", "hate"]  # in the order of the codebook
-    what = (clip, "submitted", "mira", codes, 2, note, "spoken-clips", "2", True, None, True, True)
+    what = (clip, "submitted", "mira", codes, 2, note, "spoken-clips", "3", True, None, True, True)
     assert stored == [(*what, "reveal", clip, [])]
 
 

@@ -131,6 +131,12 @@ def test_a_question_is_asked_after_its_label_and_answered_by_keyboard(page: Page
     shown(page, second)
     settled(page)
     assert world.sql("SELECT labels, answers FROM ra_labels")[1] == (["scam"], {"where": ["end"]})
+    ask(world, "5", choice="single")
+    page.reload()
+    shown(page, second)
+    for key, expected in [("1", ["violent_threat"]), ("2", ["hate"]), ("2", [])]:
+        page.keyboard.press(key)
+        assert chosen(page) == expected
 
 
 def test_keys_leave_the_note_alone_can_be_changed_and_switched_off(page: Page, world: World) -> None:

@@ -130,7 +130,7 @@ def _lost_page(audio_id: int) -> ResponseReturnValue:
         abort(404)
     draft: Draft | None = drafts.find(held, g.viewer.user_id)
     kept = drafts.as_submission(draft) if draft is not None else None
-    codebook = codebook_in_force()
+    codebook = submitting.codebook_for(g.viewer.user_id, audio_id, None)
     page = render_template(
         "lost.html",
         audio_id=audio_id,
