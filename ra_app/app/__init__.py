@@ -30,6 +30,8 @@ from app.study_tabs import add_tabs
 from app.views import (
     audio,
     auth,
+    codebook_drafts,
+    codebooks,
     desk,
     health,
     join,
@@ -89,7 +91,7 @@ def create_app(config: Settings | None = None) -> Flask:
     add_formats(app)
     add_tabs(app)
     for_everybody = (auth, join, sso, queue, review, desk, presence, wellbeing, me, audio, scripts, health)
-    for_leads = (people, study_pages, study_forms, study_plan)
+    for_leads = (people, study_pages, study_forms, study_plan, codebooks, codebook_drafts)
     for view in (*for_everybody, *for_leads, *RESULTS):
         app.register_blueprint(view.blueprint)
     app.cli.add_command(users)

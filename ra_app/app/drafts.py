@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
 from app.models import Draft, LabelRow, db
-from app.submission import Submission
+from app.submission import Submission, answers_of
 
 
 def keep(assignment_id: int, user_id: int, submission: Submission, base: int | None) -> int:
@@ -23,6 +23,7 @@ def keep(assignment_id: int, user_id: int, submission: Submission, base: int | N
             "confidence": submission.confidence,
             "note": submission.note,
             "spans": submission.spans,
+            "answers": submission.answers,
         },
         "base_label_id": base,
         "updated_at": sa.func.now(),
@@ -58,6 +59,7 @@ def as_submission(draft: Draft) -> Submission:
     content = draft.content
     return Submission(
         labels=tuple(content.get("labels") or ()),
+        answers=answers_of(content.get("answers") or {}),
         confidence=content.get("confidence"),
         note=content.get("note") or "",
         spans=tuple((start, end) for start, end in content.get("spans") or ()),

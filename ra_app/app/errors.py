@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import click
 
 
@@ -13,8 +16,20 @@ class ConfigError(StartError):
     """A setting is missing or malformed."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Mistake:
+    """What is wrong in a codebook: where, and what to do."""
+
+    place: str  # for example labels[2].key
+    reason: str
+
+
 class CodebookError(StartError):
-    """The codebook is not valid. The message names the file, the entry and the reason."""
+    """The codebook is not valid. The message names the file, the entry and the reason of the first mistake."""
+
+    def __init__(self, message: str, mistakes: Sequence[Mistake] = ()) -> None:
+        super().__init__(message)
+        self.mistakes = tuple(mistakes)
 
 
 class CodebookChangedError(Exception):

@@ -19,6 +19,7 @@ from app.models import Assignment, Exposure, LabelRow, db
 DAYS = 14
 PAGE_SIZE = 25
 QUERY_LENGTH = 100  # characters
+_OF_LABEL = ("labels", "answers", "codebook_id", "codebook_version", "confidence", "note")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 _DAYS = sa.text(f"""
@@ -52,6 +53,9 @@ class Entry:
     assignment_id: int
     submitted_at: datetime | None
     labels: list[str]
+    answers: dict[str, list[str]]
+    codebook_id: str
+    codebook_version: str
     confidence: int | None
     note: str
 
@@ -77,21 +81,14 @@ def entries(user_id: int, query: str, codes: Iterable[str], page: int) -> tuple[
     Found is what has `query` in its note or in a code, or has one of `codes`. An empty query finds everything.
     """
     newest = (
-        sa.select(LabelRow.labels, LabelRow.confidence, LabelRow.note)
+        sa.select(*(getattr(LabelRow, name) for name in _OF_LABEL))
         .where(LabelRow.assignment_id == Assignment.assignment_id)
         .order_by(LabelRow.label_id.desc())
         .limit(1)
         .lateral("newest")
     )
     found = (
-        sa.select(
-            Assignment.audio_id,
-            Assignment.assignment_id,
-            Assignment.submitted_at,
-            newest.c.labels,
-            newest.c.confidence,
-            newest.c.note,
-        )
+        sa.select(Assignment.audio_id, Assignment.assignment_id, Assignment.submitted_at, *newest.c)
         .join(newest, sa.true())
         .where(Assignment.user_id == user_id, Assignment.state == "submitted")
         .order_by(Assignment.submitted_at.desc(), Assignment.assignment_id.desc())

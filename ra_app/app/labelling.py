@@ -79,6 +79,7 @@ def store(slot: Assignment, submission: Submission, codebook: Codebook) -> None:
             codebook_version=codebook.version,
             codebook_sha256=codebook.sha256(),
             labels=list(submission.labels),
+            answers=codebook.answers_to_store(submission.labels, submission.answers),
             confidence=submission.confidence,
             note=submission.note,
             blind=not has_seen_verdicts(slot),

@@ -71,9 +71,22 @@ FORM_PAGES = {
     "references.withdraw": "references.index",
     "decisions.decide": "decisions.show",
     "classifier.fetch": "classifier.show",
+    "codebooks.new": "codebooks.index",
+    "codebooks.upload": "codebooks.index",
+    "codebook_drafts.again": "codebooks.index",
+    "codebook_drafts.begin": "codebooks.index",
+    "codebook_drafts.discard": "codebooks.index",
+    "codebook_drafts.publish": "codebooks.index",
+    "codebook_drafts.save": "codebooks.index",
 }
-# A form that may be longer than others: a list of clips. In bytes.
-LONG_FORMS = {"study_forms.make": 250 * 1024, "study_forms.store_extension": 250 * 1024}
+# Forms of leads that may be longer than others, in bytes: lists of clips, and codebooks.
+LONG_FORMS = {
+    "study_forms.make": 250 * 1024,
+    "study_forms.store_extension": 250 * 1024,
+    "codebooks.upload": 1024 * 1024,
+    "codebook_drafts.again": 1024 * 1024,
+    "codebook_drafts.save": 1024 * 1024,
+}
 # These pages are of one clip or study: their address is that of the form.
 PAGES_OF_ONE = {
     "review.show", "studies.show", "study_forms.change", "study_forms.extend", "references.index", "decisions.show",

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID, uuid4
 
+from werkzeug.datastructures import MultiDict
+
 from app import intervals
 from app.codebook import Codebook
 from app.models import CONFIDENCES, NOTE_LENGTH, LabelRow
@@ -14,6 +16,7 @@ from app.models import CONFIDENCES, NOTE_LENGTH, LabelRow
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")  # Postgres refuses NUL; the others make no sense in a note
 _NUMBER = re.compile(r"[0-9]{1,18}")
 MOST_SPANS = 50
+ANSWER = "answer."  # before the code of a question: the name of its field
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +25,7 @@ class Submission:
 
     submission_key: UUID = field(default_factory=uuid4)
     labels: tuple[str, ...] = ()
+    answers: dict[str, tuple[str, ...]] = field(default_factory=dict)  # also those that these labels do not ask for
     confidence: int | None = None
     note: str = ""
     spans: tuple[tuple[float, float], ...] = ()  # the marked parts of the clip: from, to in seconds
@@ -31,13 +35,15 @@ class Submission:
     problem: str | None = None
 
 
-def read_submission(form: Mapping[str, str], codes: list[str], codebook: Codebook) -> Submission:
+def read_submission(form: MultiDict[str, str], codes: list[str], codebook: Codebook) -> Submission:
     """Check a form. `codes` are the label codes that the browser sent; they are not checked yet."""
     known = tuple(label.code for label in codebook.labels if label.code in codes)
     note = cleaned(form.get("note", ""))
     confidence = form.get("confidence", "")
     spans = intervals.read(form.get("spans") or "[]", MOST_SPANS)
-    problem = codebook.problem(dict.fromkeys(codes))
+    sent = {question.code: form.getlist(ANSWER + question.code) for question in codebook.questions}
+    answers = {code: tuple(dict.fromkeys(chosen)) for code, chosen in sent.items()}
+    problem = codebook.problem(dict.fromkeys(codes)) or codebook.answers_problem(codes, answers)
     if form.get("codebook_version") != codebook.version:
         problem = "The codebook has changed since you opened this clip. Check your choice and submit again."
     elif len(note) > NOTE_LENGTH:
@@ -53,6 +59,7 @@ def read_submission(form: Mapping[str, str], codes: list[str], codebook: Codeboo
     return Submission(
         submission_key=key,
         labels=known,
+        answers={code: chosen for code, chosen in answers.items() if chosen},
         confidence=int(confidence) if confidence in {"1", "2", "3"} else None,
         note=note,
         spans=_pairs(spans or ()),
@@ -74,11 +81,17 @@ def of_label(label: LabelRow | None) -> Submission:
         return Submission()
     return Submission(
         labels=tuple(label.labels),
+        answers=answers_of(label.answers),
         confidence=label.confidence,
         note=label.note,
         spans=_pairs(label.spans),
         base=label.label_id,
     )
+
+
+def answers_of(stored: Mapping[str, Iterable[str]]) -> dict[str, tuple[str, ...]]:
+    """Return answers as the tables have them."""
+    return {code: tuple(chosen) for code, chosen in stored.items()}
 
 
 def _pairs(spans: Iterable[Sequence[float]]) -> tuple[tuple[float, float], ...]:

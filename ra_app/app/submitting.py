@@ -15,7 +15,7 @@ from werkzeug.datastructures import MultiDict
 
 from app import claims, drafts, labelling, records
 from app.codebook import Codebook
-from app.models import Assignment
+from app.models import Assignment, db
 from app.published import codebook_in_force, codebook_of
 from app.submission import Submission, read_submission, slot_named
 
@@ -69,14 +69,14 @@ def pass_on(user_id: int, audio_id: int, form: MultiDict[str, str]) -> Outcome:
 
 def _decline(user_id: int, audio_id: int, form: MultiDict[str, str], decline: Callable[[Assignment], None]) -> Outcome:
     """A form that arrives twice finds the slot declined; it must not take it again."""
-    codebook = codebook_in_force()  # before a row is locked: the first time it commits
+    codebook_in_force()  # before a row is locked: the first time it commits
     named = slot_named(form)
     slot = claims.slot_of(user_id, audio_id, named, lock=True)
-    submission = read_submission(form, form.getlist("label"), codebook_of(slot.study) if slot is not None else codebook)
+    submission = read_submission(form, form.getlist("label"), codebook_for(user_id, audio_id, named, slot))
     held = slot.assignment_id if slot is not None else claims.once_held(user_id, audio_id, named)
     if held is None:
         return Outcome(state="unknown", submission=submission)
-    begun = submission.labels or submission.note or submission.spans or submission.confidence
+    begun = submission.labels or submission.note or submission.spans or submission.confidence or submission.answers
     if begun and (slot is None or slot.state == "open"):
         drafts.keep(held, user_id, submission, None)  # an open slot has no label yet
     if slot is not None and slot.state == "open":
@@ -90,12 +90,20 @@ def _held(user_id: int, audio_id: int, named: int | None) -> tuple[Assignment | 
 
     A lapsed slot that somebody has given back is taken again. None: the clip is lost to them, or never was theirs.
     """
-    codebook = codebook_in_force()
+    codebook_in_force()
     slot = claims.slot_of(user_id, audio_id, named, lock=True)
     once = claims.once_held(user_id, audio_id, named) if slot is None else None
     if once is not None and claims.take(user_id, audio_id, named):
         slot = claims.slot_of(user_id, audio_id, named, lock=True)
-    return slot, codebook_of(slot.study) if slot is not None else codebook
+    return slot, codebook_for(user_id, audio_id, named, slot)
+
+
+def codebook_for(user_id: int, audio_id: int, named: int | None, slot: Assignment | None) -> Codebook:
+    """Return the codebook of the slot's study; without a slot, that of the study in which they once held the clip."""
+    if slot is None:
+        held = claims.once_held(user_id, audio_id, named)
+        slot = db.session.get(Assignment, held) if held is not None else None
+    return codebook_of(slot.study) if slot is not None else codebook_in_force()
 
 
 def _without_slot(user_id: int, audio_id: int, named: int | None, submission: Submission) -> Outcome:

@@ -10,6 +10,7 @@ from flask import Flask, render_template
 from playwright.sync_api import Page
 
 from app import accounts, links
+from tests.ra_app.asking import ask
 from tests.ra_app.campaign import CODEBOOK, add_items, add_study, judge
 from tests.ra_app.world import Visitor, World, hold, tone
 
@@ -21,6 +22,11 @@ DOUBTS = ["few-words", "uncovered-speech", "unclear-language"]
 PAGES = {
     "auth.account": ("/account",),
     "auth.login": ("/login",),
+    "codebook_drafts.changes": ("/codebooks/short/draft/changes",),
+    "codebook_drafts.edit": ("/codebooks/short/draft",),
+    "codebooks.compare": ("/codebooks/spoken-clips/compare?old=3&new=4",),
+    "codebooks.index": ("/codebooks",),
+    "codebooks.show": ("/codebooks/spoken-clips/versions/4", "/codebooks/spoken-clips/versions/none"),
     "join.show": ("/join/{link}", "/join/no-such-link"),
     "me.index": ("/me", "/me?q=nothing"),
     "people.index": ("/people",),
@@ -43,8 +49,8 @@ PAGES = {
 }
 # Routes that answer a GET with something else: data, a file, or the way to a page.
 WITHOUT_PAGE = {
-    "audio.stream", "desk.item", "health.healthz", "queue.next_page", "scripts.review", "sso.begin",
-    "sso.begin_with_link", "sso.callback", "static",
+    "audio.stream", "codebooks.content", "codebooks.toml", "desk.item", "health.healthz", "queue.next_page",
+    "scripts.review", "sso.begin", "sso.begin_with_link", "sso.callback", "static",
 }  # fmt: skip
 STRANGERS = {"auth.login", "join.show", "sso.choose"}  # pages for somebody who is not logged in
 
@@ -79,8 +85,11 @@ def furnish(world: World) -> Places:
     world.sql("UPDATE ra_assignments SET state = 'skipped' WHERE audio_id = %s", aside)
     mira = Visitor(world.app)
     mira.log_in("mira")
-    mira.label(labelled, "hate", note="Said at 0:06. " * 20)
+    mira.get("/codebooks")  # publishes version 3
+    ask(world)
+    mira.label(labelled, "hate", note="Said at 0:06. " * 20, **{"answer.target": "men"})
     mira.post(f"/review/{labelled}/reveal")
+    write_a_draft(world, mira)
     sample = sample_of_two_days(world, mira)
     return Places(held, labelled, other, person, invite(world.app), sample, *_judged(world, (1, person)))
 
@@ -124,6 +133,15 @@ def _judged(world: World, coders: tuple[int, int]) -> tuple[int, int, int]:
         )  # fmt: skip
     world.sql("UPDATE classifications SET policy = 'hate-speech' WHERE audio_id = ANY (%s)", clips)
     return study, items[0], training
+
+
+def write_a_draft(world: World, lead: Visitor) -> None:
+    """Begin a codebook `short` with a label and a question, both of them with mistakes that the editor shows."""
+    lead.post("/codebooks/new", {"id": "short", "title": "Short"})
+    revision = world.sql("SELECT revision FROM ra_codebook_drafts")[0][0]
+    typed = {"title": "Short", "labels[1].code": "rude", "labels[1].name": "Rude", "labels[1].key": "n"}
+    asked = {"questions[1].code": "whom", "questions[1].options": "one", "questions[1].when": "gone"}
+    lead.post("/codebooks/short/draft", {**typed, **asked, "revision": revision, "act": "add labels"})
 
 
 def invite(app: Flask) -> str:

@@ -7,6 +7,7 @@ import re
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from tests.ra_app.asking import ask
 from tests.ra_app.browsing import (
     DOUBTS,
     SCREEN,
@@ -88,6 +89,54 @@ def test_labels_by_keyboard_exclude_each_other_as_the_codebook_says(page: Page, 
     expect(page.get_by_role("alert")).to_have_text("Choose at least one label before you submit.")
     page.keyboard.press("3")
     expect(page.get_by_role("alert")).to_be_hidden()
+
+
+def test_a_question_is_asked_after_its_label_and_answered_by_keyboard(page: Page, world: World) -> None:
+    world.add_user("mira")
+    first, second = world.add_clip(audio=tone(2)), world.add_clip(audio=tone(2))
+    log_in(page)
+    ask(world)
+    open_clip(page, world, first)
+    target, where = (page.get_by_role("group", name=name) for name in ("Who is attacked?", "Where is it said?"))
+    expect(target).to_be_hidden()
+    expect(where).to_be_visible()
+    expect(page.locator(".condition").first).to_be_hidden()
+    page.keyboard.press("w")
+    page.keyboard.press("2")
+    expect(target).to_be_visible()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("alert")).to_have_text("Answer “Who is attacked?” before you submit.")
+    expect(target.get_by_label("Women")).to_be_focused()
+    page.keyboard.press(" ")
+    expect(page.get_by_role("alert")).to_be_hidden()
+    page.keyboard.press("w")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    page.keyboard.press("ArrowDown")
+    page.reload()  # the draft has it all
+    shown(page, first)
+    page.keyboard.press("Enter")
+    shown(page, second)
+    settled(page)
+    assert world.sql("SELECT labels, answers FROM ra_labels") == [
+        (["hate"], {"target": ["women", "men"], "where": ["end"]})
+    ]
+    page.keyboard.press("z")
+    shown(page, first)
+    expect(target.get_by_role("checkbox", name="Men", exact=True)).to_be_checked()
+    page.keyboard.press("2")
+    expect(target).to_be_hidden()
+    page.keyboard.press("3")
+    page.keyboard.press("Enter")
+    shown(page, second)
+    settled(page)
+    assert world.sql("SELECT labels, answers FROM ra_labels")[1] == (["scam"], {"where": ["end"]})
+    ask(world, "5", choice="single")
+    page.reload()
+    shown(page, second)
+    for key, expected in [("1", ["violent_threat"]), ("2", ["hate"]), ("2", [])]:
+        page.keyboard.press(key)
+        assert chosen(page) == expected
 
 
 def test_keys_leave_the_note_alone_can_be_changed_and_switched_off(page: Page, world: World) -> None:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from flask import Blueprint, abort, flash, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from app import history, lists, preferences, wellness
+from app import codebook_versions, history, lists, preferences, wellness
 from app.models import CONFIDENCES
 from app.state import state
 
@@ -37,8 +37,8 @@ def _page(problems: Mapping[str, str] | None = None) -> str:
     if not 1 <= page <= LAST_PAGE:
         abort(404)
     query = history.clean(request.args.get("q", ""))
-    names = {label.code: label.name for label in state().codebook.labels}
-    named = [code for code, name in names.items() if query and query.casefold() in name.casefold()]
+    codebook = state().codebook
+    named = [label.code for label in codebook.labels if query and query.casefold() in label.name.casefold()]
     entries, more = history.entries(user_id, query, named, page)
     study, own = wellness.of_studies(), wellness.of_studies(user_id)
     return render_template(
@@ -50,7 +50,8 @@ def _page(problems: Mapping[str, str] | None = None) -> str:
         more=more,
         page=page,
         query=query,
-        names=names,
+        codebook=codebook,
+        codebooks=codebook_versions.named((entry.codebook_id, entry.codebook_version) for entry in entries),
         confidences=CONFIDENCES,
         query_length=history.QUERY_LENGTH,
         study=study,

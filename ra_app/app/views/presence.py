@@ -11,9 +11,9 @@ import re
 from flask import Blueprint, abort, g, request
 from flask.typing import ResponseReturnValue
 
-from app import claims, drafts, labelling, records
+from app import claims, drafts, labelling, records, submitting
 from app.models import db
-from app.published import codebook_in_force, codebook_of
+from app.published import codebook_in_force
 from app.submission import read_submission, slot_named
 from app.views.review import CLIP
 
@@ -41,11 +41,10 @@ def heartbeat(audio_id: int) -> ResponseReturnValue:
 @blueprint.post(CLIP + "/draft")
 def draft(audio_id: int) -> ResponseReturnValue:
     """Keep the unsent form. Also for a clip that went to somebody else, so that nothing that was written is lost."""
-    user_id, codebook = g.viewer.user_id, codebook_in_force()
-    named = slot_named(request.form)
+    user_id, named = g.viewer.user_id, slot_named(request.form)
+    codebook_in_force()  # before a row is locked: the first time it commits
     slot = claims.slot_of(user_id, audio_id, named, lock=True)
-    if slot is not None:
-        codebook = codebook_of(slot.study)
+    codebook = submitting.codebook_for(user_id, audio_id, named, slot)
     submission = read_submission(request.form, request.form.getlist("label"), codebook)
     if slot is None:
         held = claims.once_held(user_id, audio_id, named)

@@ -134,6 +134,13 @@ def _lost_page(audio_id: int) -> ResponseReturnValue:
         abort(404)
     draft: Draft | None = drafts.find(held, g.viewer.user_id)
     kept = drafts.as_submission(draft) if draft is not None else None
-    names = [label.name for label in codebook_in_force().labels if kept is not None and label.code in kept.labels]
-    page = render_template("lost.html", audio_id=audio_id, kept=kept, names=names, confidences=CONFIDENCES)
+    codebook = submitting.codebook_for(g.viewer.user_id, audio_id, None, None)
+    page = render_template(
+        "lost.html",
+        audio_id=audio_id,
+        kept=kept,
+        names=[label.name for label in codebook.labels if kept is not None and label.code in kept.labels],
+        answers=codebook.answers_in_words(kept.answers) if kept is not None else [],
+        confidences=CONFIDENCES,
+    )
     return page, 409

@@ -26,7 +26,9 @@ export class Draft {
 
   read() {
     const data = new FormData(this.form);
-    return JSON.stringify([data.getAll("label"), data.get("confidence"), data.get("note"), data.get("spans")]);
+    const answers = [...data].filter(([name]) => name.startsWith("answer."));
+    const asked = this.form.querySelector(".question") ? [answers] : [];
+    return JSON.stringify([data.getAll("label"), data.get("confidence"), data.get("note"), data.get("spans"), ...asked]);
   }
 
   save() {
@@ -60,7 +62,10 @@ export class Draft {
     const ours = this.known === known || sent.some((earlier) => same(earlier, this.empty));
     if (at < this.known && !ours) return false;
     this.sent = sent;
-    const [labels, confidence, note, spans] = content;
+    const [labels, confidence, note, spans, answers = []] = content;
+    for (const option of this.form.querySelectorAll(".question input")) {
+      option.checked = answers.some(([name, code]) => name === option.name && code === option.value);
+    }
     for (const box of this.form.querySelectorAll("[name=label]")) box.checked = labels.includes(box.value);
     for (const choice of this.form.querySelectorAll("[name=confidence]")) choice.checked = choice.value === confidence;
     this.form.elements.note.value = note;
@@ -85,8 +90,8 @@ export class Draft {
 // Whether two contents are the same after the server has read them.
 function same(...contents) {
   const [one, other] = contents.map((content) => {
-    const [labels, confidence, note, spans] = JSON.parse(content);
-    return JSON.stringify([labels, confidence, note.trim(), JSON.parse(spans || "[]")]);
+    const [labels, confidence, note, spans, answers = []] = JSON.parse(content);
+    return JSON.stringify([labels, confidence, note.trim(), JSON.parse(spans || "[]"), answers]);
   });
   return one === other;
 }

@@ -7,6 +7,8 @@ const OWN_KEYS = {
   " ": "a, button:not(.segment), summary, input",
   ArrowLeft: "input[type=radio], [role=slider]",
   ArrowRight: "input[type=radio], [role=slider]",
+  ArrowUp: "input[type=radio]",
+  ArrowDown: "input[type=radio]",
 };
 
 // `act(key)` does what the key means and returns whether it means anything.
