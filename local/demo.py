@@ -26,9 +26,12 @@ import psycopg2
 from local import demo_paths as paths
 from local import demo_programs as programs
 from local import demo_report as report
+from local.demo_coders import CODERS
 from local.demo_console import Screen
+from local.demo_person import Person, PersonError
 from local.demo_progress import Progress, Reader
-from local.demo_results import checks, read_results
+from local.demo_results import Check, checks, read_results, read_truths
+from local.demo_study import play
 from local.samples.archive import build_archive, load_manifest
 from local.samples.librivox import LibrivoxError, fetch_librivox
 from local.services import ServiceError, Services
@@ -40,6 +43,7 @@ STALL_S = 10 * 60.0  # without a change of any count; a busy machine needs a min
 BATCH_LIMIT_S = 2 * 3600.0
 CLEAR_S = 15.0  # after a batch's completion, for the removal of its scratch and keys; the checks fail if it is not done
 LOOK_S = 0.5
+LEFT_TO_DECIDE = 2  # disagreements of the coders, for whoever uses the demo
 EXIT_FAILED, EXIT_INTERRUPTED = 1, 130
 
 
@@ -107,10 +111,22 @@ class Demo:
                 time.sleep(LOOK_S)
         return progress
 
+    def study(self, progress: Progress) -> Check:
+        """Let three coders label a sample of the clips, and a lead decide where they disagree, unless it is done."""
+        with self.screen.step("Study: a lead and three coders"):
+            passwords = {coder.username: self._account(coder.username, "ra") for coder in CODERS}
+            truths = read_truths(self.services, progress.batch_id or "", load_manifest())
+            with Person(self.address, paths.RA_LEAD, self._password(paths.RA_LEAD)) as lead:
+                try:
+                    played = play(self.address, lead, passwords, truths, undecided=LEFT_TO_DECIDE)
+                except PersonError as error:
+                    return Check("study", False, str(error))
+        return Check("study", True, str(played) if played is not None else "made by an earlier start")
+
     def report(self, progress: Progress) -> bool:
         """Show the results and return whether every check passed."""
         results = read_results(self.services, progress.batch_id or "", load_manifest())
-        found = checks(results)
+        found = [*checks(results), self.study(progress)]
         report.show_clips(self.screen, results)
         gpu_peak = programs.peak_memory_bytes(self.programs[-1]) if self.worked else None
         report.show_figures(self.screen, results, gpu_peak, self.ra_app_after_s)
@@ -143,19 +159,25 @@ class Demo:
             programs.run_command(
                 f"flask {' '.join(command)}", [*flask, *command], cwd=home, env=env, log=paths.LOGS / log
             )
-        there = self._accounts()
         for username, role in paths.RA_ACCOUNTS.items():
-            password = self.services.state.secret(f"ra-{username}-password", 16)
-            write_private(paths.password_file(username), password + "\n")
-            if username not in there:
-                programs.run_command(
-                    f"flask users create {username}",
-                    [*flask, "users", "create", username, "--role", role, "--password-stdin"],
-                    cwd=home,
-                    env=env,
-                    log=paths.LOGS / "users.log",
-                    given=password + "\n",
-                )
+            write_private(paths.password_file(username), self._account(username, role) + "\n")
+
+    def _password(self, username: str) -> str:
+        return self.services.state.secret(f"ra-{username}-password", 16)
+
+    def _account(self, username: str, role: str) -> str:
+        """Make an account of the RA app, unless it is there, and return its password."""
+        password = self._password(username)
+        if username not in self._accounts():
+            programs.run_command(
+                f"flask users create {username}",
+                [sys.executable, "-m", "flask", "users", "create", username, "--role", role, "--password-stdin"],
+                cwd=paths.ROOT / "ra_app",
+                env=paths.ra_app_environ(self.services),
+                log=paths.LOGS / "users.log",
+                given=password + "\n",
+            )
+        return password
 
     def _accounts(self) -> set[str]:
         connection = psycopg2.connect(self.services.postgres.dsn("ra_app", DATABASE))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,6 +11,7 @@ from typing import Any, cast
 
 import psycopg2
 
+from local.demo_coders import Truth
 from local.demo_paths import ROOT, SCRATCH
 from local.demo_progress import connect_redis
 from local.demo_wer import word_error_rate, words_kept
@@ -128,6 +130,25 @@ class Check:
     name: str
     passed: bool
     found: str
+
+
+def read_truths(services: Services, batch_id: str, manifest: Sequence[SampleClip]) -> dict[int, Truth]:
+    """Return for each clip that is done, by its number, which labels of the codebook apply by the manifest."""
+    codebook = tomllib.loads((ROOT / "ra_app" / "codebook.toml").read_text(encoding="utf-8"))
+    label_of = {policy: label["code"] for label in codebook["labels"] for policy in label.get("policies", ())}
+    flagged = {clip.file: frozenset(label_of[policy] for policy in clip.flagged) for clip in manifest}
+    connection = psycopg2.connect(services.postgres.dsn("pipeline", DATABASE))
+    try:
+        with connection, connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT audio_id, original_filename, duration_s FROM audio_files "
+                "WHERE batch_id = %s AND status = 'done'",
+                (batch_id,),
+            )
+            rows = cursor.fetchall()
+    finally:
+        connection.close()
+    return {number: Truth(flagged.get(name, frozenset()), duration_s or 0.0) for number, name, duration_s in rows}
 
 
 def policy_names() -> list[str]:

@@ -1,0 +1,101 @@
+"""The study of the demo: a lead draws a sample, three coders label it, and the lead decides where they disagree.
+
+All of it goes through the RA app's own pages, as people would do it. So leads find a study with labels, disagreements
+and results when the demo has started, and the pictures of their guide show the same.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+
+from local.demo_coders import CODERS, NOTHING, Habits, Truth, label_all
+from local.demo_person import Person, PersonError
+
+NAME = "Do coders and the model agree?"
+_STUDY = re.compile(r"/studies/(\d+)$")
+_DECISION = re.compile(r'href="(/studies/\d+/decisions/(\d+))[?"]')
+_CLIP = re.compile(r"Clip (\d+)")
+MOST_DECISIONS = 500
+
+
+@dataclass(frozen=True)
+class Played:
+    """What there is afterwards."""
+
+    study_id: int
+    labels: int
+    decisions: int
+
+    def __str__(self) -> str:
+        return f"{self.labels} labels of three coders, {self.decisions} decisions of a lead"
+
+
+def play(
+    address: str,
+    lead: Person,
+    passwords: Mapping[str, str],
+    truths: Mapping[int, Truth],
+    *,
+    rest: int = 8,
+    undecided: int = 0,
+    coders: Sequence[Habits] = CODERS,
+) -> Played | None:
+    """Play the study, and return what came of it; None if it is there already.
+
+    `truths` says for each clip what applies to it. `rest` clips that are not flagged are in the sample; `undecided`
+    clips on which the coders disagree are left for whoever uses the demo.
+
+    Raises
+    ------
+    PersonError
+        A page of the app did not answer as expected.
+    """
+    if escape(NAME) in lead.open("/studies").text:
+        return None
+    study = make(lead, [coder.username for coder in coders], rest)
+    labels = 0
+    for coder in coders:
+        with Person(address, coder.username, passwords[coder.username]) as person:
+            labels += label_all(coder, person, truths, most=len(truths))
+    return Played(study, labels, decide(lead, study, truths, undecided))
+
+
+def make(lead: Person, members: Sequence[str], rest: int) -> int:
+    """Make and open the study, and return its number."""
+    form = {
+        "act": "make", "which": "sample", "flagged": "all", "bounds": "80%", "rest": str(rest), "seed": "2026",
+        "name": NAME, "mode": "reveal", "kind": "study", "coders": str(len(members)), "share": "100",
+        "description": "All flagged clips, and some of the others, labelled by three people each.",
+        "everybody": "no", "members": [_number_of(lead, name) for name in members],
+    }  # fmt: skip
+    made = _STUDY.search(lead.submit("/studies/new", "/studies/new", form).url.path)
+    if made is None:
+        raise PersonError("the page of the new study did not follow its form")
+    lead.submit(f"/studies/{made[1]}", f"/studies/{made[1]}/open")
+    return int(made[1])
+
+
+def decide(lead: Person, study: int, truths: Mapping[int, Truth], left: int = 0) -> int:
+    """Decide by `truths` on the clips on which coders disagree, all but `left` of them. Return how many these were."""
+    for done in range(MOST_DECISIONS):
+        waiting = dict.fromkeys(_DECISION.findall(lead.open(f"/studies/{study}/decisions").text))
+        if len(waiting) <= left:
+            return done
+        path, _ = next(iter(waiting))
+        clip = _CLIP.search(lead.open(path).text)
+        if clip is None:
+            raise PersonError(f"{path} does not name its clip")
+        labels = sorted(truths[int(clip[1])].labels) or [NOTHING]
+        lead.submit(path, path, {"label": labels, "reason": "As the codebook defines it, heard twice."})
+    return MOST_DECISIONS
+
+
+def _number_of(lead: Person, username: str) -> str:
+    page = lead.open("/studies/new").text
+    found = re.search(rf'name="members" value="(\d+)"[^>]*>\s*{re.escape(username)}\b', page)
+    if found is None:
+        raise PersonError(f"nobody named {username} can take part in a study")
+    return found[1]
