@@ -14,6 +14,7 @@ from flask_migrate import Migrate
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from app.assets import fingerprint_static
+from app.clip_commands import clips
 from app.codebook import load_codebook
 from app.codebook_commands import codebook
 from app.commands import users
@@ -28,6 +29,8 @@ from app.storage import AudioStore
 from app.study_commands import studies
 from app.study_tabs import add_tabs
 from app.views import audio, auth, desk, health, join, me, people, presence, queue, review, scripts, sso, wellbeing
+from app.views import clip_history as clip_pages
+from app.views import search as search_pages
 from app.views import studies as study_pages
 
 FORM_LIMIT = 64 * 1024  # bytes; far more than a note of 2000 characters and all labels need
@@ -72,12 +75,13 @@ def create_app(config: Settings | None = None) -> Flask:
     add_formats(app)
     add_tabs(app)
     for_everybody = (auth, join, sso, queue, review, desk, presence, wellbeing, me, audio, scripts, health)
-    for_leads = (people, study_pages)
+    for_leads = (people, study_pages, search_pages, clip_pages)
     for view in (*for_everybody, *for_leads):
         app.register_blueprint(view.blueprint)
     app.cli.add_command(users)
     app.cli.add_command(codebook)
     app.cli.add_command(studies)
+    app.cli.add_command(clips)
     if settings.trusted_proxies:
         hops = settings.trusted_proxies
         app.wsgi_app = ProxyFix(  # type: ignore[method-assign]  # Flask's documented way to add middleware

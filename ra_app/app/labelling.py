@@ -9,7 +9,7 @@ from sqlalchemy.dialects import postgresql as pg
 
 from app import claims, clips, drafts, intervals, records
 from app.codebook import Codebook
-from app.models import Assignment, Decline, LabelRow, db
+from app.models import Assignment, AuditEntry, Decline, LabelRow, db
 from app.submission import Submission
 
 
@@ -33,6 +33,14 @@ def sees_verdicts(slot: Assignment) -> bool:
     if slot.study.mode == "assisted":
         return True
     return slot.study.mode == "reveal" and slot.revealed_at is not None
+
+
+def saw_verdicts(user_id: int, audio_id: int) -> bool:
+    """Whether this person has seen the verdicts on this clip, also elsewhere than on the review page."""
+    seen = sa.select(sa.literal(1)).where(
+        AuditEntry.user_id == user_id, AuditEntry.audio_id == audio_id, AuditEntry.event == "revealed"
+    )
+    return db.session.scalar(seen.limit(1)) is not None
 
 
 def may_reveal(slot: Assignment) -> bool:
@@ -62,7 +70,7 @@ def store(slot: Assignment, submission: Submission, codebook: Codebook) -> None:
             labels=list(submission.labels),
             confidence=submission.confidence,
             note=submission.note,
-            blind=not sees_verdicts(slot),
+            blind=not (sees_verdicts(slot) or saw_verdicts(user_id, slot.audio_id)),
             mode=slot.study.mode,
             transcript_id=clips.own_transcript(slot.audio_id, submission.transcript_id),
             classification_ids=sorted(shown & current),

@@ -96,7 +96,7 @@ def test_rows_of_the_release_before_are_kept_and_say_what_they_are(old: Old) -> 
     assert old.ask("SELECT judged, text_sha256 FROM classifications") == [("transcript", None)]
     assert old.ask("SELECT finding, reasons FROM ra_queue", "ra_app") == [("speech", [])]
     assert old.ask("SELECT peaks, loudness_lufs, peak_dbfs FROM audio_files", "ra_app") == [(None, None, None)] * 2
-    assert old.ask("SELECT max(version) FROM schema_version") == [(7,)]
+    assert old.ask("SELECT max(version) FROM schema_version") == [(8,)]
 
 
 def test_the_release_before_works_on_the_new_schema(old: Old) -> None:
