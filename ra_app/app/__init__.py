@@ -14,7 +14,7 @@ from flask_migrate import Migrate
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from app.assets import fingerprint_static
-from app.clip_commands import clips
+from app.clip_commands import clip_group
 from app.codebook import load_codebook
 from app.codebook_commands import codebook
 from app.commands import users
@@ -81,7 +81,7 @@ def create_app(config: Settings | None = None) -> Flask:
     app.cli.add_command(users)
     app.cli.add_command(codebook)
     app.cli.add_command(studies)
-    app.cli.add_command(clips)
+    app.cli.add_command(clip_group)
     if settings.trusted_proxies:
         hops = settings.trusted_proxies
         app.wsgi_app = ProxyFix(  # type: ignore[method-assign]  # Flask's documented way to add middleware

@@ -10,7 +10,7 @@ from app.commands import clear_errors
 from app.erasing import NotErasedError
 from app.models import db
 
-clips = AppGroup("clips", help="Erase what the app holds of a clip whose author withdrew.")
+clip_group = AppGroup("clips", help="Erase what the app holds of a clip whose author withdrew.")
 
 _WORDS = {
     "slots": "slots withdrawn",
@@ -22,7 +22,7 @@ _WORDS = {
 }
 
 
-@clips.command("erase")
+@clip_group.command("erase")
 @click.argument("audio_id", type=click.IntRange(1, 2**63 - 1))
 @clear_errors
 def erase(audio_id: int) -> None:

@@ -12,7 +12,9 @@ from app.models import db
 
 _BEGIN, _END = "\ue000", "\ue001"  # around a word that was found; taken out of the text before
 _APART = "\x1f"  # see search_words in schema.sql
-_OPTIONS = f'StartSel={_BEGIN}, StopSel={_END}, MaxFragments=2, MinWords=10, MaxWords=30, FragmentDelimiter=" … "'
+_OPTIONS = (
+    f'StartSel={_BEGIN}, StopSel={_END}, MaxFragments=2, MinWords=10, MaxWords=30, ShortWord=0, FragmentDelimiter=" … "'
+)
 _CUT = 200  # characters of a text in which nothing was looked for
 _HEADLINE = """ts_headline(
     public.search_config({language}), public.search_words(left(translate({text}, :marks, ''), 100000)),
