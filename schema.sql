@@ -221,6 +221,8 @@ RETURN to_tsvector('simple', public.search_words(left(said, 100000)))
 -- A stored column: a phrase is looked up in the vector itself, which an index on an expression would compute anew for each row.
 ALTER TABLE public.transcripts ADD COLUMN IF NOT EXISTS words_found tsvector
     GENERATED ALWAYS AS (public.search_vector(language, text, translation)) STORED;
+-- So that Postgres knows how rare a word is: by default it knows the thousand commonest ones only.
+ALTER TABLE public.transcripts ALTER COLUMN words_found SET STATISTICS 300;
 CREATE INDEX IF NOT EXISTS transcripts_words_found_idx ON public.transcripts USING gin (words_found);
 -- Clips of a language, the newest first.
 CREATE INDEX IF NOT EXISTS transcripts_language_idx ON public.transcripts (language, audio_id);

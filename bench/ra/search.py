@@ -114,7 +114,8 @@ def questions(clips: int) -> Iterator[tuple[str, dict[str, str]]]:
         yield "word in some clips", {"words": some}
         yield "common word", {"words": common}
         yield "two words, one left out", {"words": f"{common} {some} -{rare}"}
-        yield "phrase", {"words": f'"{common} {word(language, chance.randint(1, 60))}"'}
+        pair = " ".join(word(language, chance.randint(20, 400)) for _ in range(2))
+        yield "phrase", {"words": f'"{pair}"'}
         yield "Chinese characters", {"words": chinese}
         yield "word, flagged", {"words": some, "verdict": "flagged", "policy": "hate-speech"}
         yield "common word, language, one week", {"words": common, "language": language, **week}

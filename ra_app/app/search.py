@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 import psycopg2.errors
 import sqlalchemy as sa
@@ -18,18 +17,18 @@ import sqlalchemy.exc
 
 from app import search_query, search_said
 from app.models import db
-from app.search_conditions import Conditions, conditions
+from app.search_conditions import conditions
 from app.search_filters import Filters
 from app.search_query import Words
 from app.search_said import Part
 
 PAGE_SIZE = 25
+LOOK = 1500  # clips; about 20 ms
+FEW = 7  # matches among these: then an index is quicker, with a million clips
 MOST = 10_000  # clips that are handed to a new study
 TIMEOUT_MS = 5000
 SAMPLED = 200  # newest clips in which the names of metadata fields are looked up
 
-_NEWEST = """(SELECT count(*) = 0 FROM transcripts n WHERE n.audio_id = t.audio_id
-    AND (n.created_at, n.transcript_id) > (t.created_at, t.transcript_id))"""
 _FIELDS = sa.text("""
     SELECT DISTINCT jsonb_object_keys(platform_metadata) AS name FROM (
         SELECT platform_metadata FROM (
@@ -90,18 +89,17 @@ def page(filters: Filters, viewer: int, before: int | None) -> tuple[list[Hit], 
     """
     with _Limited():
         words = _words(filters)
-        statement, values = _statement(filters, words, viewer, before)
-        rows = db.session.execute(statement, {**values, "most": PAGE_SIZE + 1}).mappings().all()
-        said = search_said.pieces([row["transcript_id"] for row in rows[:PAGE_SIZE]], words.anywhere if words else "")
-        hits = [Hit(**row, **said.get(row["transcript_id"], {})) for row in rows[:PAGE_SIZE]]
-    return hits, len(rows) > PAGE_SIZE
+        found = _found(filters, viewer, before, PAGE_SIZE + 1, words)
+        rows = db.session.execute(_SHOWN, {"numbers": found[:PAGE_SIZE]}).mappings().all()
+        said = search_said.pieces([row["transcript_id"] for row in rows], words.anywhere if words else "")
+        hits = [Hit(**row, **said.get(row["transcript_id"], {})) for row in rows]
+    return hits, len(found) > PAGE_SIZE
 
 
 def numbers(filters: Filters, viewer: int) -> list[int]:
     """Return the numbers of the clips found, the newest first; at most `MOST`. Raises as `page` does."""
     with _Limited():
-        statement, values = _statement(filters, _words(filters), viewer, None, "a.audio_id")
-        return list(db.session.scalars(statement, {**values, "most": MOST}))
+        return _found(filters, viewer, None, MOST, _words(filters))
 
 
 class _Limited:
@@ -109,6 +107,7 @@ class _Limited:
 
     def __enter__(self) -> None:
         db.session.execute(sa.text(f"SET LOCAL statement_timeout = {TIMEOUT_MS}"))
+        db.session.execute(sa.text("SET LOCAL jit = off"))  # to compile takes longer than most searches
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         db.session.rollback()
@@ -121,38 +120,36 @@ def _words(filters: Filters) -> Words | None:
     return search_query.words(filters.words, among)
 
 
-_COLUMNS = """a.audio_id, a.batch_id, a.original_filename, a.processed_at, a.duration_s, a.status, a.erased_at,
-    t.transcript_id, t.language, t.finding, t.not_judged"""
+def _found(filters: Filters, viewer: int, before: int | None, most: int, words: Words | None) -> list[int]:
+    """Return the numbers of clips, the newest first.
+
+    A page begins with a look at the newest `LOOK` clips. If it is full then, or it will be soon, the search goes along
+    the numbers; if few of them match, an index finds the others. Postgres' own guess of how many match is too coarse:
+    it knows the thousand commonest words only.
+    """
+    found = conditions(filters, words, viewer, before)
+    values = {**found.values, "most": most}
+
+    def run(begin: str) -> list[int]:
+        return list(db.session.scalars(sa.text(found.statement(begin)), values))
+
+    if found.certain:
+        return run(found.smallest() or found.along())
+    if most > PAGE_SIZE + 1 or not found.sets:
+        return run(found.smallest() or found.along())
+    newest = run(found.along(LOOK))
+    if len(newest) == most:
+        return newest
+    begin = found.smallest() if len(newest) <= FEW else None
+    return run(begin or found.along())
 
 
-def _statement(
-    filters: Filters, words: Words | None, viewer: int, before: int | None, columns: str = _COLUMNS
-) -> tuple[sa.TextClause, dict[str, Any]]:
-    found = conditions(filters, viewer)
-    if words is not None:
-        _add_words(found, words)
-    elif filters.words:
-        found.add("false")  # only signs were typed: nothing has them
-    if before is not None:
-        found.add("a.audio_id < :before", before=before)
-    of_text = words is not None or filters.language or filters.finding
-    join = "JOIN" if of_text else "LEFT JOIN"
-    where = " AND ".join(found.all) or "true"
-    return sa.text(f"""
-        SELECT {columns} FROM audio_files a {join} transcripts t ON t.audio_id = a.audio_id AND {_NEWEST}
-        WHERE {where} ORDER BY a.audio_id DESC LIMIT :most
-    """), found.values  # noqa: S608 - parts of this module; what was typed is bound
-
-
-def _add_words(found: Conditions, words: Words) -> None:
-    if words.anywhere:
-        found.add("t.words_found @@ CAST(:anywhere AS tsquery)", anywhere=words.anywhere)
-    cases = []
-    for n, (languages, query) in enumerate(words.exact):
-        found.values |= {f"languages{n}": list(languages), f"exact{n}": query}
-        of_these = f"t.language = ANY (CAST(:languages{n} AS text[]))"
-        cases.append(f"WHEN {of_these} THEN t.words_found @@ CAST(:exact{n} AS tsquery)")
-    otherwise = "t.words_found @@ CAST(:otherwise AS tsquery)"
-    if cases or words.otherwise != words.anywhere:
-        exact = f"CASE {' '.join(cases)} ELSE {otherwise} END" if cases else otherwise
-        found.add(exact, otherwise=words.otherwise)
+# The newest transcript of each clip that was found.
+_SHOWN = sa.text("""
+    SELECT a.audio_id, a.batch_id, a.original_filename, a.processed_at, a.duration_s, a.status, a.erased_at,
+        t.transcript_id, t.language, t.finding, t.not_judged
+    FROM unnest(CAST(:numbers AS bigint[])) d (audio_id) JOIN audio_files a USING (audio_id) LEFT JOIN LATERAL (
+        SELECT transcript_id, language, finding, not_judged FROM transcripts WHERE audio_id = d.audio_id
+        ORDER BY created_at DESC, transcript_id DESC LIMIT 1) t ON true
+    ORDER BY d.audio_id DESC
+""")

@@ -1,4 +1,9 @@
-"""The filters of the search as conditions on a clip `a` and its newest transcript `t`, with the values of them."""
+"""The filters of the search as parts of one statement, and the part by which Postgres begins.
+
+Every condition is a subquery about one clip, so Postgres cannot turn the statement around. It begins either with
+clips in the order of their numbers, until a page is full, or with the smallest set that an index finds (clips with
+these words, of this batch, with this metadata). `app/search.py` chooses.
+"""
 
 from __future__ import annotations
 
@@ -10,89 +15,182 @@ import sqlalchemy as sa
 
 from app.models import db
 from app.search_filters import Filters
+from app.search_query import Words
 
-# A subquery with a truth value: to Postgres' planner it holds for half of the rows, whatever it asks.
+# Of a clip `d`.
 _VERDICTS = """FROM verdicts_in_force v
-    WHERE v.audio_id = a.audio_id AND (CAST(:policy AS text) IS NULL OR v.policy = :policy)"""
-_FLAGGED = f"""EXISTS (SELECT FROM classifications c WHERE c.audio_id = a.audio_id AND c.violates {{of_policy}})
-    AND (SELECT count(*) > 0 {_VERDICTS} AND v.violates)"""
-_CLEAN = f"(SELECT count(*) > 0 AND count(*) FILTER (WHERE v.violates) = 0 {_VERDICTS})"
-_UNJUDGED = f"(SELECT count(*) = 0 {_VERDICTS})"
-_LABELLED = """a.audio_id IN (SELECT s.audio_id FROM ra_assignments s WHERE s.state = 'submitted' AND (
-    SELECT l.labels ? :label FROM ra_labels l WHERE l.assignment_id = s.assignment_id
-    ORDER BY l.label_id DESC LIMIT 1))"""
-_NOT_IN_HAND = """(SELECT count(*) = 0 FROM ra_assignments h WHERE h.audio_id = a.audio_id AND h.user_id = :viewer
+    WHERE v.audio_id = d.audio_id AND (CAST(:policy AS text) IS NULL OR v.policy = :policy)"""
+_WAYS = {
+    "flagged": f"(SELECT count(*) > 0 {_VERDICTS} AND v.violates)",
+    "clean": f"(SELECT count(*) > 0 AND count(*) FILTER (WHERE v.violates) = 0 {_VERDICTS})",
+    "unjudged": f"(SELECT count(*) = 0 {_VERDICTS})",
+}
+_NOT_IN_HAND = """(SELECT count(*) = 0 FROM ra_assignments h WHERE h.audio_id = d.audio_id AND h.user_id = :viewer
     AND h.state IN ('open', 'skipped'))"""
-_DAYS = sa.text("""
+_LABELLED = """SELECT DISTINCT s.audio_id FROM ra_assignments s WHERE s.state = 'submitted' AND (
+    SELECT l.labels ? :label FROM ra_labels l WHERE l.assignment_id = s.assignment_id
+    ORDER BY l.label_id DESC LIMIT 1)"""
+_OF_CLIP = "(SELECT {} FROM audio_files a WHERE a.audio_id = d.audio_id)"
+_OF_TEXT = """(SELECT {} FROM transcripts t WHERE t.audio_id = d.audio_id
+    ORDER BY t.created_at DESC, t.transcript_id DESC LIMIT 1)"""
+
+_LAST_BEFORE = sa.text("SELECT audio_id FROM audio_files WHERE processed_at < :until ORDER BY audio_id DESC LIMIT 1")
+# OFFSET keeps Postgres from reading along the numbers instead of the days.
+_BETWEEN = sa.text("""
     SELECT min(audio_id) AS first, max(audio_id) AS last FROM (
-        SELECT audio_id FROM audio_files WHERE processed_at < :until
-        AND (CAST(:since AS timestamptz) IS NULL OR processed_at >= :since) OFFSET 0) processed
+        SELECT audio_id FROM audio_files WHERE processed_at < :until AND processed_at >= :since OFFSET 0) processed
 """)
 
 
 class Conditions:
-    """What must hold, and the values that the conditions name."""
+    """What must hold of a clip, where to begin, and the values that the parts name."""
 
     def __init__(self) -> None:
-        self.all: list[str] = []
+        self.sets: list[str] = []  # statements that find a superset by an index
+        self.certain: list[str] = []  # the same, always small enough
+        self.order = "SELECT audio_id FROM audio_files WHERE true"  # finds a superset along an index on the number
+        self.of_range: list[str] = []  # of the number itself
+        self.of_index: list[str] = []  # answered by an index alone
+        self.of_clip: list[str] = []
+        self.of_text: list[str] = []
+        self.of_judgements: list[str] = []
         self.values: dict[str, Any] = {}
 
-    def add(self, condition: str, **named: Any) -> None:
-        self.all.append(condition)
-        self.values.update(named)
+    def statement(self, begin: str) -> str:
+        """Return the statement that finds the numbers of clips, the newest first; `:most` is how many."""
+        parts = [*self.of_range, *self.of_index]
+        if self.of_clip:
+            parts.append(_OF_CLIP.format(" AND ".join(self.of_clip)))
+        if self.of_text:
+            parts.append(_OF_TEXT.format(" AND ".join(self.of_text)))
+        where = " AND ".join([*parts, *self.of_judgements]) or "true"
+        return f"SELECT d.audio_id FROM ({begin}) d WHERE {where} ORDER BY d.audio_id DESC LIMIT :most"  # noqa: S608
+
+    def along(self, most: int | None = None) -> str:
+        """Begin along the numbers, with the newest clips; only `most` of them, if that is given.
+
+        OFFSET 0: Postgres must not read all of it and put it in order afterwards.
+        """
+        numbers = "".join(f" AND {part.replace('d.audio_id', 'audio_id')}" for part in self.of_range)
+        return f"{self.order}{numbers} ORDER BY audio_id DESC LIMIT {most or 'ALL'} OFFSET 0"
+
+    def smallest(self) -> str | None:
+        """Begin with the smallest set, as Postgres expects it; None if no filter has an index."""
+        if self.certain:
+            return f"{self.certain[0]} OFFSET 0"
+        sizes = {found: self._expected(found) for found in self.sets}
+        return f"{min(sizes, key=lambda found: sizes[found])} OFFSET 0" if sizes else None
+
+    def _expected(self, statement: str) -> int:
+        plan = db.session.execute(sa.text(f"EXPLAIN (FORMAT JSON) {statement}"), self.values).scalar_one()
+        return int(plan[0]["Plan"]["Plan Rows"])
 
 
-def conditions(filters: Filters, viewer: int) -> Conditions:
+def conditions(filters: Filters, words: Words | None, viewer: int, before: int | None) -> Conditions:
     found = Conditions()
+    if before is not None:
+        found.of_range.append("d.audio_id < :before")
+        found.values["before"] = before
+    _add_text(found, filters, words)
     _add_judgements(found, filters, viewer)
-    if filters.language:
-        found.add("t.language = :language", language=filters.language)
-    if filters.finding:
-        found.add("t.finding = :finding", finding=filters.finding)
-    if filters.since or filters.until:
-        _add_days(found, filters)
-    if filters.field:
-        choices = [json.dumps({filters.field: value}) for value in _readings(filters.value)]
-        places = [f"a.platform_metadata @> CAST(:metadata{n} AS jsonb)" for n in range(len(choices))]
-        found.add(f"({' OR '.join(places)})", **{f"metadata{n}": choice for n, choice in enumerate(choices)})
-    if filters.batch:
-        found.add("a.batch_id = :batch", batch=filters.batch)
-    if filters.clip:
-        _add_clip(found, filters)
+    _add_days(found, filters)
+    _add_metadata(found, filters)
+    _add_names(found, filters)
     return found
 
 
+def _add_text(found: Conditions, filters: Filters, words: Words | None) -> None:
+    if filters.language:
+        found.of_text.append("t.language = :language")
+        found.values["language"] = filters.language
+        found.order = "SELECT DISTINCT audio_id FROM transcripts WHERE language = :language"
+    if filters.finding:
+        found.of_text.append("t.finding = :finding")
+        found.values["finding"] = filters.finding
+        if filters.finding == "doubtful":
+            found.order = "SELECT DISTINCT audio_id FROM transcripts WHERE finding = 'doubtful'"
+    if words is None:
+        if filters.words:
+            found.of_range.append("false")  # only signs were typed: nothing has them
+        return
+    if words.anywhere:
+        found.values["anywhere"] = words.anywhere
+        found.sets.append("SELECT DISTINCT audio_id FROM transcripts WHERE words_found @@ CAST(:anywhere AS tsquery)")
+    cases = []
+    for n, (languages, query) in enumerate(words.exact):
+        found.values |= {f"languages{n}": list(languages), f"exact{n}": query}
+        of_these = f"t.language = ANY (CAST(:languages{n} AS text[]))"
+        cases.append(f"WHEN {of_these} THEN t.words_found @@ CAST(:exact{n} AS tsquery)")
+    otherwise = "t.words_found @@ CAST(:otherwise AS tsquery)"
+    found.of_text.append(f"CASE {' '.join(cases)} ELSE {otherwise} END" if cases else otherwise)
+    found.values["otherwise"] = words.otherwise
+
+
 def _add_judgements(found: Conditions, filters: Filters, viewer: int) -> None:
-    if filters.verdict:
-        of_policy = "AND c.policy = :policy" if filters.policy else ""
-        ways = {"flagged": _FLAGGED.format(of_policy=of_policy), "clean": _CLEAN, "unjudged": _UNJUDGED}
-        found.add(ways[filters.verdict], policy=filters.policy or None)
-    if filters.label:
-        found.add(_LABELLED, label=filters.label)
     if filters.verdict or filters.label:
-        found.add(_NOT_IN_HAND, viewer=viewer)
+        found.of_judgements.append(_NOT_IN_HAND)
+        found.values["viewer"] = viewer
+    if filters.verdict:
+        found.of_judgements.append(_WAYS[filters.verdict])
+        found.values["policy"] = filters.policy or None
+    if filters.verdict == "flagged":
+        flags = f"FROM classifications c WHERE c.violates {'AND c.policy = :policy' if filters.policy else ''}"
+        found.order = f"SELECT DISTINCT audio_id {flags}"
+        # In an index alone; only for those that it finds are the verdicts looked up.
+        found.of_index.append(f"(SELECT count(*) > 0 {flags} AND c.audio_id = d.audio_id)")
+    if filters.label:
+        found.certain.append(_LABELLED)
+        found.values["label"] = filters.label
 
 
 def _add_days(found: Conditions, filters: Filters) -> None:
-    """Add the days, and within which numbers their clips lie: else the search would read all that is newer."""
-    if filters.until:
-        after = filters.until + timedelta(days=1)
-        bounds = db.session.execute(_DAYS, {"since": filters.since, "until": after}).one()
-        found.add("a.audio_id BETWEEN :first AND :last", first=bounds.first or 0, last=bounds.last or 0)
-        found.add("a.processed_at < :until", until=after)
+    """Add the days, and within which numbers their clips lie: else all that is newer would be read."""
     if filters.since:
-        found.add("a.processed_at >= :since", since=filters.since)
+        found.of_clip.append("a.processed_at >= :since")
+        found.values["since"] = filters.since
+    if filters.until:
+        until = filters.until + timedelta(days=1)
+        found.of_clip.append("a.processed_at < :until")
+        found.values["until"] = until
+        if filters.since:
+            first, last = db.session.execute(_BETWEEN, {"since": filters.since, "until": until}).one()
+        else:
+            first, last = 0, db.session.scalar(_LAST_BEFORE, {"until": until})
+        found.of_range.append("d.audio_id BETWEEN :first AND :last")
+        found.values |= {"first": first or 0, "last": last or 0}
 
 
-def _add_clip(found: Conditions, filters: Filters) -> None:
+def _add_metadata(found: Conditions, filters: Filters) -> None:
+    if filters.field:
+        choices = [json.dumps({filters.field: value}) for value in _readings(filters.value)]
+        found.values |= {f"metadata{n}": choice for n, choice in enumerate(choices)}
+        places = [f"a.platform_metadata @> CAST(:metadata{n} AS jsonb)" for n in range(len(choices))]
+        same = f"({' OR '.join(places)})"
+        found.of_clip.append(same)
+        found.sets.append(f"SELECT audio_id FROM audio_files a WHERE {same}")  # noqa: S608
+
+
+def _add_names(found: Conditions, filters: Filters) -> None:
+    if filters.batch:
+        found.of_clip.append("a.batch_id = :batch")
+        found.values["batch"] = filters.batch
+        found.certain.append("SELECT audio_id FROM audio_files WHERE batch_id = :batch")
     name = filters.clip
+    if not name:
+        return
     if name.isascii() and name.isdigit() and int(name) < 2**63:
-        found.add("(a.audio_id = :number OR a.original_filename = :name)", number=int(name), name=name)
+        same = "(a.audio_id = :number OR a.original_filename = :name)"
+        found.values |= {"number": int(name), "name": name}
+        found.certain.append(f"SELECT audio_id FROM audio_files a WHERE {same}")  # noqa: S608
     elif filters.batch:
-        found.add("strpos(lower(a.original_filename), lower(:name)) > 0", name=name)
+        same = "strpos(lower(a.original_filename), lower(:name)) > 0"
+        found.values["name"] = name
     else:
+        same = "a.original_filename LIKE :name"
         escaped = name.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-        found.add("a.original_filename LIKE :name", name=f"{escaped}%")
+        found.values["name"] = f"{escaped}%"
+        found.sets.append(f"SELECT audio_id FROM audio_files a WHERE {same}")  # noqa: S608
+    found.of_clip.append(same)
 
 
 def _readings(value: str) -> list[Any]:

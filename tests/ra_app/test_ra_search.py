@@ -153,7 +153,7 @@ def test_a_search_that_takes_too_long_is_stopped_and_says_so(
     lea: Visitor, add: Add, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     add("alpha")
-    monkeypatch.setattr(search_conditions, "_CLEAN", "(SELECT pg_sleep(5) IS NOT NULL)")
+    monkeypatch.setitem(search_conditions._WAYS, "clean", "(SELECT pg_sleep(5) IS NOT NULL)")
     monkeypatch.setattr(search, "TIMEOUT_MS", 50)
     answer = lea.get("/clips?verdict=clean")
     assert answer.status_code == 503
