@@ -13,7 +13,7 @@ from app.search import TooLongError
 
 blueprint = Blueprint("search", __name__, url_prefix="/clips")
 
-NEW_STUDY = "studies.new"  # takes the field `clips`: numbers with blanks between them
+NEW_STUDY = ("study_forms.make", "studies.new")  # the first that is there takes `clips`: numbers with blanks between
 TOO_LONG = (
     f"The search took longer than {search.TIMEOUT_MS // 1000} seconds and was stopped. Nothing is wrong with it: add a "
     "filter, or a word that is rarer."
@@ -47,7 +47,7 @@ def numbers() -> ResponseReturnValue:
         return _page(filters, hits=[], problem=TOO_LONG), 503
     return render_template(
         "search_numbers.html", filters=filters, found=found, most=search.MOST,
-        new_study=NEW_STUDY if NEW_STUDY in current_app.view_functions else None,
+        new_study=next((name for name in NEW_STUDY if name in current_app.view_functions), None),
     )  # fmt: skip
 
 
