@@ -156,7 +156,7 @@ def _of_people(audio_id: int, viewer: int, *, everybody: bool) -> list[Event]:
     audit = _rows(_AUDIT, audio_id=audio_id, viewer=viewer, everybody=everybody, most=MOST_LINES)
     done = _rows(_ACTS, audio_id=audio_id, acts=of_acts, most=MOST_LINES)
     return [
-        *(Event(at=row["at"], what=EVENTS.get(row["event"], row["event"]), by=row["pseudonym"] or "") for row in audit),
+        *(Event(at=row["at"], what=EVENTS.get(row["event"], "–"), by=row["pseudonym"] or "") for row in audit),
         *(
             Event(
                 at=row["at"],

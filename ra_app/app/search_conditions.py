@@ -74,12 +74,13 @@ class Conditions:
         numbers = "".join(f" AND {part.replace('d.audio_id', 'audio_id')}" for part in self.of_range)
         return f"{self.order}{numbers} ORDER BY audio_id DESC LIMIT {most or 'ALL'} OFFSET 0"
 
-    def smallest(self) -> str | None:
-        """Begin with the smallest set, as Postgres expects it; None if no filter has an index."""
+    def smallest(self, limit: int | None = None) -> str | None:
+        """Begin with the smallest set, as Postgres expects it; None if no set has at most `limit` clips."""
         if self.certain:
             return f"{self.certain[0]} OFFSET 0"
         sizes = {found: self._expected(found) for found in self.sets}
-        return f"{min(sizes, key=lambda found: sizes[found])} OFFSET 0" if sizes else None
+        smallest = min(sizes, key=lambda found: sizes[found], default=None)
+        return None if smallest is None or sizes[smallest] > (limit or sizes[smallest]) else f"{smallest} OFFSET 0"
 
     def _expected(self, statement: str) -> int:
         plan = db.session.execute(sa.text(f"EXPLAIN (FORMAT JSON) {statement}"), self.values).scalar_one()
