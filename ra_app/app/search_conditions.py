@@ -8,6 +8,7 @@ these words, of this batch, with this metadata). `app/search.py` chooses.
 from __future__ import annotations
 
 import json
+import math
 from datetime import timedelta
 from typing import Any
 
@@ -23,7 +24,9 @@ _VERDICTS = """FROM verdicts_in_force v
 _WAYS = {
     "flagged": f"(SELECT count(*) > 0 {_VERDICTS} AND v.violates)",
     "clean": f"(SELECT count(*) > 0 AND count(*) FILTER (WHERE v.violates) = 0 {_VERDICTS})",
-    "unjudged": f"(SELECT count(*) = 0 {_VERDICTS})",
+    # Whoever has any verdict has one in force; an index alone tells.
+    "unjudged": """(SELECT count(*) = 0 FROM classifications c
+        WHERE c.audio_id = d.audio_id AND (CAST(:policy AS text) IS NULL OR c.policy = :policy))""",
 }
 _NOT_IN_HAND = """(SELECT count(*) = 0 FROM ra_assignments h WHERE h.audio_id = d.audio_id AND h.user_id = :viewer
     AND h.state IN ('open', 'skipped'))"""
@@ -200,4 +203,5 @@ def _readings(value: str) -> list[Any]:
         other = json.loads(value)
     except (ValueError, RecursionError):
         return [value]
-    return [value, other] if isinstance(other, int | float) and len(value) < 300 else [value]
+    number = isinstance(other, int) or (isinstance(other, float) and math.isfinite(other))
+    return [value, other] if number else [value]

@@ -12,6 +12,7 @@ from app.search_query import clean
 
 VERDICTS = {"flagged": "Flagged", "clean": "Judged and not flagged", "unjudged": "Not judged"}
 FINDINGS = {"speech": "Speech", "doubtful": "Doubtful", "no_speech": "No speech"}
+_YEARS = (1970, 9000)
 _TEXTS = ("policy", "language", "field", "value", "label", "batch", "clip")
 
 
@@ -69,6 +70,8 @@ def _day(name: str, typed: Mapping[str, str], problems: dict[str, str]) -> datet
     try:
         day = date.fromisoformat(text)
     except ValueError:
+        day = date.min
+    if not _YEARS[0] <= day.year <= _YEARS[1]:
         problems[name] = f"“{text}” is not a day; write it as 2026-11-29."
         return None
     return datetime(day.year, day.month, day.day, tzinfo=UTC)

@@ -124,6 +124,10 @@ def test_filters_narrow_the_search_and_stay_in_the_address(lea: Visitor, add: Ad
     assert found(lea, label="scam") == [second]
     judge(world, item, jo, ["hate"])
     assert found(lea, label="scam") == []
+    for value in ("1e999", "NaN", "9" * 299, "true", '{"a": 1}', "\x00"):
+        assert lea.get("/clips?" + urlencode({"field": "likes", "value": value})).status_code in {200, 422}
+    assert lea.get("/clips?before=99999999999999999999").status_code == 404
+    assert lea.get("/clips?until=9999-12-31").status_code == 422
     wrong = lea.get("/clips?since=tomorrow&finding=x&policy=p&words=kept")
     assert wrong.status_code == 422
     assert "“tomorrow” is not a day" in wrong.text

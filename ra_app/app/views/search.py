@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Blueprint, current_app, g, render_template, request
+from flask import Blueprint, abort, current_app, g, render_template, request
 from flask.typing import ResponseReturnValue
 
 from app import search, search_filters, search_query
@@ -27,6 +27,8 @@ def index() -> ResponseReturnValue:
     if filters.problems:
         return _page(filters, hits=[]), 422
     before = request.args.get("before", type=int)
+    if before is not None and not 0 < before < 2**63:
+        abort(404)
     try:
         hits, more = search.page(filters, g.viewer.user_id, before)
     except TooLongError:
