@@ -27,7 +27,7 @@ PAGES = {
     "queue.index": ("/", "/?show=done", "/?show=skipped&quality=doubtful"),
     "review.show": ("/review/{held}", "/review/{labelled}", "/review/{other}", "/review/99999"),
     "sso.choose": ("/sso/join",),
-    "search.index": ("/clips?words=listen", "/clips?words=nothing&until=x"),
+    "search.index": ("/clips?words=listen", "/clips?words=nothing"),
     "search.numbers": ("/clips/numbers?words=listen",),
     "clip_history.show": ("/clips/{labelled}", "/clips/{held}"),
     "studies.index": ("/studies",),
