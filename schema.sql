@@ -137,6 +137,13 @@ ALTER TABLE public.audio_files ADD COLUMN IF NOT EXISTS loudness_lufs double pre
 -- The largest sample in dB of full scale, at most 0; null also if all samples are 0.
 ALTER TABLE public.audio_files ADD COLUMN IF NOT EXISTS peak_dbfs double precision;
 
+-- Since version 8: when the clip was erased because its author withdrew. Its text, file name, metadata and hashes are gone.
+ALTER TABLE public.audio_files ADD COLUMN IF NOT EXISTS erased_at timestamptz;
+-- For the search: by a field of the platform's metadata, by the beginning of a file name, and by days of processing.
+CREATE INDEX IF NOT EXISTS audio_files_platform_idx ON public.audio_files USING gin (platform_metadata jsonb_path_ops);
+CREATE INDEX IF NOT EXISTS audio_files_name_idx ON public.audio_files (original_filename text_pattern_ops);
+CREATE INDEX IF NOT EXISTS audio_files_days_idx ON public.audio_files (processed_at, audio_id);
+
 -- What was said. One transcript per clip and speech model.
 CREATE TABLE IF NOT EXISTS public.transcripts (
     transcript_id        bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -178,6 +185,48 @@ CREATE INDEX IF NOT EXISTS transcripts_doubts_at_idx ON public.transcripts (crea
 UPDATE public.transcripts SET finding = CASE WHEN no_speech THEN 'no_speech' ELSE 'speech' END, reasons = '{}'
 WHERE no_speech <> (finding = 'no_speech');
 
+-- Since version 8: the search over what was said, in every language. `search` above stems as English, whatever the language.
+-- The configuration that stems words of a language (ISO 639-1); `simple` stems nothing.
+CREATE OR REPLACE FUNCTION public.search_config(language text) RETURNS regconfig
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN CASE language
+    WHEN 'ar' THEN 'arabic' WHEN 'ca' THEN 'catalan' WHEN 'da' THEN 'danish' WHEN 'de' THEN 'german'
+    WHEN 'el' THEN 'greek' WHEN 'en' THEN 'english' WHEN 'es' THEN 'spanish' WHEN 'eu' THEN 'basque'
+    WHEN 'fi' THEN 'finnish' WHEN 'fr' THEN 'french' WHEN 'hi' THEN 'hindi' WHEN 'hu' THEN 'hungarian'
+    WHEN 'hy' THEN 'armenian' WHEN 'id' THEN 'indonesian' WHEN 'it' THEN 'italian' WHEN 'lt' THEN 'lithuanian'
+    WHEN 'ne' THEN 'nepali' WHEN 'nl' THEN 'dutch' WHEN 'nn' THEN 'norwegian' WHEN 'no' THEN 'norwegian'
+    WHEN 'pt' THEN 'portuguese' WHEN 'ro' THEN 'romanian' WHEN 'ru' THEN 'russian' WHEN 'sr' THEN 'serbian'
+    WHEN 'sv' THEN 'swedish' WHEN 'ta' THEN 'tamil' WHEN 'tr' THEN 'turkish' WHEN 'yi' THEN 'yiddish'
+    ELSE 'simple' END::regconfig;
+
+-- The text with each character of a script that writes no blanks between words (Thai, Lao, Burmese, Khmer, Chinese, Japanese)
+-- set apart by the control character 31, so that each counts as a word. Korean too: its words carry endings, and no
+-- configuration stems them.
+CREATE OR REPLACE FUNCTION public.search_words(said text) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN regexp_replace(said, '([\u0E00-\u0EFF\u1000-\u109F\u1780-\u17FF\u2E80-\u2FDF\u3005-\u3007\u3040-\u318F\u31F0-\u31FF\u3400-\u4DBF\u4E00-\u9FFF\uA960-\uA97F\uAC00-\uD7FF\uF900-\uFAFF\uFF66-\uFFDC\U00020000-\U0003FFFF])',
+    E'\x1F\\1\x1F', 'g');
+
+-- What of a transcript can be found: its words stemmed by its language, its words as they are, and the words of the
+-- translation stemmed as English; of the first 100,000 characters, so that no vector is too long to be stored. The sign
+-- between the parts takes a place, so that no phrase goes across.
+CREATE OR REPLACE FUNCTION public.search_vector(language text, said text, translation text) RETURNS tsvector
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN to_tsvector('simple', public.search_words(left(said, 100000)))
+    || CASE WHEN public.search_config(language) = 'simple'::regconfig THEN ''::tsvector
+       ELSE '''~'':1'::tsvector || to_tsvector(public.search_config(language), left(said, 100000)) END
+    || CASE WHEN translation IS NULL THEN ''::tsvector 
+       ELSE '''~'':1'::tsvector || to_tsvector('english', left(translation, 100000)) END;
+
+-- A stored column: a phrase is looked up in the vector itself, which an index on an expression would compute anew for each row.
+ALTER TABLE public.transcripts ADD COLUMN IF NOT EXISTS words_found tsvector
+    GENERATED ALWAYS AS (public.search_vector(language, text, translation)) STORED;
+-- So that Postgres knows how rare a word is: by default it knows the thousand commonest ones only.
+ALTER TABLE public.transcripts ALTER COLUMN words_found SET STATISTICS 300;
+CREATE INDEX IF NOT EXISTS transcripts_words_found_idx ON public.transcripts USING gin (words_found);
+-- Clips of a language, the newest first.
+CREATE INDEX IF NOT EXISTS transcripts_language_idx ON public.transcripts (language, audio_id);
+
 -- One verdict per clip, policy, policy version and model; everything needed to trace it stands in the row.
 CREATE TABLE IF NOT EXISTS public.classifications (
     classification_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -207,6 +256,8 @@ ALTER TABLE public.classifications ADD COLUMN IF NOT EXISTS text_sha256 text;
 CREATE INDEX IF NOT EXISTS classifications_score_idx ON public.classifications
     (hashtextextended(text_sha256 || policy_sha256 || model || prompt_version, 0), created_at)
     WHERE text_sha256 IS NOT NULL;
+-- Since version 8: the clips that a policy has flagged, the newest first.
+CREATE INDEX IF NOT EXISTS classifications_flagged_idx ON public.classifications (policy, audio_id) WHERE violates;
 -- Verdicts of an earlier release on a clip that was not judged before: that release does not say that it is judged now.
 UPDATE public.transcripts t SET not_judged = NULL
 WHERE t.not_judged IS NOT NULL AND EXISTS (
@@ -278,5 +329,5 @@ GRANT USAGE, SELECT, UPDATE ON SEQUENCE public.audio_files_audio_id_seq TO pipel
 GRANT SELECT ON public.batches, public.audio_files, public.transcripts, public.classifications, public.policies,
     public.schema_version, public.verdicts_in_force, public.ra_queue TO ra_app;
 
-INSERT INTO public.schema_version (version) VALUES (1), (2), (3), (4), (5), (6), (7) ON CONFLICT DO NOTHING;
+INSERT INTO public.schema_version (version) VALUES (1), (2), (3), (4), (5), (6), (7), (8) ON CONFLICT DO NOTHING;
 COMMIT;

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from bench.ra import agreement, axe_runs, cold, fits, keys, leases, lighthouse, sent, swap, ways
+from bench.ra import agreement, axe_runs, cold, fits, keys, leases, lighthouse, search, sent, swap, ways
 from bench.ra.figures import Figure
 from bench.ra.site import Site, running
 from bench.ra.table import print_all, store, write_page
@@ -34,6 +34,7 @@ MEASURES: dict[str, Callable[[Site], list[Figure]]] = {
     "sent": sent.measure,
     "ways": ways.measure,
     "agreement": agreement.measure,
+    "search": search.measure,
 }
 
 

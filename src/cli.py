@@ -12,6 +12,7 @@ from commands import (
     batch,
     clip,
     database,
+    erasing,
     failed,
     inject,
     logs,
@@ -80,6 +81,7 @@ app.add_typer(inject.app, name="inject", rich_help_panel="Repair")
 app.add_typer(clip.app, name="clip", rich_help_panel="Repair")
 app.command(rich_help_panel="Repair")(upkeep.reconcile)
 app.command(rich_help_panel="Repair")(upkeep.expire)
+erasing.add_to(clip.app)
 policy_archive.add_to(policy.app)
 app.add_typer(policy.app, name="policy", rich_help_panel="Policies")
 app.add_typer(settings.app, name="config", rich_help_panel="Set up")

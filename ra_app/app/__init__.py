@@ -14,6 +14,7 @@ from flask_migrate import Migrate
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from app.assets import fingerprint_static
+from app.clip_commands import clip_group
 from app.codebook import load_codebook
 from app.codebook_commands import codebook
 from app.commands import users
@@ -46,6 +47,8 @@ from app.views import (
     study_plan,
     wellbeing,
 )
+from app.views import clip_history as clip_pages
+from app.views import search as search_pages
 from app.views import studies as study_pages
 from app.views.results import PAGES as RESULTS
 
@@ -91,12 +94,13 @@ def create_app(config: Settings | None = None) -> Flask:
     add_formats(app)
     add_tabs(app)
     for_everybody = (auth, join, sso, queue, review, desk, presence, wellbeing, me, audio, scripts, health)
-    for_leads = (people, study_pages, study_forms, study_plan, codebooks, codebook_drafts)
+    for_leads = (people, study_pages, study_forms, study_plan, codebooks, codebook_drafts, search_pages, clip_pages)
     for view in (*for_everybody, *for_leads, *RESULTS):
         app.register_blueprint(view.blueprint)
     app.cli.add_command(users)
     app.cli.add_command(codebook)
     app.cli.add_command(studies)
+    app.cli.add_command(clip_group)
     if settings.trusted_proxies:
         hops = settings.trusted_proxies
         app.wsgi_app = ProxyFix(  # type: ignore[method-assign]  # Flask's documented way to add middleware

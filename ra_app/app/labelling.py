@@ -9,7 +9,7 @@ from sqlalchemy.dialects import postgresql as pg
 
 from app import claims, clips, drafts, intervals, records
 from app.codebook import Codebook
-from app.models import Act, Assignment, AuditEntry, Decline, LabelRow, db
+from app.models import Assignment, AuditEntry, Decline, LabelRow, db
 from app.submission import Submission
 
 
@@ -36,22 +36,21 @@ def sees_verdicts(slot: Assignment) -> bool:
 
 
 def has_seen_verdicts(slot: Assignment) -> bool:
-    """Whether this reviewer knows what the model said of this clip, from this study or from anywhere else.
+    """Whether this reviewer knows what the model said of this clip, from this study or from anywhere else."""
+    return sees_verdicts(slot) or saw_verdicts(_holder(slot), slot.audio_id)
 
-    That is, where verdicts were shown to them: on the screen of any study (the audit has it), or on the page of the
-    clip's history, which leads may open. It stays true when the slot of back then went to somebody else.
+
+def saw_verdicts(user_id: int, audio_id: int) -> bool:
+    """Whether verdicts on this clip were shown to this person anywhere: the audit has it.
+
+    That is, on the screen of a study, on the page of a decision, or on the clip's own page. It stays true when the slot
+    of back then went to somebody else.
     """
-    if sees_verdicts(slot):
-        return True
-    user_id = _holder(slot)
     shown = AuditEntry.event == "revealed", AuditEntry.details["verdicts_shown"].as_boolean()
-    on_screen = sa.select(AuditEntry.entry_id).where(
-        AuditEntry.user_id == user_id, AuditEntry.audio_id == slot.audio_id, sa.or_(*shown)
+    seen = sa.select(AuditEntry.entry_id).where(
+        AuditEntry.user_id == user_id, AuditEntry.audio_id == audio_id, sa.or_(*shown)
     )
-    on_page = sa.select(Act.act_id).where(
-        Act.user_id == user_id, Act.act == "clip-opened", Act.subject == str(slot.audio_id)
-    )
-    return bool(db.session.scalar(sa.select(sa.or_(sa.exists(on_screen), sa.exists(on_page)))))
+    return bool(db.session.scalar(sa.select(sa.exists(seen))))
 
 
 def may_reveal(slot: Assignment) -> bool:

@@ -54,6 +54,7 @@ FORM_PAGES = {
     "queue.next_clip": "queue.index",
     "auth.account": "auth.account",
     "me.choose": "me.index",
+    "clip_history.reveal": "search.index",
     "people.invite": "people.index",
     "people.revoke": "people.index",
     "people.reset": "people.index",

@@ -107,6 +107,11 @@ def is_audio_name(name: str) -> bool:
     return _suffix(name) in AUDIO_SUFFIXES
 
 
+def member_name(entry: Entry) -> str:
+    """The normalised path in the archive, by which a clip is known from then on."""
+    return "/".join(part for part in _shown(entry.raw_name).split("/") if part not in {"", "."})
+
+
 def extract(
     archive: Path, target_dir: Path, limits: Limits | None = None, on_progress: Callable[[], None] = lambda: None
 ) -> Extraction:
@@ -125,7 +130,7 @@ def extract(
         `target_dir` holds files of another run.
     """
     limits = limits or Limits()
-    most = _max_unpacked(archive, limits)
+    most = most_unpacked(archive, limits)
     with TarStream(archive, most, on_progress) as stream, _Target(target_dir) as target:
         run = _Run(archive.name, limits, target)
         try:
@@ -144,7 +149,8 @@ def extract(
     return Extraction(tuple(run.members), tuple(run.skipped))
 
 
-def _max_unpacked(archive: Path, limits: Limits) -> int:
+def most_unpacked(archive: Path, limits: Limits) -> int:
+    """Bytes that an archive of its size may unpack to; raises OperatorError when it cannot be read."""
     try:
         size = archive.stat().st_size
     except OSError as error:
@@ -172,7 +178,7 @@ class _Run:
             self.where = f"the member after {shown!r}"
             return
         self.where = f"member {self._entries} ({shown!r})"
-        name = "/".join(part for part in shown.split("/") if part not in {"", "."})
+        name = member_name(entry)
         if reason := self._refusal(entry, name):
             self.skipped.append(Skipped(name or shown, reason))
         else:

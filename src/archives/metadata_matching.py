@@ -80,6 +80,11 @@ def has_key_column(row: Row) -> bool:
     return any(_column(name) in _COLUMNS for name in row)
 
 
+def same_clip(row: Row, other: Row) -> bool:
+    """Whether two rows describe the same clip: they are equal in all columns that name one."""
+    return row is other or (bool(_keys(row)) and _keys(row) == _keys(other))
+
+
 def match_clips(
     tables: Sequence[Table], clips: Sequence[str], *, alone: bool = True, on_progress: Callable[[], None] = lambda: None
 ) -> Matches:

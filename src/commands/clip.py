@@ -14,12 +14,12 @@ from db import LevelArchive, StoredClip
 from errors import PermanentError, UnknownError
 from system import shown
 
-app = typer.Typer(no_args_is_help=True, help="Stored clips: measure those of earlier releases.")
+app = typer.Typer(no_args_is_help=True, help="Stored clips: measure those of earlier releases, erase one.")
 
 
 @app.callback()
 def clips() -> None:
-    """Stored clips: measure those of earlier releases."""  # with a callback, the one command keeps its name
+    """Stored clips: measure those of earlier releases, erase one."""
 
 
 @app.command()

@@ -11,7 +11,7 @@ import os
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from results.database import Database
@@ -24,6 +24,7 @@ class Change:
     """A change that is being made. Its maker counts in `affected` how much has been changed so far."""
 
     affected: int = 0
+    details: dict[str, Any] = field(default_factory=dict)  # for the second row
 
 
 class AuditLog(Database):
@@ -38,7 +39,7 @@ class AuditLog(Database):
             end["ended_by"] = f"{type(error).__name__}: {error}".rstrip(": ")
             raise
         finally:
-            self._insert(action, subject, done.affected, end)
+            self._insert(action, subject, done.affected, {**end, **done.details})
 
     def _insert(self, action: str, subject: str, affected: int | None, details: Mapping[str, Any]) -> int:
         with self._transaction() as cursor:

@@ -223,7 +223,9 @@ class DatabaseOverview(Database):
                 "UPDATE batches SET completed_at = NULL, cancelled_at = NULL WHERE batch_id = %s", (batch_id,)
             )
             if everything:
-                cursor.execute("UPDATE audio_files SET status = 'pending' WHERE batch_id = %s", (batch_id,))
+                cursor.execute(
+                    "UPDATE audio_files SET status = 'pending' WHERE batch_id = %s AND erased_at IS NULL", (batch_id,)
+                )
             yield
 
     @contextmanager

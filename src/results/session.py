@@ -14,7 +14,7 @@ from results.connection import connect
 from results.rows import one_row
 from system import tls_errors
 
-SCHEMA_VERSION = 7  # of schema.sql; workers wait for it
+SCHEMA_VERSION = 8  # of schema.sql; workers wait for it
 MIN_SERVER_VERSION = 140000
 
 

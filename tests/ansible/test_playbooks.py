@@ -18,7 +18,7 @@ BIN = Path(sys.executable).parent
 PLAYBOOKS = sorted((ANSIBLE / "playbooks").glob("*.yml"))
 ROLES = sorted(path.name for path in (ANSIBLE / "roles").iterdir())
 WANTED = {
-    "backup", "deploy-pipeline", "deploy-ra-app", "health-check", "restore", "retire-worker", "rollback",
+    "backup", "deploy-pipeline", "deploy-ra-app", "erase-clip", "health-check", "restore", "retire-worker", "rollback",
     "rotate-ca", "rotate-secrets", "setup-new-worker", "site", "start-workers",
     "stop-workers", "sync-models", "uninstall",
 }  # fmt: skip

@@ -103,8 +103,8 @@ def test_a_lead_who_has_opened_the_history_of_a_clip_does_not_label_it_blind(
 ) -> None:
     world.add_user("lea", role="lead")
     visitor.log_in("lea")
+    assert POLICY in visitor.get(f"/clips/{clip}").text
     study(world, "first", clip)
-    world.sql("INSERT INTO ra_acts (user_id, act, subject) SELECT user_id, 'clip-opened', %s FROM ra_users", str(clip))
     visitor.claim()
     visitor.label(clip, "hate")
     assert labels(world) == [("first", ["hate"], False)]

@@ -146,7 +146,7 @@ def test_a_platforms_metadata_survives_what_postgres_cannot_store(db, query):
 
 def test_the_schema_can_be_applied_twice(services, database, query):
     services.apply_schema(database.name)
-    assert query("SELECT version FROM schema_version") == [(1,), (2,), (3,), (4,), (5,), (6,), (7,)]
+    assert query("SELECT version FROM schema_version") == [(1,), (2,), (3,), (4,), (5,), (6,), (7,), (8,)]
 
 
 def test_a_database_without_our_schema_is_named_with_the_command_to_run(settings_env):

@@ -44,7 +44,7 @@ QUEUE = "SELECT original_filename, transcript, language, segments, policies, sco
 
 @dataclass(frozen=True)
 class Old:
-    """A database that began with version 5 or 6."""
+    """A database that began with version 5, 6 or 7."""
 
     services: Services
     name: str
@@ -69,7 +69,7 @@ class Old:
         self.services.apply_schema(self.name)
 
 
-@pytest.fixture(params=[5, 6])
+@pytest.fixture(params=[5, pytest.param(6, marks=pytest.mark.thorough), 7])
 def old(services: Services, request: pytest.FixtureRequest) -> Iterator[Old]:
     name = f"old_{secrets.token_hex(4)}"
     services.make_database(f"{name}_roles")  # brings the login roles and their passwords
@@ -96,7 +96,7 @@ def test_rows_of_the_release_before_are_kept_and_say_what_they_are(old: Old) -> 
     assert old.ask("SELECT judged, text_sha256 FROM classifications") == [("transcript", None)]
     assert old.ask("SELECT finding, reasons FROM ra_queue", "ra_app") == [("speech", [])]
     assert old.ask("SELECT peaks, loudness_lufs, peak_dbfs FROM audio_files", "ra_app") == [(None, None, None)] * 2
-    assert old.ask("SELECT max(version) FROM schema_version") == [(7,)]
+    assert old.ask("SELECT max(version) FROM schema_version") == [(8,)]
 
 
 def test_the_release_before_works_on_the_new_schema(old: Old) -> None:
@@ -117,6 +117,14 @@ def test_what_the_release_before_leaves_untold_is_corrected_at_the_next_deploy(o
     found = old.ask("SELECT text, finding, not_judged FROM transcripts WHERE text <> ''")
     assert found == [("and judged", "speech", None)]
     assert [row[0] for row in old.ask(QUEUE, "ra_app")] == ["a.mp3"]
+
+
+def test_what_the_release_before_wrote_and_writes_is_found_by_the_search(old: Old) -> None:
+    old.upgrade()
+    old.write("b.mp3", "the markets")
+    found = "SELECT text FROM transcripts WHERE words_found @@ to_tsquery('english', %(word)s)"
+    assert old.ask(found, "ra_app", word="meeting") == [("we meet",)]
+    assert old.ask(found, "pipeline", word="market") == [("the markets",)]
 
 
 def test_a_clip_that_stays_not_judged_stays_so_at_every_deploy(old: Old) -> None:

@@ -23,10 +23,7 @@ class Act(Base):
     """Something that a lead did to a study, a codebook or an export. `app/acts.py` writes and words it."""
 
     __tablename__ = "ra_acts"
-    __table_args__ = (
-        sa.Index(None, "study_id"),
-        sa.Index("ix_ra_acts_clip_opened", "user_id", "subject", postgresql_where=sa.text("act = 'clip-opened'")),
-    )
+    __table_args__ = (sa.Index(None, "study_id"),)
 
     act_id: Mapped[int] = mapped_column(sa.BigInteger, sa.Identity(), primary_key=True)
     at: Mapped[datetime] = now_column()

@@ -16,20 +16,16 @@ depends_on = None
 
 PERSON = sa.text('user_id IS NOT NULL')
 OPEN = sa.text("state = 'open'")
-OPENED = sa.text("act = 'clip-opened'")
 
 
 def upgrade():
     op.drop_constraint(op.f('uq_ra_assignments_audio_id_user_id'), 'ra_assignments', type_='unique')
     op.create_index('ix_ra_assignments_person', 'ra_assignments', ['audio_id', 'user_id'], unique=False, postgresql_where=PERSON)
     op.create_index('ux_ra_assignments_held', 'ra_assignments', ['audio_id', 'user_id'], unique=True, postgresql_where=OPEN)
-    # Whether a lead has seen the verdicts of a clip on its own page: asked at each label.
-    op.create_index('ix_ra_acts_clip_opened', 'ra_acts', ['user_id', 'subject'], unique=False, postgresql_where=OPENED)
 
 
 def downgrade():
     """Fails, and changes nothing, as soon as somebody has had a clip in two studies: their labels cannot be dropped."""
-    op.drop_index('ix_ra_acts_clip_opened', table_name='ra_acts')
     op.drop_index('ux_ra_assignments_held', table_name='ra_assignments')
     op.drop_index('ix_ra_assignments_person', table_name='ra_assignments')
     op.create_unique_constraint(op.f('uq_ra_assignments_audio_id_user_id'), 'ra_assignments', ['audio_id', 'user_id'])

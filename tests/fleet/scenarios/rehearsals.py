@@ -31,6 +31,7 @@ REHEARSED = (
     ("backup.yml", True),
     ("restore.yml", True),
     ("retire-worker.yml --limit gpu-02", True),
+    ("erase-clip.yml -e clip=1 -e reason=withdrawn", False),
     ("uninstall.yml -e uninstall_confirmed=true", True),
 )
 
