@@ -8,7 +8,7 @@ differ. Decisions are rows that are only added; the newest of a clip counts. It 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -155,9 +155,16 @@ def locked(study: Study, item_id: int) -> Item | None:
 
 
 def put(
-    study: Study, item: Item, by: User, codebook: Codebook, codes: Sequence[str], reason: str, label_ids: Sequence[int]
+    study: Study,
+    item: Item,
+    by: User,
+    codebook: Codebook,
+    codes: Sequence[str],
+    answers: Mapping[str, Sequence[str]],
+    reason: str,
+    label_ids: Sequence[int],
 ) -> None:
-    """Store a decision. The caller holds the item and has checked codes, reason and that nothing changed since."""
+    """Store a decision. The caller holds the item and has checked the form, and that nothing changed since."""
     ordered = [label.code for label in codebook.labels if label.code in codes]
     db.session.add(
         Decision(
@@ -165,6 +172,7 @@ def put(
             codebook_id=codebook.id,
             codebook_version=codebook.version,
             labels=ordered,
+            answers=codebook.answers_to_store(ordered, answers),
             reason=reason,
             label_ids=sorted(label_ids),
             user_id=by.user_id,

@@ -35,14 +35,19 @@ class Submission:
     problem: str | None = None
 
 
+def sent_answers(form: MultiDict[str, str], codebook: Codebook) -> dict[str, tuple[str, ...]]:
+    """Return the answers of a form to the codebook's questions; they are not checked yet."""
+    sent = {question.code: form.getlist(ANSWER + question.code) for question in codebook.questions}
+    return {code: tuple(dict.fromkeys(chosen)) for code, chosen in sent.items()}
+
+
 def read_submission(form: MultiDict[str, str], codes: list[str], codebook: Codebook) -> Submission:
     """Check a form. `codes` are the label codes that the browser sent; they are not checked yet."""
     known = tuple(label.code for label in codebook.labels if label.code in codes)
     note = cleaned(form.get("note", ""))
     confidence = form.get("confidence", "")
     spans = intervals.read(form.get("spans") or "[]", MOST_SPANS)
-    sent = {question.code: form.getlist(ANSWER + question.code) for question in codebook.questions}
-    answers = {code: tuple(dict.fromkeys(chosen)) for code, chosen in sent.items()}
+    answers = sent_answers(form, codebook)
     problem = codebook.problem(dict.fromkeys(codes)) or codebook.answers_problem(codes, answers)
     if form.get("codebook_version") != codebook.version:
         problem = "The codebook has changed since you opened this clip. Check your choice and submit again."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from uuid import uuid4
 
@@ -56,6 +56,7 @@ def judge(
     *,
     blind: bool = True,
     version: str = CODEBOOK[1],
+    answers: Mapping[str, Sequence[str]] | None = None,
     note: str = "",
     at: str = "now",
 ) -> int:
@@ -73,8 +74,10 @@ def judge(
         )  # fmt: skip
     before = world.sql("SELECT max(label_id) FROM ra_labels WHERE assignment_id = %s", own[0][0])[0][0]
     row = world.sql(
-        "INSERT INTO ra_labels (assignment_id, submission_key, codebook_id, codebook_version, labels, note, blind, "
-        "mode, revision_of, created_at) VALUES (%s, %s, %s, %s, %s, %s, %s, 'blind', %s, %s) RETURNING label_id",
-        own[0][0], str(uuid4()), CODEBOOK[0], version, json.dumps(list(codes)), note, blind, before, at,
+        "INSERT INTO ra_labels (assignment_id, submission_key, codebook_id, codebook_version, labels, answers, note, "
+        "blind, mode, revision_of, created_at) "
+        "VALUES (%s, %s, %s, %s, %s, %s, %s, %s, 'blind', %s, %s) RETURNING label_id",
+        own[0][0], str(uuid4()), CODEBOOK[0], version, json.dumps(list(codes)),
+        json.dumps(answers or {}), note, blind, before, at,
     )  # fmt: skip
     return int(row[0][0])

@@ -9,6 +9,7 @@ import pytest
 from flask import Flask
 from werkzeug.test import TestResponse
 
+from tests.ra_app.asking import ask
 from tests.ra_app.campaign import CODEBOOK, add_items, add_study, judge
 from tests.ra_app.world import POLICY, Visitor, World, at_once, field
 
@@ -97,6 +98,22 @@ def test_a_decision_needs_a_reason_and_leads_to_the_next_clip(world: World, lead
     judge(world, items[0], coders[0], ["no_violation"])
     assert listed(lead.get(f"/studies/{study}/decisions?show=again").text) == [items[0]]
     assert "on labels that were changed since" in lead.get(at).text
+
+
+def test_a_decision_answers_the_questions_of_the_codebook(world: World, lead: Visitor, coders: list[int]) -> None:
+    lead.get("/codebooks")  # publishes version 3, of which the next one is made
+    ask(world)
+    study = add_study(world, "s", codebook_id=CODEBOOK[0], codebook_version="4")
+    [item] = add_items(world, study, [world.add_clip()])
+    for coder, target in zip(coders, ("women", "women", "men"), strict=True):
+        judge(world, item, coder, ["hate"], version="4", answers={"target": [target]})
+    at = f"/studies/{study}/decisions/{item}"
+    assert listed(lead.get(f"/studies/{study}/decisions").text) == [item], "only their answers differ"
+    assert lead.get(at).text.count("Who is attacked? Women") == 2
+    assert "Answer “Who is attacked?”" in lead.post(at, form(lead, at, "hate")).text
+    assert lead.post(at, {**form(lead, at, "hate"), "answer.target": "men"}).status_code == 302
+    assert world.sql("SELECT labels, answers FROM ra_decisions") == [(["hate"], {"target": ["men"]})]
+    assert "Who is attacked? Men." in lead.get(at).text
 
 
 def test_who_decides_on_what_has_changed_is_told(world: World, lead: Visitor, coders: list[int]) -> None:

@@ -17,7 +17,7 @@ from app.decisions import Disagreed
 from app.models import CONFIDENCES, Study, db
 from app.published import codebook_of
 from app.roles import LEADS, needs
-from app.submission import cleaned
+from app.submission import cleaned, sent_answers
 from app.views.studies import STUDY, found
 
 blueprint = Blueprint("decisions", __name__, url_prefix="/studies")
@@ -77,14 +77,15 @@ def decide(study_id: int, item_id: int) -> ResponseReturnValue:
         abort(404)
     codebook = decisions.codebook_to_use(disagreed.label_ids, usual)
     codes, reason = request.form.getlist("label"), cleaned(request.form.get("reason", ""))
-    problem = _problem(codebook, codes, reason)
+    answers = sent_answers(request.form, codebook)
+    problem = _problem(codebook, codes, reason) or codebook.answers_problem(codes, answers)
     if problem is not None:
         db.session.rollback()
         return _page(study, disagreed, problem=problem), 422
     if _basis(disagreed) != (request.form.get("label_ids"), request.form.get("decision_id")):
         db.session.rollback()
         return _page(study, disagreed, problem=CHANGED), 409
-    decisions.put(study, item, g.viewer, codebook, codes, reason, disagreed.label_ids)
+    decisions.put(study, item, g.viewer, codebook, codes, answers, reason, disagreed.label_ids)
     if "reference" in request.form:
         references.put(study, codebook, g.viewer, item.audio_id, codes, reason)
     db.session.commit()
@@ -146,14 +147,17 @@ def _page(study: Study, disagreed: Disagreed, problem: str | None = None) -> str
         label_ids=label_ids,
         decision_id=decision_id,
         problem=problem,
-        **_typed(),
+        **_typed(codebook),
     )
 
 
-def _typed() -> dict[str, Any]:
+def _typed(codebook: Codebook) -> dict[str, Any]:
     """Return what was typed, and the list from which one came."""
     return {
-        "chosen": request.form.getlist("label"),
+        "submission": {
+            "labels": request.form.getlist("label"),
+            "answers": sent_answers(request.form, codebook),
+        },
         "reason": request.form.get("reason", ""),
         "as_reference": "reference" in request.form,
         "show": request.form.get("show") or request.args.get("show", "open"),
