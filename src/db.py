@@ -5,6 +5,7 @@ from __future__ import annotations
 from results.audit import AuditLog, Change, who
 from results.connection import tls_options
 from results.database import ClipRow, Database, FinishedBatch, NewClip
+from results.erasure import ErasableClip, Erasures
 from results.judged_text import Judged, JudgedText, NotJudged, text_sha256, text_to_judge
 from results.level_archive import LevelArchive, StoredClip
 from results.overview import PACE_MINUTES, Activity, BatchState, ClipState, DatabaseOverview
@@ -34,6 +35,8 @@ __all__ = [
     "ClipState",
     "Database",
     "DatabaseOverview",
+    "ErasableClip",
+    "Erasures",
     "FinishedBatch",
     "Judged",
     "JudgedText",

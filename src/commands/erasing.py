@@ -9,8 +9,8 @@ import typer
 
 from commands.context import Context, counted
 from commands.options import AsJson, DryRun, Yes
+from db import Erasures
 from recovery.erasure import Erasure, Receipt
-from results.erasure import Erasures
 
 
 def add_to(app: typer.Typer) -> None:

@@ -17,12 +17,11 @@ from typing import Any
 import redis
 
 from archives.cutting import cut
-from db import AuditLog
+from db import AuditLog, ErasableClip, Erasures
 from errors import MissingObjectError, RefusedError, RetryableError, UnknownError
 from jobs.dead_letters import DeadLetter, DeadLetters
 from jobs.queue_snapshot import standing_jobs
 from jobs.s3_keys import parked_key, processed_key
-from results.erasure import ACTION, ErasableClip, Erasures
 from s3_utils import ObjectStore
 
 Receipt = dict[str, Any]
@@ -98,7 +97,7 @@ class Erasure:
 
     def erase(self, plan: ErasurePlan, reason: str) -> Receipt:
         clip = plan.clip
-        with self._audit.change(ACTION, str(clip.audio_id), 1, {"reason": reason}) as change:
+        with self._audit.change(self._db.ACTION, str(clip.audio_id), 1, {"reason": reason}) as change:
             receipt: Receipt = {"audio_id": clip.audio_id, "batch": clip.batch_id, "reason": reason}
             receipt["archive"] = self._cut(clip)
             for key in plan.objects:

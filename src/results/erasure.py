@@ -13,8 +13,6 @@ from typing import Any
 from results.database import Database
 from results.rows import one_row
 
-ACTION = "clip erase"
-
 _CLIP = """
     SELECT a.audio_id, a.batch_id, a.original_filename, a.s3_opus_path, a.source_sha256, a.source_bytes, a.created_at,
            a.processed_at, a.erased_at, b.s3_key,
@@ -61,6 +59,8 @@ class ErasableClip:
 
 
 class Erasures(Database):
+    ACTION = "clip erase"  # in the audit
+
     def clip(self, audio_id: int) -> ErasableClip | None:
         with self._transaction() as cursor:
             cursor.execute(_CLIP, (audio_id,))
@@ -89,7 +89,7 @@ class Erasures(Database):
             cursor.execute(
                 "SELECT details->'receipt' FROM operator_actions WHERE action = %s AND subject = %s "
                 "AND affected IS NOT NULL AND details ? 'receipt' ORDER BY action_id LIMIT 1",
-                (ACTION, str(audio_id)),
+                (self.ACTION, str(audio_id)),
             )
             found = cursor.fetchone()
             return found[0] if found else None

@@ -35,6 +35,7 @@ CALLS = {
     "inject transcribe /none.opus": (1, "nothing was pushed: "),
     "inject s3 --yes": (0, "0 jobs pushed"),
     "clip waveforms --yes": (0, "Every stored clip has a waveform and its levels."),
+    "clip erase 99 --reason none --yes": (1, "Postgres knows no clip 99"),
     "reconcile --yes": (0, "Redis agrees with Postgres"),
     "expire --yes": (0, "0 archives"),
     "policy lint": (0, "/"),
