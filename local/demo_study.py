@@ -17,6 +17,7 @@ from local.demo_person import Person, PersonError
 NAME = "Do coders and the model agree?"
 _STUDY = re.compile(r"/studies/(\d+)$")
 _DECISION = re.compile(r'href="(/studies/\d+/decisions/(\d+))[?"]')
+_CLIPS = re.compile(r"<dt>Clips</dt><dd>(\d+)</dd>")
 _CLIP = re.compile(r"Clip (\d+)")
 MOST_DECISIONS = 500
 
@@ -56,10 +57,13 @@ def play(
     if escape(NAME) in lead.open("/studies").text:
         return None
     study = make(lead, [coder.username for coder in coders], rest)
+    clips = _CLIPS.search(lead.open(f"/studies/{study}").text)
+    if clips is None:
+        raise PersonError("the page of the study does not say how many clips it has")
     labels = 0
     for coder in coders:
         with Person(address, coder.username, passwords[coder.username]) as person:
-            labels += label_all(coder, person, truths, most=len(truths))
+            labels += label_all(coder, person, truths, most=int(clips[1]))
     return Played(study, labels, decide(lead, study, truths, undecided))
 
 
