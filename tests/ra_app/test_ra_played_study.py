@@ -13,7 +13,7 @@ FLAGGED, OTHERS, REST = 7, 6, 4
 
 
 def test_the_demos_study_has_labels_decisions_and_results(world: World, address: str) -> None:
-    random = Random(5)
+    random = Random(5)  # noqa: S311 - nothing secret
     for name, role in (("lea", "lead"), *((coder.username, "ra") for coder in CODERS)):
         world.add_user(name, role=role)
     clips = [world.add_clip(score=random.uniform(0.6, 1)) for _ in range(FLAGGED)]
