@@ -18,6 +18,7 @@ from app.codebook import load_codebook
 from app.codebook_commands import codebook
 from app.commands import users
 from app.config import APP_ROOT, Settings, load_settings
+from app.export_commands import exports as export_commands
 from app.failures import handle_failures
 from app.formats import add_formats
 from app.models import db
@@ -27,7 +28,22 @@ from app.state import State
 from app.storage import AudioStore
 from app.study_commands import studies
 from app.study_tabs import add_tabs
-from app.views import audio, auth, desk, health, join, me, people, presence, queue, review, scripts, sso, wellbeing
+from app.views import (
+    audio,
+    auth,
+    desk,
+    exports,
+    health,
+    join,
+    me,
+    people,
+    presence,
+    queue,
+    review,
+    scripts,
+    sso,
+    wellbeing,
+)
 from app.views import studies as study_pages
 
 FORM_LIMIT = 64 * 1024  # bytes; far more than a note of 2000 characters and all labels need
@@ -49,6 +65,7 @@ def create_app(config: Settings | None = None) -> Flask:
         SESSION_COOKIE_SAMESITE="Lax",
         SESSION_COOKIE_SECURE=settings.session_cookie_secure,
         PERMANENT_SESSION_LIFETIME=timedelta(hours=settings.session_hours),
+        RA_EXPORTS=settings.ra_exports,
         RA_SESSION_MAX=timedelta(hours=settings.session_max_hours),
         WTF_CSRF_TIME_LIMIT=None,  # a form is valid as long as its session: a reviewer may think about a clip for hours
         SQLALCHEMY_DATABASE_URI=settings.database_url,
@@ -72,12 +89,13 @@ def create_app(config: Settings | None = None) -> Flask:
     add_formats(app)
     add_tabs(app)
     for_everybody = (auth, join, sso, queue, review, desk, presence, wellbeing, me, audio, scripts, health)
-    for_leads = (people, study_pages)
+    for_leads = (people, study_pages, exports)
     for view in (*for_everybody, *for_leads):
         app.register_blueprint(view.blueprint)
     app.cli.add_command(users)
     app.cli.add_command(codebook)
     app.cli.add_command(studies)
+    app.cli.add_command(export_commands)
     if settings.trusted_proxies:
         hops = settings.trusted_proxies
         app.wsgi_app = ProxyFix(  # type: ignore[method-assign]  # Flask's documented way to add middleware

@@ -60,6 +60,9 @@ FORM_PAGES = {
     "people.close": "people.index",
     "people.reopen": "people.index",
     "people.change_role": "people.index",
+    "exports.order": "exports.index",
+    "exports.again": "exports.index",
+    "exports.remove": "exports.index",
 }
 
 # A script or a player asks here; it cannot show the log-in page.

@@ -20,6 +20,9 @@ DOUBTS = ["few-words", "uncovered-speech", "unclear-language"]
 PAGES = {
     "auth.account": ("/account",),
     "auth.login": ("/login",),
+    "exports.dictionary": ("/exports/dictionary",),
+    "exports.index": ("/exports",),
+    "exports.show": ("/exports/{export}", "/exports/99"),
     "join.show": ("/join/{link}", "/join/no-such-link"),
     "me.index": ("/me", "/me?q=nothing"),
     "people.index": ("/people",),
@@ -32,7 +35,7 @@ PAGES = {
 }
 # Routes that answer a GET with something else: data, a file, or the way to a page.
 WITHOUT_PAGE = {
-    "audio.stream", "desk.item", "health.healthz", "queue.next_page", "scripts.review", "sso.begin",
+    "audio.stream", "desk.item", "exports.fetch", "health.healthz", "queue.next_page", "scripts.review", "sso.begin",
     "sso.begin_with_link", "sso.callback", "static",
 }  # fmt: skip
 STRANGERS = {"auth.login", "join.show", "sso.choose"}  # pages for somebody who is not logged in
@@ -47,6 +50,7 @@ class Places:
     other: int  # nobody has it
     person: int
     link: str  # the token of an invitation
+    export: int
 
     def addresses(self, endpoint: str) -> list[str]:
         return [address.format(**vars(self)) for address in PAGES[endpoint]]
@@ -66,7 +70,22 @@ def furnish(world: World) -> Places:
     mira.log_in("mira")
     mira.label(labelled, "hate", note="Said at 0:06. " * 20)
     mira.post(f"/review/{labelled}/reveal")
-    return Places(held, labelled, other, person, invite(world.app))
+    return Places(held, labelled, other, person, invite(world.app), add_exports(world))
+
+
+def add_exports(world: World) -> int:
+    """Add an export that waits, one on its way, one that failed, and one that is done. Return the last one's number."""
+    add = (
+        "INSERT INTO ra_exports (name, study_ids, formats, state, rows_done, rows_total, error, files, bounds, "
+        "finished_at) VALUES (%s, '{1}', '{jsonl,csv}', %s, 30, 100, %s, %s, %s, now()) RETURNING export_id"
+    )
+    file = '[{"name": "judgements.csv", "bytes": 1048576, "sha256": "' + "ab" * 32 + '"}]'
+    compared = '"again": {"same": false, "says": "Other values of clip 1."}'
+    again = '{"rows": 50, "at": "2026-11-20T12:00:00+00:00", ' + compared + "}"
+    world.sql(add, "first-round", "waiting", None, "[]", "{}")
+    world.sql(add, "second-round", "running", None, "[]", "{}")
+    world.sql(add, "third-round", "failed", "The disk of /srv is full. Nothing was kept.", "[]", "{}")
+    return int(world.sql(add, "fourth-round", "done", None, file, again)[0][0])
 
 
 def invite(app: Flask) -> str:

@@ -28,6 +28,13 @@ FOR_EVERYBODY = {
 FOR_ROLES = {
     "studies.index": LEADS,
     "studies.show": LEADS,
+    "exports.index": LEADS,
+    "exports.order": LEADS,
+    "exports.show": LEADS,
+    "exports.fetch": LEADS,
+    "exports.again": LEADS,
+    "exports.remove": LEADS,
+    "exports.dictionary": LEADS,
     "people.index": LEADS,
     "people.person": LEADS,
     "people.invite": LEADS,
