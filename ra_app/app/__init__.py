@@ -22,6 +22,7 @@ from app.export_commands import exports as export_commands
 from app.failures import handle_failures
 from app.formats import add_formats
 from app.models import db
+from app.purge_commands import purge
 from app.security import protect
 from app.sign_on import Rules
 from app.state import State
@@ -96,6 +97,7 @@ def create_app(config: Settings | None = None) -> Flask:
     app.cli.add_command(codebook)
     app.cli.add_command(studies)
     app.cli.add_command(export_commands)
+    app.cli.add_command(purge)
     if settings.trusted_proxies:
         hops = settings.trusted_proxies
         app.wsgi_app = ProxyFix(  # type: ignore[method-assign]  # Flask's documented way to add middleware
