@@ -57,8 +57,8 @@ FILL = """
                                 submitted_at)
     SELECT audio_id, item_id, coder, study_id, position, 1 + (item_id + coder * 4) %% 9, 'submitted', now(), now()
     FROM ra_items, generate_series(1, 2) coder;
-    INSERT INTO ra_labels (assignment_id, submission_key, codebook_id, codebook_version, labels, confidence, note, blind,
-                           mode, transcript_id, active_ms, heard_ms, heard, spans)
+    INSERT INTO ra_labels (assignment_id, submission_key, codebook_id, codebook_version, labels, confidence, note,
+                           blind, mode, transcript_id, active_ms, heard_ms, heard, spans)
     SELECT assignment_id, gen_random_uuid(), 'spoken-clips', '3',
            CASE item_id %% 3 WHEN 0 THEN '["hate", "harassment"]'::jsonb ELSE '["no_violation"]' END, 1 + item_id %% 3,
            CASE item_id %% 5 WHEN 0 THEN 'He says it twice, „dort“, at 0:06.' ELSE '' END, true, 'blind', audio_id,
@@ -121,6 +121,7 @@ def order(world: World, environ: dict[str, str], name: str, *, again: str | None
     seconds = time.monotonic() - began
     state, error, files = world.sql("SELECT state, error, files FROM ra_exports WHERE name = %s", name)[0]
     demand(worker.returncode == 0 and state == "done", f"the export {name} is {state}: {error}")
+    print(f"  {name}: {seconds:.1f} s, {used.ru_maxrss / 1024:.0f} MB", flush=True)
     return Built(seconds, used.ru_maxrss / 1024, files)
 
 

@@ -52,7 +52,7 @@ def verdict_columns(policy: str, number: int) -> tuple[Column, ...]:
     """Return the columns of one policy. In the query it is called by its number, never by its name."""
     return tuple(
         Column(name=f"{name}_{policy}", type=kind, unit=unit, meaning=meaning.format(policy=policy),
-               sql=f"c.{name}_{number}")
+               sql=f"v.{name}_{number}")
         for name, kind, unit, meaning in VERDICT
     )  # fmt: skip
 
@@ -202,23 +202,21 @@ _LATER = (
     Column(
         name="decision_id",
         type="integer",
-        sql="c.decision_id",
+        sql="d.decision_id",
         meaning="The newest decision on this clip after its coders disagreed; empty: none.",
     ),
-    Column(
-        name="decision_labels", type="texts", sql="c.decision_labels", meaning="The labels that hold by that decision."
-    ),
+    Column(name="decision_labels", type="texts", sql="d.labels", meaning="The labels that hold by that decision."),
     Column(
         name="decision_answers",
         type="json",
-        sql="c.decision_answers::text",
+        sql="d.answers::text",
         meaning="The answers that hold by that decision.",
     ),
-    Column(name="decision_reason", type="text", sql="c.decision_reason", meaning="Why it was decided so."),
+    Column(name="decision_reason", type="text", sql="d.reason", meaning="Why it was decided so."),
     Column(
         name="decision_from",
         type="integers",
-        sql="c.decision_from",
+        sql="d.label_ids",
         meaning="The label_ids that were compared for that decision (adjudicated from).",
     ),
     Column(
