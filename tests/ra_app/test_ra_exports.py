@@ -149,6 +149,13 @@ def test_other_text_and_numbers_stay_as_they_are() -> None:
     assert tables.cells(pa.array([-1.5, 1e-7, None]), duration).to_pylist() == ["-1.5", "1e-7", None]
 
 
+def test_what_makes_the_files_reads_pseudonyms_and_no_accounts() -> None:
+    for name in ("bounds", "build", "canonical", "columns", "label_studio", "tables", "web_annotation"):
+        text = (RA_APP / "app" / "export" / f"{name}.py").read_text()
+        assert not re.search(r"ra_users|\bUser\b|username", text), name
+        assert re.findall(r"\S*user_id\S*", text) in ([], ["p.user_id", "a.user_id"]), name  # the join of pseudonyms
+
+
 def test_the_dictionary_explains_every_column_and_the_sums_hold(world: World, root: Path) -> None:
     folder = ordered(world, root, "all", judged(world, ["x"]), "csv", text=True, names=True)
     header = next(csv.reader((folder / "judgements.csv").read_text().splitlines()))

@@ -58,8 +58,8 @@ def work(root: Path, stop: Event, *, once: bool = False) -> None:
                 return
             else:
                 stop.wait(POLL_S)
-        except sqlalchemy.exc.OperationalError as error:
-            log.warning("Postgres does not answer; trying again in %d s: %s", DOWN_S, error.orig)
+        except sqlalchemy.exc.DBAPIError as error:
+            log.warning("Postgres is away or busy; trying again in %d s: %s", DOWN_S, error.orig)
             db.engine.dispose()
             if once:
                 raise
@@ -94,7 +94,7 @@ def run(job: Job, root: Path, stop: Event) -> None:
     except OSError as error:
         log.exception("export %s", job.name)
         _fail(job, root, _sentence(error, root))
-    except sqlalchemy.exc.OperationalError:
+    except (sqlalchemy.exc.OperationalError, sqlalchemy.exc.InterfaceError):
         raise  # the export stays; it is begun anew when Postgres is back
     except Exception as error:
         log.exception("export %s", job.name)
