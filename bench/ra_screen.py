@@ -17,7 +17,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from bench.ra import agreement, axe_runs, cold, fits, keys, leases, lighthouse, search, sent, swap, ways
+from bench.ra import agreement, axe_runs, cold, export, fits, keys, leases, lighthouse, search, sent, swap, ways
 from bench.ra.figures import Figure
 from bench.ra.site import Site, running
 from bench.ra.table import print_all, store, write_page
@@ -35,6 +35,7 @@ MEASURES: dict[str, Callable[[Site], list[Figure]]] = {
     "ways": ways.measure,
     "agreement": agreement.measure,
     "search": search.measure,
+    "export": export.measure,
 }
 
 

@@ -190,8 +190,10 @@ class Demo:
 
     def _start_ra_app(self) -> None:
         port = programs.ra_app_port(self.services.state)
-        app = programs.ra_app(paths.ra_app_environ(self.services), port)
+        env = paths.ra_app_environ(self.services)
+        app = programs.ra_app(env, port)
         self._start(app)
+        self._start(programs.exports(env))
         app.wait_ready(lambda: programs.ra_app_answers(port), programs.RA_APP_READY_S)
         self.address = f"http://127.0.0.1:{port}/"
         self.ra_app_after_s = self.screen.elapsed_s

@@ -16,6 +16,7 @@ RUN = DEMO / "run"
 SCRATCH = DEMO / "scratch"
 STAGING = DEMO / "staging"
 LIBRIVOX = DEMO / "librivox"
+EXPORTS = DEMO / "exports"
 ENV_FILE = DEMO / "env"
 RA_USER, RA_LEAD = "demo", "lead"  # an account that labels, and one that also sees the pages about people
 RA_ACCOUNTS = {RA_USER: "ra", RA_LEAD: "lead"}  # with their roles
@@ -54,7 +55,7 @@ def pipeline_environ(services: Services) -> dict[str, str]:
 
 def ra_app_environ(services: Services) -> dict[str, str]:
     """Return all settings of the RA app. With `development`, log-in works over plain http on this machine."""
-    return {**services.ra_app_environ(), "FLASK_APP": "app", "FLASK_ENV": "development"}
+    return {**services.ra_app_environ(), "FLASK_APP": "app", "FLASK_ENV": "development", "RA_EXPORTS": str(EXPORTS)}
 
 
 def write_env_file(services: Services) -> None:
@@ -62,7 +63,7 @@ def write_env_file(services: Services) -> None:
     settings, ra_app = pipeline_environ(services), ra_app_environ(services)
     shell = {
         **settings,
-        **{name: ra_app[name] for name in ("DATABASE_URL", "SECRET_KEY", "FLASK_ENV")},
+        **{name: ra_app[name] for name in ("DATABASE_URL", "SECRET_KEY", "FLASK_ENV", "RA_EXPORTS")},
         "FLASK_APP": str(ROOT / "ra_app" / "app"),
         "REDISCLI_AUTH": services.redis_password,
         "PGHOST": settings["POSTGRES_HOST"],

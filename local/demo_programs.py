@@ -45,6 +45,18 @@ def ra_app(env: Mapping[str, str], port: int) -> ServerProcess:
     )
 
 
+def exports(env: Mapping[str, str]) -> ServerProcess:
+    """The process that makes the RA app's exports, not yet started."""
+    return ServerProcess(
+        "The exports of the RA app",
+        [sys.executable, "-m", "flask", "exports", "work"],
+        LOGS / "exports.log",
+        RUN / "exports.pid",
+        env=os.environ | dict(env) | {"PYTHONUNBUFFERED": "1"},
+        cwd=ROOT / "ra_app",
+    )
+
+
 def ra_app_port(state: State) -> int:
     """Return port 8000, which the app has on a host, or another free port if 8000 is taken."""
     return USUAL_PORT if port_is_free(USUAL_PORT) else state.free_port("ra-app")

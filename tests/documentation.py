@@ -18,6 +18,7 @@ import typer
 import yaml
 
 from app.commands import users
+from app.export_commands import exports
 from app.study_commands import studies
 from cli import app
 
@@ -55,7 +56,7 @@ SPAN = re.compile(r"(`+)(.+?)\1", re.DOTALL)
 FILE_NAME = re.compile(r"[\w.*-]*[\w*]\.(?:py|md|lua|yml|toml|sql|txt|j2|svg|sh)")
 PATH = re.compile(r"(?<![\w./~$:}-])(?:[\w.*-]+/)*(?:[\w.*-]+/|[\w*-][\w.*-]*\.[a-z0-9]+)(?![\w/{])")
 COMMAND = re.compile(r"(?<![\w./-])audio-pipeline ([^|;&#\n<>]+)")
-RA_COMMAND = re.compile(r"(?<![\w-])(?:ra-flask |flask )?(users|studies) ([a-z-]+(?: [^|;&#\n]*)?)")
+RA_COMMAND = re.compile(r"(?<![\w-])(?:ra-flask |flask )?(users|studies|exports) ([a-z-]+(?: [^|;&#\n]*)?)")
 MODULE = re.compile(r"python3? -m ([\w.]+)")
 TARGET = re.compile(r"(?<![\w-])make ([a-z][a-z-]*)")
 SETTING = re.compile(r"(?<![\w{$-])(?:\$)?([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+|[A-Z][A-Z0-9]+(?==))(?![\w-])")
@@ -130,7 +131,7 @@ def commands(mention: Mention) -> Iterator[str]:
 
 def ra_commands(mention: Mention) -> Iterator[str]:
     for group, line in RA_COMMAND.findall(mention.code):
-        yield from _unknown_words({"users": users, "studies": studies}[group], line, group)
+        yield from _unknown_words({"users": users, "studies": studies, "exports": exports}[group], line, group)
 
 
 def modules(mention: Mention) -> Iterator[str]:

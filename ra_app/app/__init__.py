@@ -19,38 +19,18 @@ from app.codebook import load_codebook
 from app.codebook_commands import codebook
 from app.commands import users
 from app.config import APP_ROOT, Settings, load_settings
+from app.export_commands import exports as export_commands
 from app.failures import handle_failures
 from app.formats import add_formats
 from app.models import db
+from app.pages import BLUEPRINTS
+from app.purge_commands import purge
 from app.security import protect
 from app.sign_on import Rules
 from app.state import State
 from app.storage import AudioStore
 from app.study_commands import studies
 from app.study_tabs import add_tabs
-from app.views import (
-    audio,
-    auth,
-    codebook_drafts,
-    codebooks,
-    desk,
-    health,
-    join,
-    me,
-    people,
-    presence,
-    queue,
-    review,
-    scripts,
-    sso,
-    study_forms,
-    study_plan,
-    wellbeing,
-)
-from app.views import clip_history as clip_pages
-from app.views import search as search_pages
-from app.views import studies as study_pages
-from app.views.results import PAGES as RESULTS
 
 FORM_LIMIT = 64 * 1024  # bytes; far more than a note of 2000 characters and all labels need
 CONNECT_TIMEOUT_S = 5
@@ -71,6 +51,7 @@ def create_app(config: Settings | None = None) -> Flask:
         SESSION_COOKIE_SAMESITE="Lax",
         SESSION_COOKIE_SECURE=settings.session_cookie_secure,
         PERMANENT_SESSION_LIFETIME=timedelta(hours=settings.session_hours),
+        RA_EXPORTS=settings.ra_exports,
         RA_SESSION_MAX=timedelta(hours=settings.session_max_hours),
         WTF_CSRF_TIME_LIMIT=None,  # a form is valid as long as its session: a reviewer may think about a clip for hours
         SQLALCHEMY_DATABASE_URI=settings.database_url,
@@ -93,14 +74,10 @@ def create_app(config: Settings | None = None) -> Flask:
     fingerprint_static(app)
     add_formats(app)
     add_tabs(app)
-    for_everybody = (auth, join, sso, queue, review, desk, presence, wellbeing, me, audio, scripts, health)
-    for_leads = (people, study_pages, study_forms, study_plan, codebooks, codebook_drafts, search_pages, clip_pages)
-    for view in (*for_everybody, *for_leads, *RESULTS):
-        app.register_blueprint(view.blueprint)
-    app.cli.add_command(users)
-    app.cli.add_command(codebook)
-    app.cli.add_command(studies)
-    app.cli.add_command(clip_group)
+    for blueprint in BLUEPRINTS:
+        app.register_blueprint(blueprint)
+    for group in (users, codebook, studies, clip_group, export_commands, purge):
+        app.cli.add_command(group)
     if settings.trusted_proxies:
         hops = settings.trusted_proxies
         app.wsgi_app = ProxyFix(  # type: ignore[method-assign]  # Flask's documented way to add middleware

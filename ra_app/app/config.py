@@ -65,6 +65,14 @@ Url = Annotated[
     AfterValidator(lambda url: url.rstrip("/")),
 ]
 File = Annotated[Path, AfterValidator(lambda path: APP_ROOT / path)]  # an absolute path stays as it is
+Folder = Annotated[
+    Path,
+    AfterValidator(lambda path: APP_ROOT / path),
+    must(
+        lambda path: len(path.parts) > 2 and path not in {APP_ROOT, *APP_ROOT.parents},
+        "it must be a folder of its own: all that it holds is the app's",
+    ),
+]
 Hours = Annotated[
     float, must(lambda hours: 0 < hours <= 24 * 31, "it must be a number of hours above 0 and within a month")
 ]
@@ -129,6 +137,12 @@ class Settings(BaseSettings):
     session_max_hours: Hours = setting("A session ends this time after the log-in, also when it is used (hours)", 12)
     trusted_proxies: Proxies = setting(
         "Reverse proxies in front of the app whose X-Forwarded headers count; 0: none", 0, "1"
+    )
+
+    ra_exports: Folder = setting(
+        "Folder of the exports, which `flask exports work` writes; a relative path counts from the app's directory",
+        Path("instance/exports"),
+        "/var/lib/ra-app-exports",
     )
 
     oidc_issuer: Issuer | None = setting(

@@ -79,6 +79,9 @@ FORM_PAGES = {
     "codebook_drafts.discard": "codebooks.index",
     "codebook_drafts.publish": "codebooks.index",
     "codebook_drafts.save": "codebooks.index",
+    "exports.order": "exports.index",
+    "exports.again": "exports.index",
+    "exports.remove": "exports.index",
 }
 # Forms of leads that may be longer than others, in bytes: lists of clips, and codebooks.
 LONG_FORMS = {

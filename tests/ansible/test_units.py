@@ -23,6 +23,7 @@ UNITS = {
     "unpack-worker.service": ("gpu_worker", "gpu_workers", 2.0),
     "gpu-worker.service": ("gpu_worker", "gpu_workers", 3.0),
     "ra-app.service": ("orchestrator", "orchestrator", 2.0),
+    "ra-app-exports.service": ("orchestrator", "orchestrator", 2.0),
     "audio-pipeline-backup.service": ("orchestrator", "orchestrator", 3.0),
     "audio-pipeline-backup-copy.service": ("orchestrator", "orchestrator", 2.0),
     "audio-pipeline-restore-check.service": ("orchestrator", "orchestrator", 2.0),

@@ -27,6 +27,9 @@ PAGES = {
     "codebooks.compare": ("/codebooks/spoken-clips/compare?old=3&new=4",),
     "codebooks.index": ("/codebooks",),
     "codebooks.show": ("/codebooks/spoken-clips/versions/4", "/codebooks/spoken-clips/versions/none"),
+    "exports.dictionary": ("/exports/dictionary",),
+    "exports.index": ("/exports",),
+    "exports.show": ("/exports/{export}", "/exports/99"),
     "join.show": ("/join/{link}", "/join/no-such-link"),
     "me.index": ("/me", "/me?q=nothing"),
     "people.index": ("/people",),
@@ -52,8 +55,8 @@ PAGES = {
 }
 # Routes that answer a GET with something else: data, a file, or the way to a page.
 WITHOUT_PAGE = {
-    "audio.stream", "codebooks.content", "codebooks.toml", "desk.item", "health.healthz", "queue.next_page",
-    "scripts.review", "sso.begin", "sso.begin_with_link", "sso.callback", "static",
+    "audio.stream", "codebooks.content", "codebooks.toml", "desk.item", "exports.fetch", "health.healthz",
+    "queue.next_page", "scripts.review", "sso.begin", "sso.begin_with_link", "sso.callback", "static",
 }  # fmt: skip
 STRANGERS = {"auth.login", "join.show", "sso.choose"}  # pages for somebody who is not logged in
 
@@ -71,6 +74,7 @@ class Places:
     judged: int  # a study with judgements
     disagreed: int  # an item of it
     training: int  # a study in which the administrator has labelled
+    export: int
 
     def addresses(self, endpoint: str) -> list[str]:
         return [address.format(**vars(self)) for address in PAGES[endpoint]]
@@ -94,7 +98,8 @@ def furnish(world: World) -> Places:
     mira.post(f"/review/{labelled}/reveal")
     write_a_draft(world, mira)
     sample = sample_of_two_days(world, mira)
-    return Places(held, labelled, other, person, invite(world.app), sample, *_judged(world, (1, person)))
+    judged = _judged(world, (1, person))
+    return Places(held, labelled, other, person, invite(world.app), sample, *judged, add_exports(world))
 
 
 def sample_of_two_days(world: World, lead: Visitor) -> int:
@@ -145,6 +150,21 @@ def write_a_draft(world: World, lead: Visitor) -> None:
     typed = {"title": "Short", "labels[1].code": "rude", "labels[1].name": "Rude", "labels[1].key": "n"}
     asked = {"questions[1].code": "whom", "questions[1].options": "one", "questions[1].when": "gone"}
     lead.post("/codebooks/short/draft", {**typed, **asked, "revision": revision, "act": "add labels"})
+
+
+def add_exports(world: World) -> int:
+    """Add an export that waits, one on its way, one that failed, and one that is done. Return the last one's number."""
+    add = (
+        "INSERT INTO ra_exports (name, study_ids, formats, state, rows_done, rows_total, error, files, bounds, "
+        "finished_at) VALUES (%s, '{1}', '{jsonl,csv}', %s, 30, 100, %s, %s, %s, now()) RETURNING export_id"
+    )
+    file = '[{"name": "judgements.csv", "bytes": 1048576, "sha256": "' + "ab" * 32 + '"}]'
+    compared = '"again": {"same": false, "says": "Other values of clip 1."}'
+    again = '{"rows": 50, "at": "2026-11-20T12:00:00+00:00", ' + compared + "}"
+    world.sql(add, "first-round", "waiting", None, "[]", "{}")
+    world.sql(add, "second-round", "running", None, "[]", "{}")
+    world.sql(add, "third-round", "failed", "The disk of /srv is full. Nothing was kept.", "[]", "{}")
+    return int(world.sql(add, "fourth-round", "done", None, file, again)[0][0])
 
 
 def invite(app: Flask) -> str:
