@@ -186,18 +186,22 @@ UPDATE public.transcripts SET finding = CASE WHEN no_speech THEN 'no_speech' ELS
 WHERE no_speech <> (finding = 'no_speech');
 
 -- Since version 8: the search over what was said, in every language. `search` above stems as English, whatever the language.
--- The configuration that stems words of a language (ISO 639-1); `simple` stems nothing.
+-- The configuration that stems words of a language (ISO 639-1); `simple` stems nothing. Constants, so that no search path is
+-- asked when it is called.
 CREATE OR REPLACE FUNCTION public.search_config(language text) RETURNS regconfig
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN CASE language
-    WHEN 'ar' THEN 'arabic' WHEN 'ca' THEN 'catalan' WHEN 'da' THEN 'danish' WHEN 'de' THEN 'german'
-    WHEN 'el' THEN 'greek' WHEN 'en' THEN 'english' WHEN 'es' THEN 'spanish' WHEN 'eu' THEN 'basque'
-    WHEN 'fi' THEN 'finnish' WHEN 'fr' THEN 'french' WHEN 'hi' THEN 'hindi' WHEN 'hu' THEN 'hungarian'
-    WHEN 'hy' THEN 'armenian' WHEN 'id' THEN 'indonesian' WHEN 'it' THEN 'italian' WHEN 'lt' THEN 'lithuanian'
-    WHEN 'ne' THEN 'nepali' WHEN 'nl' THEN 'dutch' WHEN 'nn' THEN 'norwegian' WHEN 'no' THEN 'norwegian'
-    WHEN 'pt' THEN 'portuguese' WHEN 'ro' THEN 'romanian' WHEN 'ru' THEN 'russian' WHEN 'sr' THEN 'serbian'
-    WHEN 'sv' THEN 'swedish' WHEN 'ta' THEN 'tamil' WHEN 'tr' THEN 'turkish' WHEN 'yi' THEN 'yiddish'
-    ELSE 'simple' END::regconfig;
+    WHEN 'ar' THEN 'arabic'::regconfig WHEN 'ca' THEN 'catalan'::regconfig WHEN 'da' THEN 'danish'::regconfig
+    WHEN 'de' THEN 'german'::regconfig WHEN 'el' THEN 'greek'::regconfig WHEN 'en' THEN 'english'::regconfig
+    WHEN 'es' THEN 'spanish'::regconfig WHEN 'eu' THEN 'basque'::regconfig WHEN 'fi' THEN 'finnish'::regconfig
+    WHEN 'fr' THEN 'french'::regconfig WHEN 'hi' THEN 'hindi'::regconfig WHEN 'hu' THEN 'hungarian'::regconfig
+    WHEN 'hy' THEN 'armenian'::regconfig WHEN 'id' THEN 'indonesian'::regconfig WHEN 'it' THEN 'italian'::regconfig
+    WHEN 'lt' THEN 'lithuanian'::regconfig WHEN 'ne' THEN 'nepali'::regconfig WHEN 'nl' THEN 'dutch'::regconfig
+    WHEN 'nn' THEN 'norwegian'::regconfig WHEN 'no' THEN 'norwegian'::regconfig WHEN 'pt' THEN 'portuguese'::regconfig
+    WHEN 'ro' THEN 'romanian'::regconfig WHEN 'ru' THEN 'russian'::regconfig WHEN 'sr' THEN 'serbian'::regconfig
+    WHEN 'sv' THEN 'swedish'::regconfig WHEN 'ta' THEN 'tamil'::regconfig WHEN 'tr' THEN 'turkish'::regconfig
+    WHEN 'yi' THEN 'yiddish'::regconfig
+    ELSE 'simple'::regconfig END;
 
 -- The text with each character of a script that writes no blanks between words (Thai, Lao, Burmese, Khmer, Chinese, Japanese)
 -- set apart by the control character 31, so that each counts as a word. Korean too: its words carry endings, and no
@@ -215,7 +219,7 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN to_tsvector('simple', public.search_words(left(said, 100000)))
     || CASE WHEN public.search_config(language) = 'simple'::regconfig THEN ''::tsvector
        ELSE '''~'':1'::tsvector || to_tsvector(public.search_config(language), left(said, 100000)) END
-    || CASE WHEN translation IS NULL THEN ''::tsvector 
+    || CASE WHEN translation IS NULL THEN ''::tsvector
        ELSE '''~'':1'::tsvector || to_tsvector('english', left(translation, 100000)) END;
 
 -- A stored column: a phrase is looked up in the vector itself, which an index on an expression would compute anew for each row.
