@@ -99,8 +99,9 @@ format: env ## format the code and apply safe lint fixes
 	@$(PY) -m ruff check --fix-only --quiet .
 	@$(PY) -m ruff format .
 
-screenshots: env browser ## the pictures of docs/ra-guide.md, on sample clips with invented speech
+screenshots: env browser ## the pictures of docs/ra-guide.md and docs/lead-guide.md, on sample clips with invented speech
 	@PYTHONPATH=src:ra_app:. $(PY) -m tests.ra_app.screenshots
+	@PYTHONPATH=src:ra_app:. $(PY) -m tests.ra_app.lead_screenshots
 
 docs: env ## generate docs/cli.md from the help texts of the command line
 	@PYTHONPATH=src $(PY) -m typer src/cli.py utils docs --name audio-pipeline --output docs/cli.md

@@ -15,7 +15,7 @@ from markupsafe import Markup
 WIDTH, HEIGHT = 640, 260
 LEFT, RIGHT, TOP, BOTTOM = 52, 16, 28, 40
 STEPS = 4  # parts of the upright axis
-MOST_NAMES = 8  # below the level axis; more would run into each other
+LETTER = 7  # width of a letter of a name, at most
 
 
 @dataclass(frozen=True)
@@ -98,14 +98,24 @@ def _frame(axes: Axes, top: float, across: Callable[[float], float]) -> Markup:
         y = up(value)
         parts.append(Markup('<line class="grid" x1="{}" x2="{}" y1="{}" y2="{}"/>').format(LEFT, WIDTH - RIGHT, y, y))
         parts.append(Markup('<text class="up" x="{}" y="{}">{}</text>').format(LEFT - 8, y + 4, axes.write(value)))
-    every = max(1, math.ceil(len(axes.places) / MOST_NAMES))
-    for place, name in list(zip(axes.places, axes.names, strict=True))[::every]:
-        parts.append(
-            Markup('<text class="level" x="{}" y="{}">{}</text>').format(across(place), HEIGHT - BOTTOM + 16, name)
-        )
+    for x, name in _apart([(across(place), name) for place, name in zip(axes.places, axes.names, strict=True)]):
+        parts.append(Markup('<text class="level" x="{}" y="{}">{}</text>').format(x, HEIGHT - BOTTOM + 16, name))
     parts.append(Markup('<text class="axis" x="{}" y="14">{}</text>').format(LEFT, axes.upright))
     parts.append(Markup('<text class="axis end" x="{}" y="{}">{}</text>').format(WIDTH - RIGHT, HEIGHT - 6, axes.level))
     return Markup("").join(parts)
+
+
+def _apart(names: Sequence[tuple[float, str]]) -> list[tuple[float, str]]:
+    """Return the names of the level axis that do not run into each other, nor out of the picture at its right."""
+    shown: list[tuple[float, str]] = []
+    end = float("-inf")
+    for place, name in sorted(names):
+        half = LETTER * len(name) / 2
+        x = min(place, WIDTH - half)
+        if x - half >= end + LETTER:
+            shown.append((round(x, 1), name))
+            end = x + half
+    return shown
 
 
 def _band(

@@ -122,7 +122,7 @@ def picture(page: Page, name: str) -> None:
     page.wait_for_timeout(300)
     image = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
     few = image.quantize(COLORS, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
-    target = DOCS / f"ra-{name}.png"
+    target = DOCS / f"{name}.png"
     few.save(target, optimize=True)
     size = target.stat().st_size
     if size > MOST_BYTES:
@@ -144,7 +144,7 @@ def theme(page: Page, scheme: Literal["light", "dark"]) -> None:
 def take_pictures(page: Page, site: Site, offer: int, market: int) -> None:
     log_in(page, NAME)
     open_clip(page, site.world, offer)
-    picture(page, "covered")
+    picture(page, "ra-covered")
     page.keyboard.press("t")
     listened(page, 9.6)
     page.keyboard.press("m")
@@ -153,9 +153,9 @@ def take_pictures(page: Page, site: Site, offer: int, market: int) -> None:
     page.keyboard.press("c")
     page.locator("#note").fill("Promises to double what is sent, at 0:05.")
     page.locator("#note").press("Escape")
-    picture(page, "review")
+    picture(page, "ra-review")
     page.keyboard.press("?")
-    picture(page, "keys")
+    picture(page, "ra-keys")
     page.keyboard.press("Escape")
     page.keyboard.press("s")
     page.wait_for_timeout(500)
@@ -163,7 +163,7 @@ def take_pictures(page: Page, site: Site, offer: int, market: int) -> None:
     open_clip(page, site.world, market)
     page.keyboard.press("t")
     listened(page, 7.4)
-    picture(page, "review-dark")
+    picture(page, "ra-review-dark")
     page.keyboard.press("0")
     page.keyboard.press("Enter")
     wait(page, "!Object.keys(localStorage).some((name) => name.startsWith('unsent:'))")
@@ -171,9 +171,9 @@ def take_pictures(page: Page, site: Site, offer: int, market: int) -> None:
     theme(page, "light")
     page.goto("/me")
     page.locator(".beside").evaluate("element => scrollBy(0, element.getBoundingClientRect().top - 20)")
-    picture(page, "page")
+    picture(page, "ra-page")
     page.goto("/")
-    picture(page, "queue")
+    picture(page, "ra-queue")
 
 
 def main() -> None:
