@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from app.export.columns import LISTS, Column
 
-BLOCK = 8 * 1024 * 1024  # bytes of JSON that are read at once
+BLOCK = 2 * 1024 * 1024  # bytes of JSON that are read at once
 GROUP = 65_536  # rows of a row group of Parquet
 
 ARROW = {
@@ -46,7 +46,7 @@ def schema(columns: tuple[Column, ...]) -> pa.Schema:
 
 
 def blocks(source: Path, columns: tuple[Column, ...]) -> Iterator[pa.RecordBatch]:
-    """Return the rows of the canonical file, about 10,000 at a time.
+    """Return the rows of the canonical file, about 1,500 at a time.
 
     Raises
     ------
@@ -57,8 +57,9 @@ def blocks(source: Path, columns: tuple[Column, ...]) -> Iterator[pa.RecordBatch
     options = pj.ParseOptions(explicit_schema=wanted, unexpected_field_behavior="error")
     if not _has_rows(source):  # the reader wants at least one
         return
+    reading = pj.ReadOptions(use_threads=False, block_size=BLOCK)  # threads read far ahead, and hold all of it
     with pa.input_stream(str(source), compression="gzip") as stream:
-        yield from pj.open_json(stream, read_options=pj.ReadOptions(block_size=BLOCK), parse_options=options)
+        yield from pj.open_json(stream, read_options=reading, parse_options=options)
 
 
 def _has_rows(source: Path) -> bool:
