@@ -9,6 +9,7 @@ import gzip
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, cast
@@ -43,15 +44,24 @@ def prepare(connection: Connection) -> None:
     """Set what the queries of a snapshot need, until the transaction ends."""
     connection.execute(sa.text("SET LOCAL statement_timeout = 0"))
     connection.execute(sa.text("SET LOCAL TimeZone = 'UTC'"))
-    # A batch is found by indexes. Where statistics are old, the planner may prefer to read whole tables for each.
-    for way in ("seqscan", "mergejoin"):
-        connection.execute(sa.text(f"SET LOCAL enable_{way} = off"))
+
+
+@contextmanager
+def by_index(connection: Connection) -> Iterator[None]:
+    """Find batches by indexes. Where statistics are old, the planner may prefer to read whole tables for each."""
+    connection.execute(sa.text("SET LOCAL enable_seqscan = off"))
+    yield
+    connection.execute(sa.text("SET LOCAL enable_seqscan = on"))
 
 
 def write(connection: Connection, snapshot: Snapshot, path: Path, tell: Callable[[int], None]) -> Written:
     """Write the file. `tell` is called with the number of rows so far, and may raise to end the work."""
     digest, rows = hashlib.sha256(), 0
-    with path.open("wb") as raw, gzip.GzipFile("", "wb", LEVEL, cast("IO[bytes]", raw), mtime=0) as packed:
+    with (
+        by_index(connection),
+        path.open("wb") as raw,
+        gzip.GzipFile("", "wb", LEVEL, cast("IO[bytes]", raw), mtime=0) as packed,
+    ):
         for lines in batches(connection, snapshot):
             block = "".join(f"{line}\n" for line in lines).encode()
             packed.write(block)

@@ -14,8 +14,10 @@ import pyarrow.parquet as pq
 
 from app.export.columns import LISTS, Column
 
-BLOCK = 8 * 1024 * 1024  # bytes of JSON that are read at once
-GROUP = 65_536  # rows of a row group of Parquet
+BLOCK = 2 * 1024 * 1024  # bytes of JSON that are read at once
+GROUP = 32_768  # rows of a row group of Parquet
+
+GATHERED = 10_000  # rows of CSV that are made at once
 
 ARROW = {
     "integer": pa.int64(),
@@ -46,7 +48,7 @@ def schema(columns: tuple[Column, ...]) -> pa.Schema:
 
 
 def blocks(source: Path, columns: tuple[Column, ...]) -> Iterator[pa.RecordBatch]:
-    """Return the rows of the canonical file, about 10,000 at a time.
+    """Return the rows of the canonical file, about 1,500 at a time.
 
     Raises
     ------
@@ -57,8 +59,9 @@ def blocks(source: Path, columns: tuple[Column, ...]) -> Iterator[pa.RecordBatch
     options = pj.ParseOptions(explicit_schema=wanted, unexpected_field_behavior="error")
     if not _has_rows(source):  # the reader wants at least one
         return
+    reading = pj.ReadOptions(use_threads=False, block_size=BLOCK)  # threads read far ahead, and hold all of it
     with pa.input_stream(str(source), compression="gzip") as stream:
-        yield from pj.open_json(stream, read_options=pj.ReadOptions(block_size=BLOCK), parse_options=options)
+        yield from pj.open_json(stream, read_options=reading, parse_options=options)
 
 
 def _has_rows(source: Path) -> bool:
@@ -90,13 +93,25 @@ def write_csv(source: Path, target: Path, columns: tuple[Column, ...], tell: Cal
     rows = 0
     with target.open("wb") as file:
         file.write((",".join(quoted(column.name) for column in columns) + "\r\n").encode())
-        for batch in blocks(source, columns):
+        for batch in _gathered(blocks(source, columns)):
             written = [cells(batch.column(n), column) for n, column in enumerate(columns)]
             lines = pc.binary_join_element_wise(*written, ",", null_handling="replace", null_replacement="")
             ended = pc.binary_join_element_wise(lines, "\r\n", "")
             file.write(_bytes(ended))
             rows += batch.num_rows
             tell(rows)
+
+
+def _gathered(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Put small batches together: to compile the pattern of formulas takes longer than to look at 1,000 cells."""
+    held: list[pa.RecordBatch] = []
+    for batch in batches:
+        held.append(batch)
+        if sum(one.num_rows for one in held) >= GATHERED:
+            yield from pa.Table.from_batches(held).combine_chunks().to_batches()
+            held = []
+    if held:
+        yield from pa.Table.from_batches(held).combine_chunks().to_batches()
 
 
 def quoted(text: str) -> str:
@@ -109,15 +124,18 @@ def cells(values: Any, column: Column) -> Any:
     if column.type in {"text", "json"}:
         return _texts(values)
     if column.type == "time":
-        return pc.strftime(values, format="%Y-%m-%dT%H:%M:%SZ")
+        return pc.binary_replace_slice(pc.cast(values, pa.string()), 10, 11, "T")  # a blank stands there
     if column.type in LISTS:
         return _texts(_as_json(values, column.type))
     return pc.cast(values, pa.string())
 
 
 def _texts(values: Any) -> Any:
-    safe = pc.replace_substring_regex(values, pattern=FORMULA, replacement=r"'\1")
-    return pc.binary_join_element_wise('"', pc.replace_substring(safe, '"', '""'), '"', "")
+    """Return texts as quoted cells. Most columns repeat few texts, so each different text is looked at once."""
+    coded = values.dictionary_encode()
+    safe = pc.replace_substring_regex(coded.dictionary, pattern=FORMULA, replacement=r"'\1")
+    made = pc.binary_join_element_wise('"', pc.replace_substring(safe, '"', '""'), '"', "")
+    return made.take(coded.indices)
 
 
 def _as_json(values: Any, kind: str) -> Any:
