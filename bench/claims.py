@@ -4,9 +4,9 @@
     PYTHONPATH=src:.:ra_app python -m bench.claims --flagged 1000000
 
 A study of `--slots` slots is written to a real PostgreSQL. Each person claims a clip as the app does
-(`app/claims.py`), hands it in, thinks for `--think` seconds on average, and claims the next one. Only the claims are
-timed, including the commit. One clip in ten is not handed in: its lease lapses, and whoever claims next takes it. The
-benchmark starts real services.
+(`app/reviewing/claims.py`), hands it in, thinks for `--think` seconds on average, and claims the next one. Only the
+claims are timed, including the commit. One clip in ten is not handed in: its lease lapses, and whoever claims next
+takes it. The benchmark starts real services.
 
 With `--flagged`, so many flagged clips lie in the pipeline's tables instead, and the claims are those of the default
 study, which takes up clips from there by itself.
@@ -31,9 +31,10 @@ import psycopg2
 import sqlalchemy as sa
 from flask import Flask
 
-from app import claims, create_app
+from app import create_app
 from app.config import load_settings
 from app.models import db
+from app.reviewing import claims
 from local.services import Services
 
 ROOT = Path(__file__).resolve().parents[1]

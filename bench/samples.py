@@ -22,12 +22,13 @@ from pathlib import Path
 import psycopg2
 import sqlalchemy as sa
 
-from app import create_app, study_making
+from app import create_app
 from app.config import load_settings
 from app.models import Study, User, db
-from app.sampling import Frame
-from app.selection_form import Selection
-from app.study_form import Settings
+from app.studies import making
+from app.studies.sampling import Frame
+from app.studies.selection_form import Selection
+from app.studies.settings_form import Settings
 from local.services import Services
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -82,17 +83,17 @@ def draw() -> None:
     settings = Settings(columns=COLUMNS, wellness={}, members=())
     chosen = Selection(which="sample", seed=7, frame=Frame(shares=(0.8, 0.95)), rest=(3000,))
     with timed("count"):
-        study_making.count(settings, chosen)
+        making.count(settings, chosen)
         db.session.rollback()
     lead = db.session.scalars(sa.select(User)).one()
     with timed("make"):
-        study, problems = study_making.make(settings, chosen, lead)
+        study, problems = making.make(settings, chosen, lead)
         db.session.commit()
     if study is None:
         raise SystemExit(str(problems))
     number = study.study_id
     with timed("extend by 1,000"):
-        study_making.extend_sample(db.session.get_one(Study, number), {0: 1000}, lead)
+        making.extend_sample(db.session.get_one(Study, number), {0: 1000}, lead)
         db.session.commit()
 
 

@@ -67,7 +67,7 @@ logconfig_dict = {
 
 def on_starting(server: Any) -> None:
     """Check the settings in the master process: one error message, instead of a traceback from each worker."""
-    from app.codebook import load_codebook
+    from app.codebooks.codebook import load_codebook
     from app.config import load_settings
     from app.errors import StartError
 

@@ -17,9 +17,9 @@ from typing import Any
 import typer
 import yaml
 
-from app.commands import users
-from app.export_commands import exports
-from app.study_commands import studies
+from app.export.commands import exports
+from app.people.commands import users
+from app.studies.commands import studies
 from cli import app
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -14,9 +14,10 @@ from itertools import combinations
 
 from sklearn.metrics import cohen_kappa_score
 
-from app import agreement_results, judgements
-from app.agreement_results import Results
 from app.models import Study, db
+from app.results import agreement as agreement_results
+from app.results import judgements
+from app.results.agreement import Results
 from app.statistics.agreement import Agreement, agreement
 from app.statistics.kappa import kappas
 from bench.ra.figures import Figure, at_most, demand

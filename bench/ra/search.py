@@ -5,7 +5,7 @@
 The transcripts are made in the database: six languages and scripts, half a minute of speech each, words as frequent as
 in a language (the frequency falls with the rank), one clip in fifty flagged. The questions are those of leads: a rare
 word, a common one, several, a phrase, Chinese characters, and words together with filters. Each is asked of
-`app/search.py` as the page asks it, a page and the page after it.
+`app/search/search.py` as the page asks it, a page and the page after it.
 """
 
 from __future__ import annotations
@@ -25,9 +25,11 @@ from pathlib import Path
 import psycopg2
 from flask import Flask
 
-from app import create_app, search, search_filters
+from app import create_app
 from app.config import load_settings
 from app.models import db
+from app.search import filters as search_filters
+from app.search import search
 from bench.ra.figures import Figure, at_most
 from bench.report import ROOT
 from local.services import Services

@@ -14,23 +14,23 @@ from flask_migrate import Migrate
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from app.assets import fingerprint_static
-from app.clip_commands import clip_group
-from app.codebook import load_codebook
-from app.codebook_commands import codebook
-from app.commands import users
+from app.codebooks.codebook import load_codebook
+from app.codebooks.commands import codebook
 from app.config import APP_ROOT, Settings, load_settings
-from app.export_commands import exports as export_commands
+from app.export.commands import exports as export_commands
 from app.failures import handle_failures
 from app.formats import add_formats
 from app.models import db
 from app.pages import BLUEPRINTS
-from app.purge_commands import purge
+from app.people.commands import users
+from app.people.sign_on import Rules
+from app.removal.clip_commands import clip_group
+from app.removal.purge_commands import purge
 from app.security import protect
-from app.sign_on import Rules
 from app.state import State
 from app.storage import AudioStore
-from app.study_commands import studies
-from app.study_tabs import add_tabs
+from app.studies.commands import studies
+from app.studies.tabs import add_tabs
 
 FORM_LIMIT = 64 * 1024  # bytes; far more than a note of 2000 characters and all labels need
 CONNECT_TIMEOUT_S = 5
@@ -89,6 +89,6 @@ def create_app(config: Settings | None = None) -> Flask:
 def _single_sign_on(app: Flask, settings: Settings) -> dict[str, Any]:
     if settings.oidc_issuer is None:
         return {}
-    from app.provider import Provider  # it takes 0.2 s, and most sites have no single sign-on
+    from app.people.provider import Provider  # it takes 0.2 s, and most sites have no single sign-on
 
     return {"provider": Provider(app, settings), "sign_on": Rules.of(settings)}

@@ -5,8 +5,8 @@ That a clip is flagged gives nobody access.
 
 from __future__ import annotations
 
-from app import claims
 from app.models import User
+from app.reviewing import claims
 from app.roles import LEADS
 
 READERS = LEADS  # may open and hear every clip, but label only what they hold

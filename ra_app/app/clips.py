@@ -1,7 +1,7 @@
 """One clip: what of it is shown to a reviewer, its audio, and the model's verdicts.
 
 Review is blind: only `verdicts` selects a policy, a verdict or a score, so no other query can show them by accident.
-Nothing here decides who may see a clip; `app/claims.py` does.
+Nothing here decides who may see a clip; `app/reviewing/claims.py` does.
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ verdicts_in_force = sa.table(
 )
 # The text of every policy version by which a clip was ever judged.
 policies = sa.table("policies", sa.column("policy", sa.Text), sa.column("version", sa.Text))
-# `app/take_up.py` asks it about one clip at a time.
+# `app/studies/take_up.py` asks it about one clip at a time.
 ra_queue = sa.table("ra_queue", sa.column("audio_id", sa.BigInteger), sa.column("finding", sa.Text))
 
 ALL = (classifications, audio_files, transcripts, verdicts_in_force, policies, ra_queue)

@@ -11,8 +11,8 @@ from flask_login import LoginManager, current_user
 from flask_wtf import CSRFProtect
 
 from app import roles
-from app.accounts import load_session_user
 from app.models import User
+from app.people.accounts import load_session_user
 
 # All other routes need a log-in. So a new route is protected by default. Roles are checked here, too: see app/roles.py.
 PUBLIC_ENDPOINTS = frozenset(

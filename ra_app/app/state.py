@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from flask import current_app
 
-from app.codebook import Codebook
-from app.sign_on import Rules
+from app.codebooks.codebook import Codebook
+from app.people.sign_on import Rules
 from app.storage import AudioStore
 
 if TYPE_CHECKING:
-    from app.provider import Provider
+    from app.people.provider import Provider
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from app.codebook import load_codebook, of_content
+from app.codebooks.codebook import load_codebook, of_content
 from app.config import APP_ROOT
 from tests.ra_app.world import World
 

@@ -9,7 +9,7 @@ from axe_playwright_python.base import AXE_SCRIPT
 from flask import Flask, render_template
 from playwright.sync_api import Page
 
-from app import accounts, links
+from app.people import accounts, links
 from tests.ra_app.asking import ask
 from tests.ra_app.campaign import CODEBOOK, add_items, add_study, judge
 from tests.ra_app.world import Visitor, World, hold, tone

@@ -9,9 +9,10 @@ from argon2 import PasswordHasher
 from flask import Flask
 from playwright.sync_api import Browser, Page
 
-from app import accounts, create_app
+from app import create_app
 from app.config import load_settings
 from app.models import db
+from app.people import accounts
 from local.services import Database, Services
 from tests.databases import fresh_database
 from tests.ra_app.browsing import SCREEN

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from app.codebook import load_codebook, of_content
+from app.codebooks.codebook import load_codebook, of_content
 from app.config import APP_ROOT
 from tests.ra_app.asking import ask
 from tests.ra_app.world import Visitor, World

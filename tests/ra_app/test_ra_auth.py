@@ -9,10 +9,11 @@ import pytest
 from argon2.low_level import Type
 from flask import Flask
 
-from app import accounts, create_app, throttle
+from app import create_app
 from app.config import load_settings
 from app.models import db
-from app.origins import Origin
+from app.people import accounts, throttle
+from app.people.origins import Origin
 from tests.ra_app.world import PASSWORD, Visitor, World, field
 
 OF_THE_APP = accounts.hasher  # before the fixture `cheap_hashes` replaces it

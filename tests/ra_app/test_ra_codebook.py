@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.codebook import CHOICES, Codebook, load_codebook, of_content, of_toml
-from app.codebook_toml import to_toml
+from app.codebooks.codebook import CHOICES, Codebook, load_codebook, of_content, of_toml
+from app.codebooks.toml import to_toml
 from app.config import APP_ROOT
 from app.errors import CodebookError
 

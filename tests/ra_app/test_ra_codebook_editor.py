@@ -11,8 +11,8 @@ import pytest
 from flask import Flask
 from werkzeug.test import TestResponse
 
-from app import codebook_diff
-from app.codebook import load_codebook, of_toml
+from app.codebooks import diff
+from app.codebooks.codebook import load_codebook, of_toml
 from app.config import APP_ROOT
 from tests.ra_app.asking import ask
 from tests.ra_app.test_ra_codebook import HATE, HEAD, QUESTION
@@ -267,15 +267,15 @@ def test_what_differs_is_said_by_entry_field_and_word() -> None:
     old, new = (
         of_toml(text, "x").content() for text in (HEAD + HATE, HEAD + HATE.replace('"D"', '"D or E"') + QUESTION)
     )
-    changed, added = codebook_diff.compare(old, new)
+    changed, added = diff.compare(old, new)
     assert (changed.kind, changed.code, [field.name for field in changed.fields]) == ("changed", "hate", ["Definition"])
     assert [(part.kind, part.text) for part in changed.fields[0].parts] == [("same", "D "), ("added", "or E ")]
     assert (added.what, added.kind) == ("question", "added")
-    back = codebook_diff.compare(new, old)
+    back = diff.compare(new, old)
     assert [entry.kind for entry in back] == ["changed", "removed"]
     two = of_toml(HEAD + HATE + HATE.replace("hate", "rude").replace('"1"', '"2"'), "x").content()
     turned = {**two, "labels": two["labels"][::-1]}
-    moved = codebook_diff.compare(two, turned)
+    moved = diff.compare(two, turned)
     assert [field.name for entry in moved for field in entry.fields] == ["Place"]
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from flask import Flask
 
-from app.lists import PAGE_SIZE
 from app.quality import SENTENCES, sentences
+from app.reviewing.lists import PAGE_SIZE
 from tests.ra_app.world import Visitor, World, listed
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from flask import Flask
 
-from app import claims
 from app.models import db
+from app.reviewing import claims
 from tests.ra_app.world import Visitor, World
 
 LAPSE = "UPDATE ra_assignments SET claimed_until = now() - interval '1 second' WHERE state = 'open'"

@@ -9,7 +9,7 @@ import pytest
 from flask import Flask
 from werkzeug.test import TestResponse
 
-from app import throttle
+from app.people import throttle
 from tests.ra_app.world import PASSWORD, Visitor, World, at_once
 
 NEW = "a wholly different one"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from flask import Flask
 
-from app import throttle
-from app.origins import network_of
+from app.people import throttle
+from app.people.origins import network_of
 from tests.ra_app.world import PASSWORD, Visitor, World
 
 HOME, ELSEWHERE = "192.0.2.7", "203.0.113.9"

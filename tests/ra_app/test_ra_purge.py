@@ -10,9 +10,9 @@ import pytest
 import sqlalchemy as sa
 import sqlalchemy.exc
 
-from app import purging
 from app.models import LabelRow, Receipt, db
-from app.receipts import SETTING, open_receipt
+from app.removal import purging
+from app.removal.receipts import SETTING, open_receipt
 from tests.ra_app import campaign
 from tests.ra_app.world import World
 

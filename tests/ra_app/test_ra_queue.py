@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from app.lists import PAGE_SIZE
+from app.reviewing.lists import PAGE_SIZE
 from tests.ra_app.world import Visitor, World, listed
 
 

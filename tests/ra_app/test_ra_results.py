@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from flask import Flask
 
-from app import classifier_results, judgements
-from app.classifier_results import NO_SAMPLE, Results
 from app.models import Study, db
-from app.reviewed import Question
-from app.truth import truth
+from app.results import classifier, judgements
+from app.results.classifier import NO_SAMPLE, Results
+from app.results.reviewed import Question
+from app.results.truth import truth
 from policy_lab import model
 from tests.cli import in_process
 from tests.policy_lab.policy_files import write_policy
@@ -68,7 +68,7 @@ def numbers(world: World, study: int, rule: str = "majority", version: str | Non
         which = judgements.which_of(found)
         of_version = judgements.versions(found, which)[0]
         question = Question(study=found, which=which, version=of_version, policy="hate-speech", rule=rule)  # type: ignore[arg-type]
-        return classifier_results.results(question, version, None)
+        return classifier.results(question, version, None)
 
 
 def test_agreement_is_as_worked_out_by_hand(world: World, lead: Visitor, coders: list[int]) -> None:

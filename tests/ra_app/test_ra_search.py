@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 import pytest
 from flask import Flask
 
-from app import search, search_conditions
+from app.search import conditions, search
 from tests.ra_app.campaign import add_items, add_study, judge
 from tests.ra_app.world import POLICY, Visitor, World
 
@@ -157,7 +157,7 @@ def test_a_search_that_takes_too_long_is_stopped_and_says_so(
     lea: Visitor, add: Add, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     add("alpha")
-    monkeypatch.setitem(search_conditions._WAYS, "clean", "(SELECT pg_sleep(5) IS NOT NULL)")
+    monkeypatch.setitem(conditions._WAYS, "clean", "(SELECT pg_sleep(5) IS NOT NULL)")
     monkeypatch.setattr(search, "TIMEOUT_MS", 50)
     answer = lea.get("/clips?verdict=clean")
     assert answer.status_code == 503

@@ -15,9 +15,10 @@ import requests
 from flask import Flask
 from werkzeug.test import TestResponse
 
-from app import create_app, provider, sign_on, throttle
+from app import create_app
 from app.config import load_settings
 from app.models import db
+from app.people import provider, sign_on, throttle
 from local.services.state import choose_port
 from tests.ra_app.campus import Campus, running
 from tests.ra_app.world import PASSWORD, Visitor, World, at_once
@@ -307,7 +308,7 @@ def test_a_state_works_once_and_in_its_own_browser_and_for_ten_minutes(
     visitor.post("/logout")
     _refused(visitor.get(back), 400, title)
     late = campus.address_back(visitor.get("/sso/login"), "subject-1")
-    monkeypatch.setattr("app.sign_on.LIFE_S", -1)
+    monkeypatch.setattr("app.people.sign_on.LIFE_S", -1)
     _refused(visitor.get(late), 400, "This log-in took too long")
     _refused(visitor.get(late), 400, title)
 

@@ -9,8 +9,8 @@ import pytest
 import sqlalchemy as sa
 from flask import Flask
 
-from app import take_up
 from app.models import db
+from app.studies import take_up
 from tests.ra_app.world import Visitor, World
 
 ONE_CLIP = "FROM ra_queue WHERE ra_queue.audio_id = c.audio_id LIMIT 1"

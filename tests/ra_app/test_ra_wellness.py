@@ -14,10 +14,10 @@ import pytest
 import sqlalchemy as sa
 from flask import Flask
 
-from app import wellness
 from app.models import DEFAULT_STUDY, Study, db
-from app.wellness import Wellness
-from app.wellness_values import OF_STUDY
+from app.wellbeing import wellness
+from app.wellbeing.wellness import Wellness
+from app.wellbeing.wellness_values import OF_STUDY
 from tests.ra_app.world import Visitor, World, at_once
 
 EMPTY = dict.fromkeys(("veil", "fade_in_ms", "quieter_db", "break_after_minutes", "soft_minutes", "hard_minutes"), "")

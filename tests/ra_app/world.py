@@ -23,8 +23,10 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from app import accounts, claims, take_up
 from app.models import DEFAULT_STUDY, Study, db
+from app.people import accounts
+from app.reviewing import claims
+from app.studies import take_up
 from local.services import Services
 
 HIDDEN = ("submission_key", "slot", "codebook_version", "base_label", "transcript_id", "classification_ids")

@@ -68,14 +68,14 @@ class Study(Base):
     shows: Mapped[list[str]] = mapped_column(pg.ARRAY(sa.Text), server_default="{}")
     lease_s: Mapped[int] = mapped_column(sa.Integer, server_default=str(LEASE_S))
     seed: Mapped[int] = mapped_column(sa.BigInteger, server_default="0")  # of the order of a drawn list
-    settings: Mapped[dict[str, Any]] = mapped_column(pg.JSONB, server_default="{}")  # see app/wellness.py
+    settings: Mapped[dict[str, Any]] = mapped_column(pg.JSONB, server_default="{}")  # see app/wellbeing/wellness.py
     shares_exposure: Mapped[bool] = mapped_column(sa.Boolean, server_default=sa.false())  # minutes heard, to the lead
     design: Mapped[dict[str, Any]] = mapped_column(pg.JSONB, server_default="{}")  # how its list was drawn
     created_by: Mapped[int | None] = mapped_column(sa.BigInteger)  # a user's number; null: made by a migration
     created_at: Mapped[datetime] = now_column()
     closed_at: Mapped[datetime | None] = time_column()
 
-    # How far `app/take_up.py` has looked for flagged clips: at the end of the queue, and in its rounds over all of it.
+    # How far `app/studies/take_up.py` has looked for flagged clips: at the end of the queue, and in its rounds over it.
     head_audio_id: Mapped[int] = mapped_column(sa.BigInteger, server_default="0")
     round_audio_id: Mapped[int] = mapped_column(sa.BigInteger, server_default="0")
     taken_up_at: Mapped[datetime | None] = time_column()

@@ -8,10 +8,11 @@ from flask import Blueprint, abort, render_template, request
 from flask.typing import ResponseReturnValue
 from markupsafe import Markup
 
-from app import agreement_results, judgements, plots
-from app.agreement_results import Results
-from app.codebook import Label
-from app.judgements import Version
+from app import plots
+from app.codebooks.codebook import Label
+from app.results import agreement, judgements
+from app.results.agreement import Results
+from app.results.judgements import Version
 from app.roles import LEADS, needs
 from app.views.studies import STUDY, found
 
@@ -27,7 +28,7 @@ def show(study_id: int) -> ResponseReturnValue:
     version = chosen_version(versions, request.args.get("version"))
     results = None
     if version is not None and version.codebook.labels:
-        results = agreement_results.results(study, which, version, _label(version, request.args.get("label")))
+        results = agreement.results(study, which, version, _label(version, request.args.get("label")))
     return render_template(
         "agreement.html",
         study=study,

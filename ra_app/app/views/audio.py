@@ -5,9 +5,10 @@ from __future__ import annotations
 from flask import Blueprint, Response, abort, g, request
 from flask.typing import ResponseReturnValue
 
-from app import access, clips, records
+from app import access, clips
 from app.models import db
 from app.ranges import single_range, strong_etag
+from app.reviewing import records
 from app.state import state
 from app.views.review import CLIP
 

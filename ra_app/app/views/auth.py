@@ -18,10 +18,10 @@ from flask import (
 from flask.typing import ResponseReturnValue
 from flask_login import current_user, login_user, logout_user
 
-from app import accounts, throttle
-from app.accounts import AccountError
 from app.models import User
-from app.origins import network_of, origin_for, remember_device
+from app.people import accounts, throttle
+from app.people.accounts import AccountError
+from app.people.origins import network_of, origin_for, remember_device
 from app.security import begin_session, safe_target
 from app.state import state
 

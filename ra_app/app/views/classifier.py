@@ -1,4 +1,4 @@
-"""The classifier against people: for one policy, by one rule for what people say of a clip (app/truth.py)."""
+"""The classifier against people: for one policy, by one rule for what people say of a clip (app/results/truth.py)."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from flask import Blueprint, Response, abort, current_app, g, render_template, r
 from flask.typing import ResponseReturnValue
 from markupsafe import Markup
 
-from app import acts, classifier_results, examples, judgements, plots, truth
-from app.classifier_results import Results
-from app.judgements import Version
+from app import acts, plots
 from app.models import Study, db
-from app.reviewed import Question
+from app.results import classifier, examples, judgements, truth
+from app.results.classifier import Results
+from app.results.judgements import Version
+from app.results.reviewed import Question
+from app.results.truth import RULES
 from app.roles import LEADS, needs
 from app.statistics.estimate import Estimate
-from app.truth import RULES
 from app.views.agreement import chosen_version
 from app.views.studies import STUDY, found
 
@@ -36,7 +37,7 @@ def show(study_id: int) -> ResponseReturnValue:
     version = chosen_version(versions, request.args.get("version"))
     question = _question(study, version, request.args)
     at, problem = _at(request.args.get("at", "").strip())
-    results = classifier_results.results(question, _policy_version(), at) if question is not None else None
+    results = classifier.results(question, _policy_version(), at) if question is not None else None
     page = render_template(
         "classifier.html",
         study=study,

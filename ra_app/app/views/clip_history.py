@@ -5,9 +5,10 @@ from __future__ import annotations
 from flask import Blueprint, abort, g, redirect, render_template, url_for
 from flask.typing import ResponseReturnValue
 
-from app import acts, clip_blindness, clip_history
+from app import acts
 from app.models import db
 from app.roles import LEADS, needs
+from app.search import clip_blindness, clip_history
 from app.views.review import CLIP
 
 blueprint = Blueprint("clip_history", __name__, url_prefix="/clips")

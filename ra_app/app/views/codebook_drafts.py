@@ -8,8 +8,8 @@ from typing import Any
 from flask import Blueprint, abort, flash, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from app import codebook_diff, codebook_drafts, codebook_editing, codebook_versions
-from app.codebook_drafts import DraftError, StaleError
+from app.codebooks import diff, drafts, editing, versions
+from app.codebooks.drafts import DraftError, StaleError
 from app.errors import CodebookError
 from app.models import CodebookDraft, User, db
 from app.roles import LEADS, needs
@@ -19,7 +19,7 @@ blueprint = Blueprint("codebook_drafts", __name__, url_prefix="/codebooks")
 
 DRAFT = CODEBOOK + "/draft"
 
-blueprint.app_template_filter("option_line")(codebook_editing.option_line)
+blueprint.app_template_filter("option_line")(editing.option_line)
 
 
 @blueprint.post(CODEBOOK + "/begin")
@@ -27,11 +27,11 @@ blueprint.app_template_filter("option_line")(codebook_editing.option_line)
 def begin(codebook_id: str) -> ResponseReturnValue:
     """Start a draft from a published version."""
     version = request.form.get("version", "")
-    base = codebook_versions.find(codebook_id, version)
+    base = versions.find(codebook_id, version)
     if base is None:
         abort(404)
     try:
-        codebook_drafts.begin(g.viewer, codebook_id, codebook_editing.of_published(base.content()), version)
+        drafts.begin(g.viewer, codebook_id, editing.of_published(base.content()), version)
     except DraftError as error:
         flash(str(error), "error")
     return redirect(url_for("codebook_drafts.edit", codebook_id=codebook_id))
@@ -49,10 +49,10 @@ def edit(codebook_id: str) -> ResponseReturnValue:
 def save(codebook_id: str) -> ResponseReturnValue:
     """Store what was typed, and do what the button says. Every button stores."""
     act = request.form.get("act", "")
-    typed = codebook_editing.of_form(request.form, codebook_id)
-    content, place = codebook_editing.press(typed, act)
+    typed = editing.of_form(request.form, codebook_id)
+    content, place = editing.press(typed, act)
     try:
-        codebook_drafts.save(g.viewer, codebook_id, _revision(), content, act)
+        drafts.save(g.viewer, codebook_id, _revision(), content, act)
     except StaleError as error:
         return _conflict(codebook_id, typed, str(error)), 409
     if act == "compare":
@@ -65,10 +65,10 @@ def save(codebook_id: str) -> ResponseReturnValue:
 @needs(*LEADS)
 def again(codebook_id: str) -> ResponseReturnValue:
     """Make a draft of what was typed after somebody else has published or thrown away the draft."""
-    typed = codebook_editing.of_form(request.form, codebook_id)
-    content, _ = codebook_editing.press(typed, request.form.get("act", ""))
+    typed = editing.of_form(request.form, codebook_id)
+    content, _ = editing.press(typed, request.form.get("act", ""))
     try:
-        codebook_drafts.begin(g.viewer, codebook_id, content, codebook_drafts.newest(codebook_id))
+        drafts.begin(g.viewer, codebook_id, content, drafts.newest(codebook_id))
     except DraftError as error:
         return _conflict(codebook_id, typed, str(error)), 409
     return redirect(url_for("codebook_drafts.edit", codebook_id=codebook_id))
@@ -87,7 +87,7 @@ def publish(codebook_id: str) -> ResponseReturnValue:
     draft = _found(codebook_id)
     version, note = request.form.get("version", "").strip(), request.form.get("note", "").replace("\r\n", "\n").strip()
     try:
-        made = codebook_drafts.publish(g.viewer, codebook_id, _revision(), version, note)
+        made = drafts.publish(g.viewer, codebook_id, _revision(), version, note)
     except StaleError as error:
         return _changes(_found(codebook_id), f"{error} Read what it changes now, and publish it then."), 409
     except DraftError as error:
@@ -102,7 +102,7 @@ def publish(codebook_id: str) -> ResponseReturnValue:
 @needs(*LEADS)
 def discard(codebook_id: str) -> ResponseReturnValue:
     try:
-        codebook_drafts.discard(g.viewer, codebook_id, _revision())
+        drafts.discard(g.viewer, codebook_id, _revision())
     except StaleError as error:
         flash(f"{error} Nothing was thrown away.", "error")
         return redirect(url_for("codebooks.index"))
@@ -111,8 +111,8 @@ def discard(codebook_id: str) -> ResponseReturnValue:
 
 
 def _editor(codebook_id: str, content: dict[str, Any], draft: CodebookDraft | None, **more: Any) -> str:
-    found = codebook_editing.mistakes(content)
-    known = codebook_versions.known_policies()
+    found = editing.mistakes(content)
+    known = versions.known_policies()
     return render_template(
         "codebook_draft.html",
         codebook_id=codebook_id,
@@ -120,42 +120,42 @@ def _editor(codebook_id: str, content: dict[str, Any], draft: CodebookDraft | No
         draft=draft,
         changed_by=_name(draft),
         count=len(found),
-        problems=codebook_editing.beside(found),
+        problems=editing.beside(found),
         policies=known,
-        most=codebook_editing.MOST,
+        most=editing.MOST,
         **{"others": None, "said": "", **more},
     )
 
 
 def _conflict(codebook_id: str, typed: dict[str, Any], said: str) -> str:
     """The editor with what was typed, and what that would change of what is stored by now."""
-    draft = codebook_drafts.find(codebook_id)
-    others = codebook_diff.compare(draft.content, typed) if draft is not None else []
+    draft = drafts.find(codebook_id)
+    others = diff.compare(draft.content, typed) if draft is not None else []
     return _editor(codebook_id, typed, draft, others=others, said=said)
 
 
 def _changes(draft: CodebookDraft, problem: str = "") -> str:
-    base = codebook_versions.find(draft.codebook_id, draft.based_on) if draft.based_on else None
-    found = codebook_diff.compare(base.content() if base is not None else None, draft.content)
-    proposed = codebook_drafts.next_version(draft.codebook_id)
+    base = versions.find(draft.codebook_id, draft.based_on) if draft.based_on else None
+    found = diff.compare(base.content() if base is not None else None, draft.content)
+    proposed = drafts.next_version(draft.codebook_id)
     return render_template(
         "codebook_changes.html",
         draft=draft,
         changed_by=_name(draft),
         base=base,
         changes=found,
-        in_use=codebook_versions.in_use(draft.codebook_id, found),
-        count=len(codebook_editing.mistakes(draft.content)),
-        newest=codebook_drafts.newest(draft.codebook_id),
+        in_use=versions.in_use(draft.codebook_id, found),
+        count=len(editing.mistakes(draft.content)),
+        newest=drafts.newest(draft.codebook_id),
         version=request.form.get("version", proposed),
         note=request.form.get("note", ""),
-        note_length=codebook_drafts.NOTE_LENGTH,
+        note_length=drafts.NOTE_LENGTH,
         problem=problem,
     )
 
 
 def _found(codebook_id: str) -> CodebookDraft:
-    draft = codebook_drafts.find(codebook_id)
+    draft = drafts.find(codebook_id)
     if draft is None:
         abort(404)
     return draft

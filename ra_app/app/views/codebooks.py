@@ -8,10 +8,11 @@ from flask import Blueprint, Response, abort, flash, g, redirect, render_templat
 from flask.typing import ResponseReturnValue
 from werkzeug.datastructures import FileStorage
 
-from app import codebook_diff, codebook_drafts, codebook_editing, codebook_versions
-from app.codebook import Codebook, of_toml
-from app.codebook_drafts import DraftError
-from app.codebook_toml import to_toml
+from app.codebooks import diff, editing, versions
+from app.codebooks import drafts as codebook_drafts
+from app.codebooks.codebook import Codebook, of_toml
+from app.codebooks.drafts import DraftError
+from app.codebooks.toml import to_toml
 from app.errors import CodebookError
 from app.models import CodebookDraft, db
 from app.roles import LEADS, needs
@@ -47,9 +48,9 @@ def upload() -> ResponseReturnValue:
     sent = request.files.get("file")
     try:
         made = of_toml(_text_of(sent), (sent.filename if sent is not None else None) or "the file")
-        base = codebook_versions.find(made.id, made.version)
+        base = versions.find(made.id, made.version)
         based_on = base.version if base is not None else codebook_drafts.newest(made.id)
-        codebook_drafts.begin(g.viewer, made.id, codebook_editing.of_published(made.content()), based_on)
+        codebook_drafts.begin(g.viewer, made.id, editing.of_published(made.content()), based_on)
     except CodebookError as error:
         lines = [f"{mistake.place}: {mistake.reason}" for mistake in error.mistakes] or [error.message]
         return _index(upload_problems=lines), 422
@@ -63,7 +64,7 @@ def upload() -> ResponseReturnValue:
 @needs(*LEADS)
 def show(codebook_id: str, version: str) -> ResponseReturnValue:
     """One version as it was published."""
-    entries = [entry for entry in codebook_versions.all_versions() if entry.codebook_id == codebook_id]
+    entries = [entry for entry in versions.all_versions() if entry.codebook_id == codebook_id]
     this = next((entry for entry in entries if entry.version == version), None)
     if this is None:
         abort(404)
@@ -94,7 +95,7 @@ def content(codebook_id: str, version: str) -> ResponseReturnValue:
 def compare(codebook_id: str) -> ResponseReturnValue:
     """What changed from the version `old` to the version `new`."""
     old, new = (_found(codebook_id, request.args.get(name, "")) for name in ("old", "new"))
-    changes = codebook_diff.compare(old.content(), new.content())
+    changes = diff.compare(old.content(), new.content())
     return render_template("codebook_compare.html", old=old, new=new, changes=changes)
 
 
@@ -102,7 +103,7 @@ def _index(new_problem: str = "", upload_problems: list[str] | None = None) -> s
     drafts = db.session.query(CodebookDraft).order_by(CodebookDraft.codebook_id).all()
     return render_template(
         "codebooks.html",
-        versions=codebook_versions.all_versions(),
+        versions=versions.all_versions(),
         drafts=drafts,
         new_problem=new_problem,
         upload_problems=upload_problems or [],
@@ -128,7 +129,7 @@ def _text_of(sent: FileStorage | None) -> str:
 
 
 def _found(codebook_id: str, version: str) -> Codebook:
-    found = codebook_versions.find(codebook_id, version)
+    found = versions.find(codebook_id, version)
     if found is None:
         abort(404)
     return found

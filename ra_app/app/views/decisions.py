@@ -11,13 +11,15 @@ from typing import Any
 from flask import Blueprint, abort, flash, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from app import clips, decisions, judgements, records, references, screen
-from app.codebook import Codebook
-from app.decisions import Disagreed
+from app import clips
+from app.codebooks.codebook import Codebook
+from app.codebooks.published import codebook_of
 from app.models import CONFIDENCES, Study, db
-from app.published import codebook_of
+from app.results import decisions, judgements, references
+from app.results.decisions import Disagreed
+from app.reviewing import records, screen
+from app.reviewing.submission import cleaned, sent_answers
 from app.roles import LEADS, needs
-from app.submission import cleaned, sent_answers
 from app.views.studies import STUDY, found
 
 blueprint = Blueprint("decisions", __name__, url_prefix="/studies")

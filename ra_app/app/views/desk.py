@@ -3,7 +3,7 @@
 `/desk/ahead` claims clips before they are needed. Submitting, setting aside and passing answer at once with the clips
 that come next, and renew the leases of those that the page has (`held`: the seconds of each), so a clip costs one
 request besides its audio. An item is the HTML of the clip and its form, as the page has it. Every answer is JSON;
-`state` says how things stand, as in `app/submitting.py`.
+`state` says how things stand, as in `app/reviewing/submitting.py`.
 """
 
 from __future__ import annotations
@@ -14,11 +14,13 @@ from typing import Any
 from flask import Blueprint, abort, g, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from app import access, claims, labelling, lists, records, screen, submitting, wellness
+from app import access
 from app.models import Assignment, db
-from app.submitting import Outcome
+from app.reviewing import claims, labelling, lists, records, screen, submitting
+from app.reviewing.submitting import Outcome
 from app.views.queue import chosen_quality
 from app.views.review import CLIP
+from app.wellbeing import wellness
 
 blueprint = Blueprint("desk", __name__, url_prefix="/desk")
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 from flask import Blueprint, current_app, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from app import joining, links, throttle
-from app.accounts import AccountError
 from app.models import Link
-from app.origins import Origin, network_of
+from app.people import joining, links, throttle
+from app.people.accounts import AccountError
+from app.people.origins import Origin, network_of
 from app.state import state
 from app.views.auth import enter
 

@@ -8,9 +8,11 @@ from datetime import UTC, datetime
 from flask import Blueprint, abort, flash, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from app import codebook_versions, history, lists, preferences, wellness
+from app.codebooks import versions
 from app.models import CONFIDENCES
+from app.reviewing import history, lists
 from app.state import state
+from app.wellbeing import preferences, wellness
 
 blueprint = Blueprint("me", __name__, url_prefix="/me")
 
@@ -51,7 +53,7 @@ def _page(problems: Mapping[str, str] | None = None) -> str:
         page=page,
         query=query,
         codebook=codebook,
-        codebooks=codebook_versions.named((entry.codebook_id, entry.codebook_version) for entry in entries),
+        codebooks=versions.named((entry.codebook_id, entry.codebook_version) for entry in entries),
         confidences=CONFIDENCES,
         query_length=history.QUERY_LENGTH,
         study=study,

@@ -1,4 +1,4 @@
-"""The pages of accounts, for leads and administrators. What a role may do to whom is decided in app/managing.py."""
+"""The pages of accounts, for leads and administrators. `app/people/managing.py` decides what a role may do to whom."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from flask import Blueprint, abort, flash, g, redirect, render_template, request
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import Forbidden, NotFound
 
-from app import changes, links, managing, roles
-from app.accounts import AccountError
+from app import roles
 from app.failures import show
-from app.managing import NobodyError, NotAllowedError
 from app.models import ROLES
+from app.people import changes, links, managing
+from app.people.accounts import AccountError
+from app.people.managing import NobodyError, NotAllowedError
 from app.roles import LEADS, needs
 
 blueprint = Blueprint("people", __name__, url_prefix="/people")

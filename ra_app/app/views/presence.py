@@ -11,10 +11,10 @@ import re
 from flask import Blueprint, abort, g, request
 from flask.typing import ResponseReturnValue
 
-from app import claims, drafts, labelling, records, submitting
+from app.codebooks.published import codebook_in_force
 from app.models import db
-from app.published import codebook_in_force
-from app.submission import read_submission, slot_named
+from app.reviewing import claims, drafts, labelling, records, submitting
+from app.reviewing.submission import read_submission, slot_named
 from app.views.review import CLIP
 
 blueprint = Blueprint("presence", __name__, url_prefix="/review")

@@ -11,7 +11,10 @@ from datetime import UTC, datetime
 from flask import Blueprint, abort, flash, g, redirect, render_template, request, session, url_for
 from flask.typing import ResponseReturnValue
 
-from app import claims, lists, quality, training, wellness
+from app import quality
+from app.results import training
+from app.reviewing import claims, lists
+from app.wellbeing import wellness
 
 blueprint = Blueprint("queue", __name__)
 

@@ -7,12 +7,12 @@ from typing import Any
 from flask import Blueprint, abort, flash, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from app import judgements, reference_table, references
+from app.codebooks.published import codebook_of
 from app.models import db
-from app.published import codebook_of
-from app.reference_table import MOST_PROBLEMS, TableError
+from app.results import judgements, reference_table, references
+from app.results.reference_table import MOST_PROBLEMS, TableError
+from app.reviewing.submission import cleaned
 from app.roles import LEADS, needs
-from app.submission import cleaned
 from app.views.agreement import chosen_version
 from app.views.studies import STUDY, found
 

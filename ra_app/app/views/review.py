@@ -11,10 +11,11 @@ from typing import Any
 from flask import Blueprint, abort, flash, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from app import access, claims, clips, drafts, labelling, lists, records, screen, submitting
+from app import access, clips
+from app.codebooks.published import codebook_in_force
 from app.models import CONFIDENCES, Assignment, Draft, db
-from app.published import codebook_in_force
-from app.submission import slot_named
+from app.reviewing import claims, drafts, labelling, lists, records, screen, submitting
+from app.reviewing.submission import slot_named
 from app.views.queue import to_next_clip
 
 blueprint = Blueprint("review", __name__, url_prefix="/review")

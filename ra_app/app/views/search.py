@@ -7,9 +7,10 @@ from typing import Any
 from flask import Blueprint, abort, current_app, g, render_template, request
 from flask.typing import ResponseReturnValue
 
-from app import search, search_filters, search_query
 from app.roles import LEADS, needs
-from app.search import TooLongError
+from app.search import filters as search_filters
+from app.search import query, search
+from app.search.search import TooLongError
 
 blueprint = Blueprint("search", __name__, url_prefix="/clips")
 
@@ -62,7 +63,7 @@ def _page(filters: search_filters.Filters, **shown: Any) -> str:
         choices={
             "verdict": list(search_filters.VERDICTS.items()),
             "policy": [(name, name) for name in search.policies()],
-            "language": [(name, name) for name in search_query.languages()],
+            "language": [(name, name) for name in query.languages()],
             "finding": list(search_filters.FINDINGS.items()),
         },
         page_size=search.PAGE_SIZE,

@@ -2,7 +2,7 @@
 
 An identity without an account gets one only by a link that a lead has made, unless the settings say otherwise. A form
 makes the account, so that an address that somebody sends does not. All of this answers 404 where single sign-on is not
-set up. A log-in that fails has its page and its line in the log: see app/sign_on_errors.py.
+set up. A log-in that fails has its page and its line in the log: see app/people/sign_on_errors.py.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from flask import Blueprint, abort, current_app, flash, redirect, render_templat
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
 
-from app import identities, joining, links, sign_on, sign_on_errors, throttle
-from app.accounts import AccountError
-from app.identities import Known
 from app.models import User
-from app.origins import Origin, network_of
+from app.people import identities, joining, links, sign_on, sign_on_errors, throttle
+from app.people.accounts import AccountError
+from app.people.identities import Known
+from app.people.origins import Origin, network_of
+from app.people.sign_on import Arrival, Attempt, Rules
+from app.people.sign_on_errors import ClosedAccountError, NotInvitedError, SignOnError
 from app.security import safe_target
-from app.sign_on import Arrival, Attempt, Rules
-from app.sign_on_errors import ClosedAccountError, NotInvitedError, SignOnError
 from app.state import state
 from app.views import auth, join
 
 if TYPE_CHECKING:
-    from app.provider import Provider
+    from app.people.provider import Provider
 
 blueprint = Blueprint("sso", __name__)
 

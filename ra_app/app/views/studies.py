@@ -6,9 +6,10 @@ import sqlalchemy as sa
 from flask import Blueprint, abort, render_template
 from flask.typing import ResponseReturnValue
 
-from app import acts, study_making, study_progress
+from app import acts
 from app.models import Study, db
 from app.roles import LEADS, needs
+from app.studies import making, progress
 
 blueprint = Blueprint("studies", __name__, url_prefix="/studies")
 
@@ -19,23 +20,23 @@ STUDY = "/<int(max=9223372036854775807):study_id>"  # the largest Postgres bigin
 @needs(*LEADS)
 def index() -> ResponseReturnValue:
     studies = list(db.session.scalars(sa.select(Study).order_by(Study.study_id.desc())))
-    return render_template("studies.html", studies=studies, numbers=study_progress.of_studies())
+    return render_template("studies.html", studies=studies, numbers=progress.of_studies())
 
 
 @blueprint.get(STUDY)
 @needs(*LEADS)
 def show(study_id: int) -> ResponseReturnValue:
     study = found(study_id)
-    days = study_progress.days(study.study_id)
+    days = progress.days(study.study_id)
     return render_template(
         "study.html",
         study=study,
-        design=study_making.describe(study),
-        numbers=study_progress.numbers(study.study_id),
+        design=making.describe(study),
+        numbers=progress.numbers(study.study_id),
         days=days,
-        plot=study_progress.plot(days) if days else None,
-        coders=study_progress.coders(study),
-        members=study_progress.members(study),
+        plot=progress.plot(days) if days else None,
+        coders=progress.coders(study),
+        members=progress.members(study),
         lines=acts.newest(study.study_id),
     )
 

@@ -13,12 +13,12 @@ from flask import Blueprint, flash, g, redirect, render_template, request, url_f
 from flask.typing import ResponseReturnValue
 from werkzeug.datastructures import MultiDict
 
-from app import selection_form, study_form, study_making, study_states
-from app.drawing import ChangedFrameError
 from app.models import Study, db
 from app.roles import LEADS, needs
-from app.selection_form import Selection
-from app.study_form import Settings, whole
+from app.studies import making, selection_form, settings_form, states
+from app.studies.drawing import ChangedFrameError
+from app.studies.selection_form import Selection
+from app.studies.settings_form import Settings, whole
 from app.views.studies import STUDY, found
 
 blueprint = Blueprint("study_forms", __name__, url_prefix="/studies")
@@ -44,13 +44,13 @@ def make() -> ResponseReturnValue:
     act = request.form.get("act")
     if act not in {"make", "count"}:
         return _new(_with(request.form, which="list"))
-    settings, selection = study_form.read(request.form), selection_form.read(request.form)
+    settings, selection = settings_form.read(request.form), selection_form.read(request.form)
     problems = {**settings.problems, **selection.problems}
     if act == "count":
         return _count(settings, selection)
     study = None
     if not problems:
-        study, problems = study_making.make(settings, selection, g.viewer)
+        study, problems = making.make(settings, selection, g.viewer)
     if study is None:
         db.session.rollback()
         return _new(request.form, problems), 422
@@ -63,15 +63,15 @@ def make() -> ResponseReturnValue:
 @needs(*LEADS)
 def change(study_id: int) -> ResponseReturnValue:
     study = found(study_id)
-    return _change(study, study_form.typed(study))
+    return _change(study, settings_form.typed(study))
 
 
 @blueprint.post(STUDY + "/change")
 @needs(*LEADS)
 def store_change(study_id: int) -> ResponseReturnValue:
-    settings = study_form.read(request.form)  # before the row is locked: it may publish the codebook, which commits
+    settings = settings_form.read(request.form)  # before the row is locked: it may publish the codebook, which commits
     study = found(study_id, lock=True)
-    problems = settings.problems or study_making.change(study, settings, g.viewer)
+    problems = settings.problems or making.change(study, settings, g.viewer)
     if problems:
         db.session.rollback()
         return _change(found(study_id), request.form, problems), 422
@@ -92,16 +92,16 @@ def store_extension(study_id: int) -> ResponseReturnValue:
     """Add the next clips of the sample's order, or the clips of a list."""
     problems: dict[str, str] = {}
     study, added = found(study_id, lock=True), 0
-    how = study_making.describe(study)["how"]
+    how = making.describe(study)["how"]
     if how == "sample":
         more = _more(study, problems)
         try:
-            added = study_making.extend_sample(study, more, g.viewer) if not problems else 0
+            added = making.extend_sample(study, more, g.viewer) if not problems else 0
         except ChangedFrameError as error:
             problems["form"] = str(error)
     elif how == "list":
         clips = selection_form.read_list(request.form, problems)
-        added = study_making.extend_list(study, clips, g.viewer) if not problems else 0
+        added = making.extend_list(study, clips, g.viewer) if not problems else 0
     if not problems and not added:
         problems["form"] = "That adds no clip: the study has them already, or there are no more."
     if problems:
@@ -151,14 +151,14 @@ def _count(settings: Settings, selection: Selection) -> ResponseReturnValue:
     problems = {**selection.problems, **{key: settings.problems[key] for key in matters if key in settings.problems}}
     counted = None
     if not problems:
-        counted, problems = study_making.count(settings, selection)
+        counted, problems = making.count(settings, selection)
         db.session.rollback()
     return _new(request.form, problems, counted=counted), 422 if problems else 200
 
 
-def _set_state(study_id: int, state: study_states.State) -> ResponseReturnValue:
+def _set_state(study_id: int, state: states.State) -> ResponseReturnValue:
     found(study_id)
-    given_back = study_states.set_state(study_id, state, g.viewer)
+    given_back = states.set_state(study_id, state, g.viewer)
     db.session.commit()
     said = SAID[state] if given_back is not None else f"The study is {state} already."
     if given_back:
@@ -169,7 +169,7 @@ def _set_state(study_id: int, state: study_states.State) -> ResponseReturnValue:
 
 def _with(given: MultiDict[str, str], **more: str) -> MultiDict[str, str]:
     """Return the form of a new study, with what is given instead of its defaults."""
-    form = study_form.typed()
+    form = settings_form.typed()
     for name, value in {**selection_form.typed(), **more}.items():
         form[name] = value
     for name in given:
@@ -182,7 +182,7 @@ def _new(typed: MultiDict[str, str], problems: dict[str, str] | None = None, **s
         "study_new.html",
         typed=typed,
         problems=problems or {},
-        offered=study_form.choices(),
+        offered=settings_form.choices(),
         policies=[(policy, policy) for policy in selection_form.known_policies()],
         **shown,
     )
@@ -194,13 +194,13 @@ def _change(study: Study, typed: MultiDict[str, str], problems: dict[str, str] |
         study=study,
         typed=typed,
         problems=problems or {},
-        offered=study_form.choices(),
-        fixed=study_making.has_labels(study),
+        offered=settings_form.choices(),
+        fixed=making.has_labels(study),
     )
 
 
 def _extend(study: Study, typed: MultiDict[str, str], problems: dict[str, str] | None = None) -> str:
-    described = study_making.describe(study)
+    described = making.describe(study)
     shown = {"typed": typed, "problems": problems or {}, "design": described, "drawn": drawn(described)}
     return render_template("study_extend.html", study=study, **shown)
 

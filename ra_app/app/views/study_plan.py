@@ -6,9 +6,9 @@ from flask import Blueprint, render_template, request
 from flask.typing import ResponseReturnValue
 from werkzeug.datastructures import MultiDict
 
-from app import study_planning
 from app.roles import LEADS, needs
-from app.study_form import whole
+from app.studies import planning
+from app.studies.settings_form import whole
 from app.views.studies import found
 
 blueprint = Blueprint("study_plan", __name__, url_prefix="/studies")
@@ -22,7 +22,7 @@ def index() -> ResponseReturnValue:
     number = whole(request.args.get("study"), 1, 2**63 - 1)
     study = found(number) if number is not None else None
     typed = MultiDict(USUAL)
-    sizes = study_planning.sizes(study) if study is not None else None
+    sizes = planning.sizes(study) if study is not None else None
     if sizes is not None:
         typed["clips"], typed["flagged"] = str(sizes[0]), str(sizes[1])
     asked = "half_width" in request.args
@@ -30,8 +30,8 @@ def index() -> ResponseReturnValue:
         if name in request.args:
             typed[name] = request.args[name]
     problems: dict[str, str] = {}
-    assumed = study_planning.read(typed, problems) if asked else None
-    answer = study_planning.plan(assumed, study, problems) if assumed is not None else None
+    assumed = planning.read(typed, problems) if asked else None
+    answer = planning.plan(assumed, study, problems) if assumed is not None else None
     page = render_template(
         "study_plan.html", study=study, sample=sizes is not None, typed=typed, problems=problems, answer=answer
     )

@@ -5,8 +5,8 @@ from __future__ import annotations
 from flask import Blueprint, abort, g, render_template, request
 from flask.typing import ResponseReturnValue
 
-from app import training
-from app.judgements import codebook_named
+from app.results import training
+from app.results.judgements import codebook_named
 
 blueprint = Blueprint("training", __name__, url_prefix="/training")
 

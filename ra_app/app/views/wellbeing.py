@@ -5,9 +5,9 @@ from __future__ import annotations
 from flask import Blueprint, Response, g, request
 from flask.typing import ResponseReturnValue
 
-from app import wellbeing_record
 from app.models import BREAKS, db
 from app.security import sent_by_itself
+from app.wellbeing import wellbeing_record
 
 blueprint = Blueprint("wellbeing", __name__)
 
@@ -16,7 +16,7 @@ BY_ITSELF = "break-proposed"  # nobody did anything: the page proposes a break w
 
 @blueprint.post("/wellbeing")
 def report() -> ResponseReturnValue:
-    """Add the event to the record. That a text was uncovered comes with the label instead: see app/records.py."""
+    """Add the event to the record. That a text was uncovered comes with the label: see app/reviewing/records.py."""
     event = request.form.get("event", "")
     if event not in BREAKS:
         return Response(f"The event must be one of {', '.join(BREAKS)}.\n", status=422, mimetype="text/plain")

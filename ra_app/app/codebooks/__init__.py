@@ -1,0 +1,1 @@
+"""The codebook: its format, its versions, and how leads edit it."""

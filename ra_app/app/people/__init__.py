@@ -1,0 +1,1 @@
+"""Accounts, roles, links, single sign-on, and the limit on log-ins."""

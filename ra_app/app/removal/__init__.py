@@ -1,0 +1,1 @@
+"""Deleting labels and erasing clips, each with a receipt."""

@@ -1,0 +1,1 @@
+"""What a study found: judgements, agreement, decisions, and the classifier against people."""

@@ -1,0 +1,1 @@
+"""A reviewer's work: claims, drafts, labels, lists, and the record of it."""

@@ -1,0 +1,1 @@
+"""Finding clips by what was said in them, and the page of one clip."""

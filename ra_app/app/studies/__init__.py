@@ -1,0 +1,1 @@
+"""Studies: which clips they have, who labels them, how far they are."""
