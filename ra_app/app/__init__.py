@@ -14,6 +14,7 @@ from flask_migrate import Migrate
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from app.assets import fingerprint_static
+from app.check_commands import check
 from app.codebook import load_codebook
 from app.codebook_commands import codebook
 from app.commands import users
@@ -75,6 +76,7 @@ def create_app(config: Settings | None = None) -> Flask:
     for_leads = (people, study_pages)
     for view in (*for_everybody, *for_leads):
         app.register_blueprint(view.blueprint)
+    app.cli.add_command(check)
     app.cli.add_command(users)
     app.cli.add_command(codebook)
     app.cli.add_command(studies)
