@@ -58,6 +58,7 @@ def test_a_host_that_has_kept_nothing_is_told_apart(tmp_path):
 SAID = """\
 Redis     good
 Postgres  Postgres refuses the password of pipeline
+clocks    not checked, because the check of Postgres failed
 policies  good; hate@1
 S3        S3 at http://x refuses access to the bucket b
 (403); check S3_SECRET_KEY

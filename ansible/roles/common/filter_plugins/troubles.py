@@ -31,7 +31,7 @@ def _bad_lines(printed: str) -> list[str]:
             lines.append(f"{named[1]}: {named[2]}")
         elif lines:
             lines[-1] += f" {line.strip()}"
-    return [line[:_SHOWN] for line in lines if not line.partition(": ")[2].startswith("good")]
+    return [line[:_SHOWN] for line in lines if not line.partition(": ")[2].startswith(("good", "not checked"))]
 
 
 def cause(result: Mapping[str, Any]) -> str:
