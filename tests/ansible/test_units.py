@@ -92,7 +92,8 @@ def test_a_unit_is_hardly_exposed_and_holds_no_secret(rendered, unit):
             "Type=notify",
             "WatchdogSec=",
             "Restart=on-failure",
-            "StartLimitBurst=",
+            "ExecStopPost=+/usr/local/lib/audio-pipeline/stop-crash-loop %n",
+            "StartLimitIntervalSec=0",
             "MemoryMax=",
             "TasksMax=",
         ):

@@ -54,6 +54,7 @@ ON_REQUEST: dict[str, Scenario] = {
     "check": rehearsals.check,
     "rehearse": rehearsals.rehearse,
     "refused-later": refused.refused_later,
+    "restarts": hosts.restarts,
     "troubles": troubles.troubles,
 }
 ALL = SCENARIOS | ON_REQUEST

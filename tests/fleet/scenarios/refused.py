@@ -9,8 +9,8 @@ from tests.fleet.scenarios.reviewing import log_in
 from tests.fleet.world import World
 
 SETTINGS = "ansible-playbook playbooks/site.yml --tags settings,release"
-# The service that must be named, the secret that is wrong, and the hosts to which the run is limited: without a limit the orchestrator's
-# command line is the first to ask, with one it is a worker.
+# The service that must be named, the secret that is wrong, and the hosts to which the run is limited: without a limit
+# the orchestrator's command line is the first to ask, with one it is a worker.
 WRONG = (
     ("S3", "vault_s3_secret_key", ""),
     ("Redis", "vault_redis_gpu_password", ""),
@@ -28,7 +28,7 @@ IS_BACK = "Its workers are at work and have passed the test."
 
 
 def refused(world: World) -> None:
-    """A wrong secret of S3, Redis or Postgres is refused on the first host during work; no host is changed or stopped."""
+    """A wrong secret of S3, Redis or Postgres is refused on the first host during work; no host is changed."""
     for service, secret, limit in WRONG:
         before, starts = _files(world), _starts(world)
         checkout.write_vault({secret: _wrong(secret)})

@@ -168,6 +168,7 @@ TROUBLES: dict[str, Callable[[World], None]] = {
 }
 ELSEWHERE = {
     "A deploy stopped": "broken",
+    "A worker has stopped after crashes": "restarts",
     "New settings or secrets are refused": "refused",
     "A host is gone": "power-off",
     "The database is gone or wrong": "restore",
