@@ -38,6 +38,7 @@ CONFIG = Path("/etc/audio-pipeline/health.json")
 STATE = Path("/var/lib/audio-pipeline-health/last.json")
 COMMAND_S = 30  # time limit of each command
 BROKEN = "could not be checked"
+FROM_HERE = " from here"  # ends the names of the checks of services
 ORCHESTRATOR = "ansible-playbook playbooks/site.yml --limit orchestrator"
 GIB = 2**30
 # Characters that are escaped, because findings quote file names and output of other programs. They are the same as in
@@ -90,16 +91,27 @@ def examine(config: Config) -> list[Finding]:
             try:
                 found += check(config[name])
             except Exception as error:  # noqa: BLE001 - a check that crashes must not hide the others
-                reason = f"{BROKEN}: {type(error).__name__}: {error}"
-                found.append(Finding(name, False, reason, f"run {sys.argv[0]} on this host by hand"))
+                found.append(_broken(name, error, found))
     return found
+
+
+def _broken(name: str, error: Exception, before: list[Finding]) -> Finding:
+    """A check that could not be made. It is not a failure of its own if a finding names the service that it needs."""
+    away = [one.check.removesuffix(FROM_HERE) for one in before if not one.ok and one.check.endswith(FROM_HERE)]
+    cause = next((service for service in away if service in str(error)), None)
+    if cause:
+        return Finding(name, True, f"{BROKEN}: see {cause}{FROM_HERE}")
+    said = str(error) if isinstance(error, RuntimeError) else f"{type(error).__name__}: {error}"
+    step = "audio-pipeline config check; journalctl -u audio-pipeline-health -n 50"
+    return Finding(name, False, f"{BROKEN}: {said}", step)
 
 
 def screen(host: str, findings: list[Finding]) -> str:
     bad = sum(not finding.ok for finding in findings)
     lines = [f"{host}: {'all checks passed' if not bad else f'{bad} of {len(findings)} checks failed'}"]
     for finding in findings:
-        lines.append(f"  {'ok ' if finding.ok else 'BAD'} {finding.check:<22} {finding.value}")
+        mark = "BAD" if not finding.ok else "-- " if finding.value.startswith(BROKEN) else "ok "
+        lines.append(f"  {mark} {finding.check:<22} {finding.value}")
         if not finding.ok and finding.next_step:
             lines.append(f"      -> {finding.next_step}")
     return "\n".join(_FORBIDDEN.sub(lambda match: ascii(match[0])[1:-1], line) for line in lines)
@@ -150,9 +162,15 @@ def dependencies(wanted: dict[str, Any]) -> Findings:
         if name in wanted["names"]:
             seen.add(name)
             says = says.strip()
-            yield Finding(f"{name} from here", says == "good", says, "search for this message in docs/operations.md")
-    for name in sorted(set(wanted["names"]) - seen):
-        yield Finding(f"{name} from here", False, (done.stderr or "no answer").strip(), "audio-pipeline config check")
+            if says.startswith("not checked"):  # another line says why
+                yield Finding(f"{name}{FROM_HERE}", True, f"{BROKEN}: {says}")
+            else:
+                step = "search for this message in docs/operations.md"
+                yield Finding(f"{name}{FROM_HERE}", says == "good", says, step)
+    missing = sorted(set(wanted["names"]) - seen)
+    if missing:  # one cause: the command has failed as a whole
+        said = (done.stderr or "no answer").strip()
+        yield Finding(f"{', '.join(missing)}{FROM_HERE}", False, said, "audio-pipeline config check")
 
 
 def heartbeats(wanted: dict[str, Any]) -> Findings:
