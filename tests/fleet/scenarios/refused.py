@@ -46,11 +46,12 @@ def refused(world: World) -> None:
 def refused_later(world: World) -> None:
     """What only the test of a host finds, wrong keys in a rotation, and wrong keys of the RA app: all is put back."""
     before = _files(world)
-    reachable = f'-e worker_gate_s=40 -e \'{{"gpu_worker_reachable": ["{UNREACHABLE}"]}}\''
+    reachable = f'-e worker_gate_s=90 -e \'{{"gpu_worker_reachable": ["{UNREACHABLE}"]}}\''
     outcome = world.run_at_work(f"{SETTINGS},units {reachable}", fails=True)
     told = " ".join(outcome.output.split())
     world.require(IS_BACK in told, f"gpu-01 is not told to be back at work; see {outcome.log}")
     world.require("The new settings do not work on gpu-01" in told, f"the release is blamed; see {outcome.log}")
+    world.require("held" in told, f"the message does not say what the workers wait for; see {outcome.log}")
     _demand_same(world, before, "units that reach no service")
     demand_units(world)
     for secret in ("vault_s3_secret_key", "vault_ra_app_s3_secret_key"):
