@@ -108,7 +108,7 @@ def test_a_unit_of_the_distribution_is_hardly_exposed_with_our_sandbox(tmp_path,
 
 
 def _exposure(unit: Path) -> float:
-    command = ["systemd-analyze", "security", "--offline=yes", "--no-pager", unit]
+    command: list[str | Path] = ["systemd-analyze", "security", "--offline=yes", "--no-pager", unit]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     found = re.search(r"Overall exposure level for \S+: ([\d.]+)", done.stdout)
     assert found, done.stdout

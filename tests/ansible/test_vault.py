@@ -68,7 +68,7 @@ def test_a_vault_that_cannot_be_opened_comes_with_a_hint(tmp_path, password, say
     env = {name: value for name, value in os.environ.items() if name != "ANSIBLE_VAULT_PASSWORD_FILE"}
 
     def run(*words: str, **more: str) -> subprocess.CompletedProcess[str]:
-        command = [BIN / words[0], *words[1:]]
+        command: list[str | Path] = [BIN / words[0], *words[1:]]
         return subprocess.run(
             command, cwd=tmp_path / "ansible", env={**env, **more}, capture_output=True, text=True, check=False
         )
