@@ -53,6 +53,11 @@ def prepare() -> None:
     write_vault()
 
 
+def override(values: Mapping[str, Any]) -> None:
+    """Change variables of the fleet, as an operator does."""
+    _override(ANSIBLE / "group_vars/all.yml", dict(values))
+
+
 def write_vault(other: Mapping[str, str] | None = None) -> None:
     """Write and encrypt the vault, with some secrets that are `other` than the fleet's."""
     vault = ANSIBLE / "group_vars/vault.yml"

@@ -19,6 +19,7 @@ from tests.fleet.scenarios import (
     reviewing,
     secrecy,
     troubles,
+    university,
     work,
 )
 from tests.fleet.world import World
@@ -55,6 +56,7 @@ ON_REQUEST: dict[str, Scenario] = {
     "rehearse": rehearsals.rehearse,
     "refused-later": refused.refused_later,
     "restarts": hosts.restarts,
+    "university": university.university,
     "troubles": troubles.troubles,
 }
 ALL = SCENARIOS | ON_REQUEST
