@@ -85,9 +85,9 @@ fleet-keep: env models ## run fleet and keep the hosts running afterwards; ARGS=
 	@$(PY) -m tests.fleet.run --keep $(ARGS)
 
 fleet-runbook: env models ## test every playbook with --check and the troubles of docs/operations.md on a new fleet
-	@$(PY) -m tests.fleet.run --only site deploy rollback rehearse troubles
+	@$(PY) -m tests.fleet.run --only site check deploy rollback rehearse refused-later restarts troubles
 
-fleet-down: env ## stop the test hosts and delete their files
+fleet-down: env ## stop the test hosts and delete all files of the fleet
 	@$(PY) -m tests.fleet.down $(ARGS)
 
 check: env ## lint, format and types: what CI runs before the tests

@@ -140,6 +140,11 @@ class Settings(BaseSettings):
     s3_secret_key: Filled = setting("S3: secret key", example="change-me", secret=True)
     s3_bucket: str = setting("S3: bucket", "audio-archives")
     s3_region: str = setting("S3: region that signatures name", "us-east-1")
+    s3_ca_file: Certificates = setting(
+        "S3: certificates of the authorities that are trusted; empty: those that come with boto3",
+        None,
+        "/etc/ssl/certs/ca-certificates.crt",
+    )
 
     scratch_root: Directory = setting("Where archives are unpacked, on the data volume", Path("/data/scratch"))
     scratch_mount: OptionalDirectory = setting(

@@ -259,6 +259,7 @@ def _new_client(settings: Settings) -> S3Client:
             aws_access_key_id=settings.s3_access_key,
             aws_secret_access_key=settings.s3_secret_key,
             region_name=settings.s3_region,
+            verify=None if settings.s3_ca_file is None else str(settings.s3_ca_file),
             config=config,
         )
     return client

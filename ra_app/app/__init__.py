@@ -14,6 +14,7 @@ from flask_migrate import Migrate
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from app.assets import fingerprint_static
+from app.check_commands import check
 from app.codebooks.codebook import load_codebook
 from app.codebooks.commands import codebook
 from app.config import APP_ROOT, Settings, load_settings
@@ -76,8 +77,8 @@ def create_app(config: Settings | None = None) -> Flask:
     add_tabs(app)
     for blueprint in BLUEPRINTS:
         app.register_blueprint(blueprint)
-    for group in (users, codebook, studies, clip_group, export_commands, purge):
-        app.cli.add_command(group)
+    for command in (check, users, codebook, studies, clip_group, export_commands, purge):
+        app.cli.add_command(command)
     if settings.trusted_proxies:
         hops = settings.trusted_proxies
         app.wsgi_app = ProxyFix(  # type: ignore[method-assign]  # Flask's documented way to add middleware

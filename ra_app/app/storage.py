@@ -78,6 +78,20 @@ class AudioStore:
         found = self._ask("head_object", key)
         return AudioObject(etag=found["ETag"], length=found["ContentLength"], content_range=None)
 
+    def check_bucket(self) -> str:
+        """Ask for the bucket -> a remark, or "". Keys that may read objects need no right to list them."""
+        try:
+            self._client.list_objects_v2(Bucket=self._bucket, MaxKeys=1)
+        except ClientError as error:
+            if error.response.get("Error", {}).get("Code") == "AccessDenied":
+                return (
+                    "there is no clip yet, and the keys may not list the bucket, so whether they may read was not tried"
+                )
+            raise StorageUnavailableError(f"S3 refuses access to bucket {self._bucket}: {error}") from error
+        except (BotoCoreError, HTTPError, OSError) as error:
+            raise StorageUnavailableError(f"S3 at {self._settings.s3_endpoint} cannot be reached: {error}") from error
+        return ""
+
     def open(self, key: str, asked: str | None = None, if_range: str | None = None) -> AudioObject:
         """Open an object, or the part that `asked` names if the object's tag is still `if_range`."""
         if asked is None:

@@ -17,6 +17,8 @@ from moderation.policies import load_policies
 from monitoring.redis_checks import check_clock, check_redis
 from scratch import volume
 
+_ASK_POSTGRES = {"clocks", "policies"}  # they would say again what is wrong with Postgres
+
 app = typer.Typer(no_args_is_help=True, help="Settings: show and check them.")
 
 
@@ -63,12 +65,16 @@ def check(ctx: typer.Context) -> None:
         "S3": context.s3.check,
         "scratch": lambda: _check_scratch(settings),
     }
-    bad = 0
+    bad, postgres_answers = 0, True
     for name, ask in checks.items():
+        if name in _ASK_POSTGRES and not postgres_answers:
+            context.say(f"{name:9} not checked, because the check of Postgres failed")
+            continue
         try:
             remarks = ask() or ()
         except PipelineError as error:
             bad += 1
+            postgres_answers &= name != "Postgres"
             context.console.print(f"{name:9} [red]{escape(str(error))}[/red]")
         else:
             context.say("; ".join([f"{name:9} good", *remarks]))

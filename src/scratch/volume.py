@@ -11,6 +11,7 @@ from pathlib import Path
 
 from errors import OperatorError, PermanentError
 
+FULL_SHARE = 0.01  # with a smaller share of the volume free, hardly any archive fits
 ROOM_FACTOR = 3  # archive, originals and Opus files together, as a multiple of the archive's size
 
 
@@ -69,6 +70,17 @@ def room_problem(root: Path, archive_bytes: int, archive: str) -> OperatorError 
             f"{need}, but {root} has {disk.free:,} free; it waits until other batches have made room (du -sh {root}/*)"
         )
     return None
+
+
+def full_problem(root: Path) -> str:
+    """Why no archive at all can be unpacked under `root` now, or ''."""
+    try:
+        disk = shutil.disk_usage(root)
+    except OSError:  # the checks of scratch name it
+        return ""
+    if disk.free >= FULL_SHARE * disk.total:
+        return ""
+    return f"scratch {root} is full: {disk.free:,} of {disk.total:,} bytes are free (du -sh {root.parent}/* {root}/*)"
 
 
 def lasting_problem(root: Path, archive_bytes: int, archive: str) -> PermanentError | None:

@@ -48,6 +48,7 @@ EXIT_CONFIG = 78  # EX_CONFIG of sysexits.h: systemd does not restart the worker
 IDLE_POLL_S = 0.25  # pause between two looks at empty queues: a person who injects a job need not wait
 HOUSEKEEPING_S = 1.0  # pause between two rounds of housekeeping, which also moves due jobs out of queue:delayed
 REAPS_PER_TTL = 6  # searches for dead workers: a job runs again within 7/6 of HEARTBEAT_TTL_S, 70 s by default
+IDLE_CHECK_S = 30.0  # pause between two checks of the services while there is no work
 HOLD_S = (2.0, 60.0)  # shortest and longest pause of a held worker
 
 
@@ -74,6 +75,8 @@ class Worker(ABC):
         self._drained_by: str | None = None
         self._next_housekeeping = 0.0
         self._next_reap = 0.0
+        self._idle_check_s = min(IDLE_CHECK_S, settings.heartbeat_ttl_s)
+        self._next_idle_check = time.monotonic() + self._idle_check_s
 
     @abstractmethod
     def check_dependencies(self) -> None:
@@ -96,6 +99,9 @@ class Worker(ABC):
     def idle_state(self) -> tuple[State, str]:
         """The state and its explanation while `step` finds no work."""
         return "idle", ""
+
+    def check_while_idle(self) -> None:  # noqa: B027 -- stand-ins of the tests need no service
+        """Check the services that the next job will need, so that a worker that could do nothing is held, not idle."""
 
     def prepare(self) -> None:  # noqa: B027 -- most workers have nothing to load
         """Load the models, and remove leftovers of an earlier process. Runs once."""
@@ -159,6 +165,9 @@ class Worker(ABC):
             return
         self.watchdog.feed()
         if not drained:
+            if time.monotonic() >= self._next_idle_check:
+                self._next_idle_check = time.monotonic() + self._idle_check_s
+                self.check_while_idle()
             self.heartbeat.set(*self.idle_state())
         self.stopping.wait(IDLE_POLL_S)
 

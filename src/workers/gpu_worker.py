@@ -75,6 +75,10 @@ class GpuWorker(ManyClipsWorker):
     def check_dependencies(self) -> None:
         check_stores(self.db, self.s3, self.settings)
 
+    def check_while_idle(self) -> None:
+        self.db.check()
+        self.s3.check()
+
     def prepare(self) -> None:
         parked_clips.clear_leftovers(self.settings.scratch_root)
         if not self.policies:  # loaded already if a service went down during the start

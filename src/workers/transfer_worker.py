@@ -86,6 +86,9 @@ class TransferWorker(Worker):
             raise OperatorError(f"TRANSFER_STAGING {staging} cannot be created: {error.strerror}") from error
         self.source.list(self.settings.transfer_remote_dir, self.settings.transfer_glob)
 
+    def check_while_idle(self) -> None:
+        self.s3.check()  # every look at the EC2 host checks it
+
     def step(self) -> bool:
         if time.monotonic() < self._next_look:
             return False

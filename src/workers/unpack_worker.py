@@ -96,12 +96,16 @@ class UnpackWorker(JobWorker):
         self._sweep_s = min(SWEEP_S, settings.heartbeat_ttl_s)
         self._next_sweep = 0.0
         self._not_before = 0.0
-        self._reason = ""  # why nothing is claimed although there are jobs
+        self._reason = ""  # why nothing is claimed although there are jobs, or would not be if there were
         self._noted = 0.0
         self._full_since: dict[bytes, float] = {}  # by job: since when its unpacking has filled the disk
 
     def check_dependencies(self) -> None:
         check_stores(self.db, self.s3, self.settings)
+
+    def check_while_idle(self) -> None:
+        self.db.check()
+        self.s3.check()
 
     def prepare(self) -> None:
         wanted_results(self.settings)  # stops here, before a job is claimed, when they cannot be read
@@ -111,7 +115,7 @@ class UnpackWorker(JobWorker):
     def next_claim(self) -> Claim | None:
         waiting = self.queue.first(UNPACK, LOOK_AHEAD)
         if not waiting:
-            self._reason = ""
+            self._reason = volume.full_problem(self.settings.scratch_root)
             return None
         if self._reason and time.monotonic() < self._not_before:
             return None

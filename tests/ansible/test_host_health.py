@@ -254,3 +254,21 @@ def test_a_way_that_works_is_not_told_again_because_another_does_not(look, tmp_p
 def test_a_service_that_is_down_is_named_where_a_check_needs_it(look):
     look.env["REDIS_PORT"] = "9"
     assert "Redis cannot be reached" in look(heartbeats={"host": "gpu-01", "kinds": ["gpu"]})["heartbeats"]["value"]
+
+
+def test_one_cause_is_told_once(look):
+    look.env["REDIS_PORT"] = "9"
+    dependencies, beats = {"names": ["Redis", "Postgres", "clocks", "S3"]}, {"host": "gpu-01", "kinds": ["gpu"]}
+    found = look(dependencies=dependencies, heartbeats=beats, queues={"oldest_s": 60, "failed": 0, "silent_s": 300})
+    assert [name for name, finding in found.items() if not finding["ok"]] == ["Redis from here"]
+    assert found["heartbeats"]["value"] == "could not be checked: see Redis from here"
+    look.env["POSTGRES_PORT"] = "9"
+    done = look.run(dependencies=dependencies, heartbeats=beats)
+    lines = [" ".join(line.split()[:5]) for line in done.stdout.splitlines()]
+    assert lines[0] == "gpu-01: 2 of 5 checks"
+    assert "-- clocks from here could" in lines
+    assert "-- heartbeats could not be" in lines
+    look.env["MAX_ATTEMPTS"] = "many"
+    done = look.run(dependencies=dependencies)
+    assert done.stdout.count("MAX_ATTEMPTS is") == 1
+    assert "BAD Postgres, Redis, S3, clocks from here" in " ".join(done.stdout.split())

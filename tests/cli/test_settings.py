@@ -153,6 +153,7 @@ def test_a_dependency_that_is_not_as_needed_is_named_with_its_setting(cli):
         assert {name for name, line in lines.items() if not line.removeprefix(name).strip().startswith("good")} == bad
         assert any(said in lines[name] for name in bad), done.stdout
         assert "wrong" not in done.stdout
+        assert done.stdout.count("Postgres at") <= 1, "one cause is told once"
 
 
 def test_a_policy_that_was_edited_without_a_new_version_is_found(cli, settings, tmp_path):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -52,9 +53,15 @@ def prepare() -> None:
     write_vault()
 
 
-def write_vault() -> None:
+def override(values: Mapping[str, Any]) -> None:
+    """Change variables of the fleet, as an operator does."""
+    _override(ANSIBLE / "group_vars/all.yml", dict(values))
+
+
+def write_vault(other: Mapping[str, str] | None = None) -> None:
+    """Write and encrypt the vault, with some secrets that are `other` than the fleet's."""
     vault = ANSIBLE / "group_vars/vault.yml"
-    write_private(vault, yaml.safe_dump(secrets()))
+    write_private(vault, yaml.safe_dump(secrets() | dict(other or {})))
     sh("ansible-vault", "encrypt", vault, env=environment(), cwd=ANSIBLE)
 
 

@@ -20,6 +20,7 @@ from tests.fleet.down import take_down
 from tests.fleet.layout import FIRST_FLEET, FLEET, HOSTS, FleetError, hosts
 from tests.fleet.machine import is_up
 from tests.fleet.scenarios import ALL, SCENARIOS
+from tests.fleet.shell import require_root_and_programs
 from tests.fleet.up import boot, furnish
 from tests.fleet.world import Figures, ScenarioError, World
 
@@ -36,6 +37,11 @@ def main(arguments: Sequence[str]) -> int:
         for name, scenario in ALL.items():
             print(f"{name:18} {(scenario.__doc__ or '').partition(chr(10))[0]}")
         return 0
+    try:
+        require_root_and_programs()  # before anything is taken down
+    except FleetError as error:
+        print(error, file=sys.stderr)
+        return 1
     signal.signal(signal.SIGTERM, _interrupt)
     lines: list[Figures] = []
     try:

@@ -17,6 +17,8 @@ PROGRAMS = {
     "ip": "iproute2",
     "ssh-keygen": "openssh-client",
     "losetup": "mount",
+    "age-keygen": "age",
+    "git": "git",
 }
 
 

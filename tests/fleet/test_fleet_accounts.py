@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from tests.fleet import layout, ledger, report
+from tests.fleet import down, layout, ledger, report, run
 from tests.fleet.archives import make_archive
 from tests.fleet.playbooks import RECAP, Outcome
 from tests.fleet.scenarios import SCENARIOS, troubles
@@ -77,3 +79,23 @@ def test_every_trouble_of_the_runbook_is_tried_or_named_as_untried():
     assert headings == set(troubles.TROUBLES) | set(troubles.ELSEWHERE) | set(troubles.BY_TESTS) | troubles.UNTRIED
     assert all((layout.ROOT / test).is_file() for test in troubles.BY_TESTS.values())
     assert set(troubles.ELSEWHERE.values()) <= set(SCENARIOS)
+
+
+def test_a_machine_without_the_programs_is_told_what_to_install(monkeypatch, capsys, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    assert run.main(["--only", "site"]) == 1
+    assert (
+        "apt install age git iproute2 mmdebstrap mount nftables openssh-client systemd-cont" in capsys.readouterr().err
+    )
+
+
+def test_nothing_of_a_fleet_that_was_taken_down_stays(tmp_path):
+    fleet = tmp_path / "fleet"
+    (fleet / "logs").mkdir(parents=True)
+    for name in ("vault-password", "inventory.yml", "state.json", "logs/000-site.log"):
+        (fleet / name).write_text("x")
+    with pytest.raises(layout.FleetError, match="clones/orch/root is still mounted"):
+        down.remove_files(fleet, f"overlay {fleet}/clones/orch/root overlay rw 0 0\n")
+    down.remove_files(fleet, Path("/proc/mounts").read_text())
+    assert list(tmp_path.iterdir()) == []

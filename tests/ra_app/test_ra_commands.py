@@ -48,6 +48,28 @@ def test_errors_go_to_the_log_file_where_there_is_a_directory_for_it(ra_env: dic
     assert "Booting worker" not in (tmp_path / "logs" / "error.log").read_text()
 
 
+def test_check_names_what_refuses_the_settings(ra_env: dict[str, str], world: World) -> None:
+    def check(**changed: str) -> tuple[int, str]:
+        done = create_app(load_settings({**ra_env, **changed})).test_cli_runner().invoke(args=["check"])
+        return done.exit_code, " ".join(done.output.split())
+
+    assert check() == (0, "Postgres good S3 good")
+    code, said = check(S3_ENDPOINT="http://127.0.0.1:9")
+    assert code == 1
+    assert "cannot be reached" in said
+    assert "SignatureDoesNotMatch" in check(S3_SECRET_KEY="well-formed-but-wrong")[1]
+    # Without a clip, a wrong bucket cannot be told from keys that may only read objects.
+    assert "so whether they may read was not tried" in check(S3_BUCKET="no-such-bucket")[1]
+    world.add_clip()
+    assert check()[0] == 0
+    code, said = check(S3_SECRET_KEY="well-formed-but-wrong")
+    assert code == 1
+    assert "S3 S3 refuses to send object" in said
+    code, said = check(DATABASE_URL="postgresql://ra_app:wrong@127.0.0.1:1/x")
+    assert code == 1
+    assert said.startswith("Postgres connection to server")
+
+
 def test_without_postgres_pages_say_so_and_health_is_503(ra_env: dict[str, str]) -> None:
     lame = Visitor(create_app(load_settings({**ra_env, "DATABASE_URL": "postgresql://ra_app@127.0.0.1:1/x"})))
     assert lame.get("/login").status_code == 200  # it needs no database

@@ -92,7 +92,7 @@ def test_a_sentence_on_standard_output_is_one_line(capsys: pytest.CaptureFixture
     assert_safe(capsys.readouterr().out.removesuffix("\n"))
 
 
-@pytest.mark.parametrize("file", ["ra_app/gunicorn.conf.py", "ansible/roles/common/files/host_health.py"])
+@pytest.mark.parametrize("file", ["ra_app/gunicorn.conf.py", "ansible/roles/common/files/host_findings.py"])
 @pytest.mark.parametrize("bad", [NASTY, "plain é"])
 def test_programs_that_are_deployed_alone_have_the_same_rule(file: str, bad: str) -> None:
     module = runpy.run_path(str(ROOT / file))

@@ -125,6 +125,19 @@ def test_an_archive_that_can_never_fit_is_a_dead_letter_with_the_arithmetic(star
     assert [path.name for path in volume_of(worker, settings_env).iterdir()] == ["small-enough"]
 
 
+def test_a_full_scratch_is_told_before_an_archive_comes(start, redis_db):
+    worker = start(small=True, in_work=VOLUME - 20_000)
+    wait_until(lambda: says(redis_db, worker, "waiting", "is full"), "the heartbeat to say so")
+
+
+def test_an_idle_worker_finds_that_a_service_is_away(start, redis_db, settings, services):
+    worker = start(HEARTBEAT_TTL_S="2")
+    services.drop_bucket(settings.s3_bucket)
+    wait_until(lambda: says(redis_db, worker, "held", "S3"), "the worker to be held without a job")
+    services.make_bucket(settings.s3_bucket)
+    wait_until(lambda: says(redis_db, worker, "idle", ""), "the worker to be idle again")
+
+
 @pytest.mark.thorough
 def test_an_archive_that_unpacks_to_more_than_fits_costs_no_attempt(start, put_archive, redis_db, settings_env):
     worker = start(small=True, HEARTBEAT_TTL_S="2")

@@ -14,10 +14,12 @@ from tests.fleet.scenarios import (
     health,
     hosts,
     leaving,
+    refused,
     rehearsals,
     reviewing,
     secrecy,
     troubles,
+    university,
     work,
 )
 from tests.fleet.world import World
@@ -27,7 +29,6 @@ Scenario = Callable[[World], None]
 SCENARIOS: dict[str, Scenario] = {
     "site": bare.site,
     "again": bare.again,
-    "check": rehearsals.check,
     "work": work.work,
     "review": reviewing.review,
     "certificate": certificate.certificate,
@@ -39,6 +40,7 @@ SCENARIOS: dict[str, Scenario] = {
     "deploy": deploys.deploy,
     "broken": deploys.broken,
     "rollback": deploys.rollback,
+    "refused": refused.refused,
     "reboot": hosts.reboot,
     "power-off": hosts.power_off,
     "join": hosts.join,
@@ -49,5 +51,12 @@ SCENARIOS: dict[str, Scenario] = {
     "uninstall": leaving.uninstall,
 }
 # They run only when --only names them, after `rollback`: with them a run would take more than 40 minutes.
-ON_REQUEST: dict[str, Scenario] = {"rehearse": rehearsals.rehearse, "troubles": troubles.troubles}
+ON_REQUEST: dict[str, Scenario] = {
+    "check": rehearsals.check,
+    "rehearse": rehearsals.rehearse,
+    "refused-later": refused.refused_later,
+    "restarts": hosts.restarts,
+    "university": university.university,
+    "troubles": troubles.troubles,
+}
 ALL = SCENARIOS | ON_REQUEST

@@ -29,6 +29,28 @@ def reboot(world: World) -> None:
     world.settle_accounts()
 
 
+def restarts(world: World) -> None:
+    """A person may restart a worker as often as they like; a worker that crashes again and again is stopped."""
+    host, unit, often = HOSTS["transfer-01"], "transfer-worker", 12
+    for _ in range(often):
+        machine.inside(host, "systemctl", "restart", "--no-block", unit)
+        world.until(lambda: _state(host, unit) in {"activating", "active"}, f"{unit} is started by hand")
+    demand_units(world)
+    program = "/opt/audio-pipeline/current/src/workers/transfer_worker.py"
+    machine.inside(host, "mv", program, f"{program}.away")
+    machine.inside(host, "systemctl", "restart", "--no-block", unit)
+    world.until(lambda: _state(host, unit) == "failed", f"{unit} is stopped after its crashes", 180)
+    said = observe.journal(host, unit, "has crashed 8 times")
+    world.require(said, f"the journal of {unit} does not say why it was stopped")
+    machine.inside(host, "mv", f"{program}.away", program)
+    machine.inside(host, "systemctl", "restart", "--no-block", unit)
+    demand_units(world)
+
+
+def _state(host: Host, unit: str) -> str:
+    return machine.inside(host, "systemctl", "is-active", unit, check=False).stdout.strip()
+
+
 def power_off(world: World) -> None:
     """A GPU host dies for good during work: other hosts finish its batches, and it is retired."""
     world.ledger.place("small", 6)

@@ -15,7 +15,10 @@ ROTATED = (
     "vault_redis_password", "vault_redis_transfer_password", "vault_redis_unpack_password", "vault_redis_gpu_password",
     "vault_postgres_password", "vault_ra_app_postgres_password", "vault_ra_app_secret_key",
 )  # fmt: skip
-EXPOSURE = {"transfer-worker": 2.0, "unpack-worker": 2.0, "ra-app": 2.0, "gpu-worker": 3.0}
+EXPOSURE = {
+    "transfer-worker": 2.0, "unpack-worker": 2.0, "ra-app": 2.0, "gpu-worker": 3.0,
+    "nginx": 3.0, "postgresql@15-main": 3.5, "postgresql@16-main": 3.5,
+}  # fmt: skip
 PATTERNS = "/root/.fleet-secrets"
 
 
@@ -98,7 +101,7 @@ PLACES = {
 
 
 def hardening(world: World) -> None:
-    """`systemd-analyze security` on the hosts: at most 2.0, for the GPU worker 3.0."""
+    """`systemd-analyze security` on the hosts: at most 2.0; GPU worker and nginx 3.0, PostgreSQL 3.5."""
     for name in ("orch", "transfer-01", *world.gpu_hosts()):
         for unit, limit in EXPOSURE.items():
             if machine.inside(HOSTS[name], "systemctl", "cat", unit, check=False).returncode != 0:

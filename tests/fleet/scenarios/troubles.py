@@ -168,6 +168,7 @@ TROUBLES: dict[str, Callable[[World], None]] = {
 }
 ELSEWHERE = {
     "A deploy stopped": "broken",
+    "New settings or secrets are refused": "refused",
     "A host is gone": "power-off",
     "The database is gone or wrong": "restore",
     "A certificate is refused": "forbidden",
@@ -175,6 +176,7 @@ ELSEWHERE = {
 }
 # Tested without hosts.
 BY_TESTS = {
+    "A worker has stopped after crashes": "tests/ansible/test_crash_loop.py",
     "An archive is not taken from the EC2 host": "tests/workers/test_transfer_worker.py",
     "A GPU worker starts again by itself": "tests/workers/test_many_clips.py",
     "Clips are done one after the other": "tests/workers/test_many_clips.py",

@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3 -B
 """Check the health of this host. The exit code is 1 if a check fails.
 
     audio-pipeline-health [--json] [--alert] [--config FILE]
@@ -7,19 +7,17 @@ Ansible writes /etc/audio-pipeline/health.json, which names the checks of this h
 time limit and yields findings. A check that crashes is a finding, too. With --alert (used by the timer) the program
 stores the result, and sends the changes since the last result by webhook or mail.
 
-It uses the standard library only, so it also runs if the pipeline's environments are broken.
+It uses the standard library and the two files beside it only, so it also runs if the pipeline's environments are
+broken.
 """
 
 from __future__ import annotations
 
 import argparse
-import http.client
 import json
 import os
-import re
 import shutil
 import signal
-import smtplib
 import socket
 import subprocess
 import sys
@@ -28,32 +26,21 @@ import tomllib
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
-from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
+
+from host_alerts import alert
+from host_findings import BROKEN, Config, Finding, screen
 
 CONFIG = Path("/etc/audio-pipeline/health.json")
 STATE = Path("/var/lib/audio-pipeline-health/last.json")
 COMMAND_S = 30  # time limit of each command
-BROKEN = "could not be checked"
+FROM_HERE = " from here"  # ends the names of the checks of services
 ORCHESTRATOR = "ansible-playbook playbooks/site.yml --limit orchestrator"
 GIB = 2**30
-# Characters that are escaped, because findings quote file names and output of other programs. They are the same as in
-# src/system/shown.py; a test compares them.
-_FORBIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-
-Config = dict[str, Any]
-Findings = Iterator["Finding"]
-
-
-@dataclass(frozen=True)
-class Finding:
-    check: str
-    ok: bool
-    value: str  # what was found
-    next_step: str = ""  # what to do if it is not ok
+Findings = Iterator[Finding]
 
 
 def main() -> int:
@@ -90,19 +77,19 @@ def examine(config: Config) -> list[Finding]:
             try:
                 found += check(config[name])
             except Exception as error:  # noqa: BLE001 - a check that crashes must not hide the others
-                reason = f"{BROKEN}: {type(error).__name__}: {error}"
-                found.append(Finding(name, False, reason, f"run {sys.argv[0]} on this host by hand"))
+                found.append(_broken(name, error, found))
     return found
 
 
-def screen(host: str, findings: list[Finding]) -> str:
-    bad = sum(not finding.ok for finding in findings)
-    lines = [f"{host}: {'all checks passed' if not bad else f'{bad} of {len(findings)} checks failed'}"]
-    for finding in findings:
-        lines.append(f"  {'ok ' if finding.ok else 'BAD'} {finding.check:<22} {finding.value}")
-        if not finding.ok and finding.next_step:
-            lines.append(f"      -> {finding.next_step}")
-    return "\n".join(_FORBIDDEN.sub(lambda match: ascii(match[0])[1:-1], line) for line in lines)
+def _broken(name: str, error: Exception, before: list[Finding]) -> Finding:
+    """A check that could not be made. It is not a failure of its own if a finding names the service that it needs."""
+    away = [one.check.removesuffix(FROM_HERE) for one in before if not one.ok and one.check.endswith(FROM_HERE)]
+    cause = next((service for service in away if service in str(error)), None)
+    if cause:
+        return Finding(name, True, f"{BROKEN}: see {cause}{FROM_HERE}")
+    said = str(error) if isinstance(error, RuntimeError) else f"{type(error).__name__}: {error}"
+    step = "audio-pipeline config check; journalctl -u audio-pipeline-health -n 50"
+    return Finding(name, False, f"{BROKEN}: {said}", step)
 
 
 def run(*command: str) -> subprocess.CompletedProcess[str]:
@@ -150,9 +137,15 @@ def dependencies(wanted: dict[str, Any]) -> Findings:
         if name in wanted["names"]:
             seen.add(name)
             says = says.strip()
-            yield Finding(f"{name} from here", says == "good", says, "search for this message in docs/operations.md")
-    for name in sorted(set(wanted["names"]) - seen):
-        yield Finding(f"{name} from here", False, (done.stderr or "no answer").strip(), "audio-pipeline config check")
+            if says.startswith("not checked"):  # another line says why
+                yield Finding(f"{name}{FROM_HERE}", True, f"{BROKEN}: {says}")
+            else:
+                step = "search for this message in docs/operations.md"
+                yield Finding(f"{name}{FROM_HERE}", says == "good", says, step)
+    missing = sorted(set(wanted["names"]) - seen)
+    if missing:  # one cause: the command has failed as a whole
+        said = (done.stderr or "no answer").strip()
+        yield Finding(f"{', '.join(missing)}{FROM_HERE}", False, said, "audio-pipeline config check")
 
 
 def heartbeats(wanted: dict[str, Any]) -> Findings:
@@ -314,77 +307,6 @@ CHECKS: dict[str, Callable[[Any], Findings]] = {
     "backup": backup, "certificate": certificate, "fleet_certificates": fleet_certificates, "ra_app": ra_app,
 }  # fmt: skip
 
-
-def alert(config: Config, findings: list[Finding], state: Path) -> list[Finding]:
-    """Store the result and send what has changed. Return findings about alerts that could not be sent.
-
-    Each way (webhook, mail) has its own record of the failed checks that it has reported. So a way that fails reports
-    its changes later, and the other way does not report them again every five minutes.
-    """
-    try:
-        kept = json.loads(state.read_text()) if state.exists() else {}
-    except ValueError:  # the file is incomplete, for example after a full disk: report all failed checks again
-        kept = {}
-    bad = [finding.check for finding in findings if not finding.ok]
-    told: dict[str, list[str]] = {way: kept.get("bad", []) for way in WAYS} | kept.get("told", {})
-    trouble: list[Finding] = []
-    for way, (setting, send) in WAYS.items():
-        news = changes(findings, told[way])
-        try:
-            if config.get("alert", {}).get(setting) and news:
-                send(config, screen(config["host"], news), news)
-            told[way] = sorted({*bad, *unknown(findings, told[way])})
-        except (OSError, http.client.HTTPException, smtplib.SMTPException, ValueError) as error:
-            # Without the error's message: it may contain the webhook's address, which is a secret.
-            value = f"{way}: could not be sent ({type(error).__name__})"
-            trouble.append(
-                Finding("alert", False, value, "check vault_alert_webhook and alert_mail_to; can this host reach them?")
-            )
-    state.parent.mkdir(parents=True, exist_ok=True)
-    result = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "bad": sorted(bad), "told": told}
-    state.with_suffix(".new").write_text(json.dumps(result))
-    state.with_suffix(".new").replace(state)
-    return trouble
-
-
-def unknown(findings: list[Finding], before: list[str]) -> set[str]:
-    """Return checks that failed before and are missing now because a check crashed. Their state has not changed."""
-    if not any(finding.value.startswith(BROKEN) for finding in findings):
-        return set()
-    return set(before) - {finding.check for finding in findings}
-
-
-def changes(findings: list[Finding], before: list[str]) -> list[Finding]:
-    """Return new failures, then checks that pass again or no longer exist."""
-    names = {finding.check for finding in findings}
-    gone = sorted(set(before) - names - unknown(findings, before))
-    fresh = [finding for finding in findings if not finding.ok and finding.check not in before]
-    mended = [finding for finding in findings if finding.ok and finding.check in before]
-    return [*fresh, *mended, *(Finding(name, True, "not found any more") for name in gone)]
-
-
-def _post(config: Config, text: str, news: list[Finding]) -> None:
-    found = {"bad": [asdict(one) for one in news if not one.ok], "mended": [asdict(one) for one in news if one.ok]}
-    request = urllib.request.Request(  # noqa: S310 - the operator's own address
-        Path(config["alert"]["webhook_file"]).read_text().strip(),
-        json.dumps({"host": config["host"], "text": text, **found}).encode(),
-        {"Content-Type": "application/json"},
-    )
-    urllib.request.urlopen(request, timeout=15).close()  # noqa: S310
-
-
-def _mail(config: Config, text: str, news: list[Finding]) -> None:
-    bad = sum(not one.ok for one in news)
-    to, message = config["alert"], EmailMessage()
-    message["To"], message["From"] = to["mail_to"], to.get("mail_from", f"audio-pipeline@{config['host']}")
-    message["Subject"] = f"{config['host']}: {bad} checks failed, {len(news) - bad} passed again"
-    message.set_content(text)
-    with smtplib.SMTP(to.get("smtp_host", "localhost"), to.get("smtp_port", 25), timeout=15) as server:
-        server.send_message(message)
-
-
-Send = Callable[[Config, str, list[Finding]], None]
-WAYS: dict[str, tuple[str, Send]] = {"webhook": ("webhook_file", _post), "mail": ("mail_to", _mail)}
 
 if __name__ == "__main__":
     sys.exit(main())
