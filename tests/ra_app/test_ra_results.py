@@ -188,7 +188,12 @@ def test_recall_is_unknown_if_only_flagged_clips_were_reviewed(world: World, lea
     page = lead.get(f"/studies/{study}/classifier?policy=hate-speech&at=0.85").text
     assert NO_SAMPLE in page
     assert "threshold = 0.85" in page
-    assert f'href="/review/{clips[2]}"' in page
+    assert f'href="/clips/{clips[2]}"' in page
+    seen = world.sql(
+        "SELECT DISTINCT audio_id FROM ra_audit WHERE event = 'revealed' AND user_id = (SELECT "
+        "user_id FROM ra_users WHERE username = 'lea')"
+    )
+    assert (clips[2],) in seen, "a later label of the lead is not blind"
     wrong = lead.get(f"/studies/{study}/classifier?policy=hate-speech&at=high")
     assert (wrong.status_code, "“high” is not a threshold" in wrong.text) == (422, True)
 

@@ -6,6 +6,8 @@ audit; a label that they give afterwards is not blind, in whatever study.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import sqlalchemy as sa
 
 from app import clips
@@ -27,6 +29,17 @@ def note_seen(viewer: User, audio_id: int) -> None:
     if not fresh and not labelling.saw_verdicts(viewer.user_id, audio_id):
         shown = [verdict.classification_id for verdict in clips.verdicts(audio_id)]
         records.note(viewer.user_id, "revealed", audio_id, None, classification_ids=shown)
+
+
+def listed(viewer: User, audio_ids: Iterable[int]) -> set[int]:
+    """Return those of the clips whose verdicts a list may show to this person, and record that they see them.
+
+    Left out are clips that they hold for a label, as on the clip's own page. Does not commit.
+    """
+    shown = {audio_id for audio_id in audio_ids if not asks_first(viewer, audio_id)}
+    for audio_id in sorted(shown):
+        note_seen(viewer, audio_id)
+    return shown
 
 
 def _slots(viewer: User, audio_id: int, *, lock: bool = False) -> list[Assignment]:

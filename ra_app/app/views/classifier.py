@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from flask import Blueprint, Response, abort, current_app, g, render_template, request, stream_with_context, url_for
+from flask import Blueprint, Response, abort, g, render_template, request, stream_with_context
 from flask.typing import ResponseReturnValue
 from markupsafe import Markup
 
@@ -19,6 +19,7 @@ from app.results.judgements import Version
 from app.results.reviewed import Question
 from app.results.truth import RULES
 from app.roles import LEADS, needs
+from app.search import clip_blindness
 from app.statistics.estimate import Estimate
 from app.views.agreement import chosen_version
 from app.views.studies import STUDY, found
@@ -26,7 +27,6 @@ from app.views.studies import STUDY, found
 blueprint = Blueprint("classifier", __name__, url_prefix="/studies")
 
 ALL = "all"  # versions of the policy
-HISTORY = "clip_history.show"  # the clip's page, if this release has one
 
 
 @blueprint.get(STUDY + "/classifier")
@@ -38,6 +38,9 @@ def show(study_id: int) -> ResponseReturnValue:
     question = _question(study, version, request.args)
     at, problem = _at(request.args.get("at", "").strip())
     results = classifier.results(question, _policy_version(), at) if question is not None else None
+    wrong = [*results.false_alarms, *results.misses] if results is not None else []
+    shown = clip_blindness.listed(g.viewer, (clip.audio_id for clip in wrong))
+    db.session.commit()
     page = render_template(
         "classifier.html",
         study=study,
@@ -50,7 +53,7 @@ def show(study_id: int) -> ResponseReturnValue:
         results=results,
         at=request.args.get("at", ""),
         problem=problem,
-        clip_page=_clip_page,
+        shown=shown,
         **(_plots(results) if results is not None else {}),
     )
     return page, 422 if problem else 200
@@ -105,11 +108,6 @@ def _at(text: str) -> tuple[float | None, str | None]:
     if not 0 <= value <= 1:
         return None, f"“{text[:20]}” is not a threshold. Write a number from 0 to 1, for example 0.62."
     return value, None
-
-
-def _clip_page(audio_id: int) -> str:
-    endpoint = HISTORY if HISTORY in current_app.view_functions else "review.show"
-    return url_for(endpoint, audio_id=audio_id)
 
 
 def _plots(results: Results) -> dict[str, Markup]:

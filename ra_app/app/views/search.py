@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Blueprint, abort, current_app, g, render_template, request
+from flask import Blueprint, abort, g, render_template, request
 from flask.typing import ResponseReturnValue
 
 from app.roles import LEADS, needs
@@ -14,7 +14,6 @@ from app.search.search import TooLongError
 
 blueprint = Blueprint("search", __name__, url_prefix="/clips")
 
-NEW_STUDY = ("study_forms.make", "studies.new")  # the first that is there takes `clips`: numbers with blanks between
 TOO_LONG = (
     f"The search took longer than {search.TIMEOUT_MS // 1000} seconds and was stopped. Nothing is wrong with it: add a "
     "filter, or a word that is rarer."
@@ -48,10 +47,7 @@ def numbers() -> ResponseReturnValue:
         found = search.numbers(filters, g.viewer.user_id)
     except TooLongError:
         return _page(filters, hits=[], problem=TOO_LONG), 503
-    return render_template(
-        "search_numbers.html", filters=filters, found=found, most=search.MOST,
-        new_study=next((name for name in NEW_STUDY if name in current_app.view_functions), None),
-    )  # fmt: skip
+    return render_template("search_numbers.html", filters=filters, found=found, most=search.MOST)
 
 
 def _page(filters: search_filters.Filters, **shown: Any) -> str:
