@@ -19,9 +19,9 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> TinyModel:
     return model
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def gemma(models_root: Path) -> Any:
-    """Gemma's tokenizer, read anew for each test: a test may give it a chat template."""
+    """Gemma's tokenizer. Reading it takes seconds; the tests of one module may give it one chat template."""
     from transformers import AutoTokenizer
 
     return AutoTokenizer.from_pretrained(models_root / "demo/gemma-3-270m")

@@ -8,7 +8,7 @@ from werkzeug.test import TestResponse
 from tests.ra_app.world import POLICY, SCORE, Visitor, World, tone
 
 # The policy's and the model's names, the score in any rounding, the quality figures of the transcript.
-SECRETS = (POLICY, "zeta", "model-omega", "0.98", "0.99", "98.7", "98 %", "98%", "0.4321", "7071", "violates")
+SECRETS = (POLICY, "zeta", "model-omega", "0.98", "0.99", "98.7", "98 %", "98%", "0.4321", "0.7071", "violates")
 
 
 def _leaks(answer: TestResponse) -> list[str]:
