@@ -31,7 +31,7 @@ from local.demo_console import Screen
 from local.demo_person import Person, PersonError
 from local.demo_progress import Progress, Reader
 from local.demo_results import Check, checks, read_results, read_truths
-from local.demo_study import play
+from local.demo_study import order_export, play, wait_for_export
 from local.samples.archive import build_archive, load_manifest
 from local.samples.librivox import LibrivoxError, fetch_librivox
 from local.services import ServiceError, Services
@@ -119,6 +119,8 @@ class Demo:
             with Person(self.address, paths.RA_LEAD, self._password(paths.RA_LEAD)) as lead:
                 try:
                     played = play(self.address, lead, passwords, truths, undecided=LEFT_TO_DECIDE)
+                    if played is not None:
+                        wait_for_export(lead, order_export(lead, played.study_id))
                 except PersonError as error:
                     return Check("study", False, str(error))
         return Check("study", True, str(played) if played is not None else "made by an earlier start")

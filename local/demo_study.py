@@ -7,6 +7,7 @@ and results when the demo has started, and the pictures of their guide show the 
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -15,8 +16,11 @@ from local.demo_coders import CODERS, NOTHING, Habits, Truth, label_all
 from local.demo_person import Person, PersonError
 
 NAME = "Do coders and the model agree?"
+EXPORT = "demo-study"
+EXPORT_S = 60.0
 _STUDY = re.compile(r"/studies/(\d+)$")
 _DECISION = re.compile(r'href="(/studies/\d+/decisions/(\d+))[?"]')
+_EXPORT = re.compile(rf'href="(/exports/\d+)">{EXPORT}<')
 _CLIPS = re.compile(r"<dt>Clips</dt><dd>(\d+)</dd>")
 _CLIP = re.compile(r"Clip (\d+)")
 MOST_DECISIONS = 500
@@ -95,6 +99,31 @@ def decide(lead: Person, study: int, truths: Mapping[int, Truth], left: int = 0)
         labels = sorted(truths[int(clip[1])].labels) or [NOTHING]
         lead.submit(path, path, {"label": labels, "reason": "As the codebook defines it, heard twice."})
     return MOST_DECISIONS
+
+
+def order_export(lead: Person, study: int) -> str:
+    """Order an export of the study in all formats, and return the path of its page."""
+    formats = ["csv", "parquet", "web-annotation", "label-studio"]
+    lead.submit("/exports", "/exports", {"name": EXPORT, "study": [str(study)], "format": formats})
+    found = _EXPORT.search(lead.open("/exports").text)
+    if found is None:
+        raise PersonError("the export that was ordered is not on the page of exports")
+    return found[1]
+
+
+def wait_for_export(lead: Person, path: str, within_s: float = EXPORT_S) -> None:
+    """Wait until the files of an export are there.
+
+    Raises
+    ------
+    PersonError
+        They are not there in time.
+    """
+    deadline = time.monotonic() + within_s
+    while "SHA-256" not in lead.open(path).text:
+        if time.monotonic() > deadline:
+            raise PersonError(f"the export of {path} was not made within {within_s:.0f} s")
+        time.sleep(0.5)
 
 
 def _number_of(lead: Person, username: str) -> str:

@@ -11,13 +11,15 @@ import shutil
 import tempfile
 from pathlib import Path
 from random import Random
+from threading import Event
 
 from playwright.sync_api import Page, sync_playwright
 
+from app.export import worker
 from local.demo_browser import HOW, find_chromium
 from local.demo_coders import CODERS, Truth
 from local.demo_person import Person
-from local.demo_study import play
+from local.demo_study import order_export, play
 from local.services import Services
 from tests.ra_app.browsing import SCREEN, log_in
 from tests.ra_app.screenshots import picture
@@ -60,6 +62,12 @@ def spread(world: World) -> None:
     )
 
 
+def make_exports(world: World, folder: Path) -> None:
+    """Make what was ordered, as the process of exports does."""
+    with world.app.app_context():
+        worker.work(folder, Event(), once=True)
+
+
 def take_pictures(page: Page, study: int) -> None:
     log_in(page, LEAD)
     of_study = f"/studies/{study}"
@@ -84,6 +92,7 @@ def take_pictures(page: Page, study: int) -> None:
     page.goto("/clips?words=listen")
     picture(page, "lead-search")
     page.goto("/exports")
+    page.get_by_role("link", name="demo-study").click()
     picture(page, "lead-exports")
 
 
@@ -104,9 +113,11 @@ def main() -> None:
             passwords = {coder.username: PASSWORD for coder in CODERS}
             with Person(site.address, LEAD, PASSWORD) as lead:
                 played = play(site.address, lead, passwords, truths, rest=REST, undecided=4)
-            if played is None:
-                raise RuntimeError("the study was there before it was played")
+                if played is None:
+                    raise RuntimeError("the study was there before it was played")
+                order_export(lead, played.study_id)
             spread(site.world)
+            make_exports(site.world, root / "exports")
             flags = ["--no-sandbox"] if os.geteuid() == 0 else []  # Chromium's sandbox does not start as root
             browser = playwright.chromium.launch(executable_path=chromium, args=flags)
             page = browser.new_page(viewport=SCREEN, base_url=site.address, color_scheme="light", locale="en-GB")
