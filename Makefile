@@ -75,7 +75,7 @@ bench-gpu: env models ## real shapes with random weights on a GPU, within 8 minu
 bench-coverage: env ## how often the intervals of the RA app's statistics hold the true value in simulated studies; ARGS="--runs 200"
 	@PYTHONPATH=src:ra_app:. $(PY) -m bench.coverage $(ARGS)
 
-ra-measure: env browser ## the measures of the RA app's review screen, in a real Chromium (about 15 minutes); ARGS="--only swap cold"
+ra-measure: env browser ## the measures of the RA app, its screen in a real Chromium (about 40 minutes); ARGS="--only swap cold"
 	@PYTHONPATH=src:.:ra_app $(PY) -m bench.ra_screen $(ARGS)
 
 fleet: env models ## deploy to test hosts on this machine and run all scenarios (needs root and systemd-nspawn); ARGS="--only NAME"

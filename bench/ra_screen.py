@@ -1,4 +1,4 @@
-"""Measures the RA app's review screen in a real Chromium, and prints one table: measure, target, figure, met or not.
+"""Measures the RA app, its screen in a real Chromium, and prints one table: measure, target, figure, met or not.
 
     PYTHONPATH=src:.:ra_app python -m bench.ra_screen [--only keys swap] [--page docs/ra-app.md]
 
@@ -17,7 +17,21 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from bench.ra import agreement, axe_runs, cold, export, fits, keys, leases, lighthouse, search, sent, swap, ways
+from bench.ra import (
+    agreement,
+    axe_runs,
+    cold,
+    coverage,
+    export,
+    fits,
+    keys,
+    leases,
+    lighthouse,
+    search,
+    sent,
+    swap,
+    ways,
+)
 from bench.ra.figures import Figure
 from bench.ra.site import Site, running
 from bench.ra.table import print_all, store, write_page
@@ -34,6 +48,7 @@ MEASURES: dict[str, Callable[[Site], list[Figure]]] = {
     "sent": sent.measure,
     "ways": ways.measure,
     "agreement": agreement.measure,
+    "coverage": coverage.measure,
     "search": search.measure,
     "export": export.measure,
 }
