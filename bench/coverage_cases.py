@@ -61,8 +61,12 @@ class Case:
     @property
     def as_wanted(self) -> bool:
         """Whether the coverage is what is wanted, within the noise of the simulation."""
-        noise = 2.6 * 100 * sqrt(0.05 * 0.95 / max(self.defined, 1))  # points that one line of 100 exceeds
         low, high = (float(part) for part in self.wanted.split("–"))
+        return self.is_within(low, high)
+
+    def is_within(self, low: float, high: float) -> bool:
+        """Whether the coverage lies between these limits, in per cent, but for the noise of the simulation."""
+        noise = 2.6 * 100 * sqrt(0.05 * 0.95 / max(self.defined, 1))  # points that one line of 100 exceeds
         return low - noise <= self.coverage <= high + noise
 
 
