@@ -19,7 +19,8 @@ def measure(_site: Site) -> list[Figure]:
         Figure(
             "95 % intervals that hold the true value, in simulated studies",
             f"{LOW:.0f} to {HIGH:.0f} %",
-            f"{len(found) - len(outside)} of {len(found)} kinds of studies (all: {worst[0]:.1f} to {worst[1]:.1f} %)",
+            f"{len(found) - len(outside)} of {len(found)} kinds, {RUNS} studies each, but for their noise "
+            f"(without that: {worst[0]:.1f} to {worst[1]:.1f} %)",
             not outside,
         )
     ]
