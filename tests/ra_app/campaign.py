@@ -10,6 +10,7 @@ from uuid import uuid4
 from tests.ra_app.world import World
 
 CODEBOOK = ("spoken-clips", "3")
+CODERS = ("annika", "benedikt", "cemil")  # names of people: no page of results may show them
 
 
 def add_study(world: World, name: str, **columns: Any) -> int:

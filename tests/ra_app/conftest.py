@@ -16,6 +16,7 @@ from app.people import accounts
 from local.services import Database, Services
 from tests.databases import fresh_database
 from tests.ra_app.browsing import SCREEN
+from tests.ra_app.campaign import CODERS
 from tests.ra_app.profiles import chromium
 from tests.ra_app.serving import GUNICORN, run, serving
 from tests.ra_app.world import Visitor, World
@@ -94,6 +95,21 @@ def mira(world: World, app: Flask) -> Visitor:
     browser = Visitor(app)
     assert browser.log_in("mira").status_code == 302
     return browser
+
+
+@pytest.fixture
+def lead(world: World, app: Flask) -> Visitor:
+    """A lead who is logged in."""
+    world.add_user("lea", role="lead")
+    browser = Visitor(app)
+    browser.log_in("lea")
+    return browser
+
+
+@pytest.fixture
+def coders(world: World) -> list[int]:
+    """The numbers of three research assistants."""
+    return [world.add_user(name) for name in CODERS]
 
 
 @pytest.fixture(scope="module")  # not longer: Playwright's event loop runs meanwhile, and other tests start their own

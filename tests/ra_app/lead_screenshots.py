@@ -6,25 +6,19 @@ The study in them is the demo's: a script draws a sample, plays three coders and
 from __future__ import annotations
 
 import argparse
-import os
-import shutil
-import tempfile
 from pathlib import Path
 from random import Random
 from threading import Event
 
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 
 from app.export import worker
-from local.demo_browser import HOW, find_chromium
 from local.demo_coders import CODERS, Truth
 from local.demo_person import Person
 from local.demo_study import order_export, play
-from local.services import Services
-from tests.ra_app.browsing import SCREEN, log_in
-from tests.ra_app.screenshots import picture
+from tests.ra_app.browsing import log_in
+from tests.ra_app.screenshots import picture, stage
 from tests.ra_app.world import PASSWORD, World
-from tests.reliability.ra_site import Site
 
 LEAD = "lea"
 HATE, SCAM = ("hate-speech", "hate"), ("scams-and-fraud", "scam")
@@ -99,33 +93,20 @@ def take_pictures(page: Page, study: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.parse_args()
-    chromium = find_chromium()
-    if chromium is None:
-        raise SystemExit(f"There is no Chromium on this machine. {HOW}")
-    root = Path(tempfile.mkdtemp(prefix="lead-screenshots-"))
-    with Services(root / "services", durable=False) as services, sync_playwright() as playwright:
-        site = Site(services, root / "logs")
-        try:
-            for name, role in ((LEAD, "lead"), *((coder.username, "ra") for coder in CODERS)):
-                site.world.add_user(name, role=role)
-            truths = fill(site.world)
-            site.wait()
-            passwords = {coder.username: PASSWORD for coder in CODERS}
-            with Person(site.address, LEAD, PASSWORD) as lead:
-                played = play(site.address, lead, passwords, truths, rest=REST, undecided=4)
-                if played is None:
-                    raise RuntimeError("the study was there before it was played")
-                order_export(lead, played.study_id)
-            spread(site.world)
-            make_exports(site.world, root / "exports")
-            flags = ["--no-sandbox"] if os.geteuid() == 0 else []  # Chromium's sandbox does not start as root
-            browser = playwright.chromium.launch(executable_path=chromium, args=flags)
-            page = browser.new_page(viewport=SCREEN, base_url=site.address, color_scheme="light", locale="en-GB")
-            take_pictures(page, played.study_id)
-            browser.close()
-        finally:
-            site.close()
-    shutil.rmtree(root, ignore_errors=True)
+    with stage("lead-screenshots-") as (site, root, opened):
+        for name, role in ((LEAD, "lead"), *((coder.username, "ra") for coder in CODERS)):
+            site.world.add_user(name, role=role)
+        truths = fill(site.world)
+        site.wait()
+        passwords = {coder.username: PASSWORD for coder in CODERS}
+        with Person(site.address, LEAD, PASSWORD) as lead:
+            played = play(site.address, lead, passwords, truths, rest=REST, undecided=4)
+            if played is None:
+                raise RuntimeError("the study was there before it was played")
+            order_export(lead, played.study_id)
+        spread(site.world)
+        make_exports(site.world, root / "exports")
+        take_pictures(opened(), played.study_id)
 
 
 if __name__ == "__main__":

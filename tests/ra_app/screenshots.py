@@ -14,6 +14,8 @@ import random
 import re
 import shutil
 import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -176,35 +178,50 @@ def take_pictures(page: Page, site: Site, offer: int, market: int) -> None:
     picture(page, "ra-queue")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.parse_args()
+@contextmanager
+def stage(prefix: str) -> Iterator[tuple[Site, Path, Callable[[], Page]]]:
+    """Give the app with its services, a folder, and a way to open a page in a browser of the guide's size.
+
+    Raises
+    ------
+    SystemExit
+        There is no Chromium.
+    """
     chromium = find_chromium()
     if chromium is None:
         raise SystemExit(f"There is no Chromium on this machine. {HOW}")
-    root = Path(tempfile.mkdtemp(prefix="screenshots-"))
+    root = Path(tempfile.mkdtemp(prefix=prefix))
     with Services(root / "services", durable=False) as services, sync_playwright() as playwright:
         site = Site(services, root / "logs")
-        try:
-            site.world.add_user(NAME)
-            site.world.sql(f"ALTER TABLE audio_files ALTER audio_id RESTART WITH {FIRST_CLIP - sum(DAYS.values())}")
-            work_before(site)
-            samples = Samples(site, root)
-            offer = samples.add(OFFER)
-            market = samples.add(MARKET, translation=MARKET_IN_ENGLISH, **DOUBTFUL)
-            for name in FURTHER:
-                samples.add(name)
-            for _ in range(WAITING):
-                site.world.add_clip()
+
+        def opened() -> Page:
             site.wait()
             flags = ["--no-sandbox"] if os.geteuid() == 0 else []  # Chromium's sandbox does not start as root
             browser = playwright.chromium.launch(executable_path=chromium, args=flags)
-            page = browser.new_page(viewport=SCREEN, base_url=site.address, color_scheme="light", locale="en-GB")
-            take_pictures(page, site, offer, market)
-            browser.close()
+            return browser.new_page(viewport=SCREEN, base_url=site.address, color_scheme="light", locale="en-GB")
+
+        try:
+            yield site, root, opened
         finally:
             site.close()
     shutil.rmtree(root, ignore_errors=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.parse_args()
+    with stage("screenshots-") as (site, root, opened):
+        site.world.add_user(NAME)
+        site.world.sql(f"ALTER TABLE audio_files ALTER audio_id RESTART WITH {FIRST_CLIP - sum(DAYS.values())}")
+        work_before(site)
+        samples = Samples(site, root)
+        offer = samples.add(OFFER)
+        market = samples.add(MARKET, translation=MARKET_IN_ENGLISH, **DOUBTFUL)
+        for name in FURTHER:
+            samples.add(name)
+        for _ in range(WAITING):
+            site.world.add_clip()
+        take_pictures(opened(), site, offer, market)
 
 
 if __name__ == "__main__":

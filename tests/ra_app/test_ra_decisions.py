@@ -5,29 +5,13 @@ from __future__ import annotations
 import io
 import re
 
-import pytest
-from flask import Flask
 from werkzeug.test import TestResponse
 
 from tests.ra_app.asking import ask
-from tests.ra_app.campaign import CODEBOOK, add_items, add_study, judge
+from tests.ra_app.campaign import CODEBOOK, CODERS, add_items, add_study, judge
 from tests.ra_app.world import POLICY, Visitor, World, at_once, field
 
-CODERS = ("annika", "benedikt", "cemil")
 REASON = "Because the codebook says so in its second example."
-
-
-@pytest.fixture
-def lead(app: Flask, world: World) -> Visitor:
-    world.add_user("lea", role="lead")
-    browser = Visitor(app)
-    browser.log_in("lea")
-    return browser
-
-
-@pytest.fixture
-def coders(world: World) -> list[int]:
-    return [world.add_user(name) for name in CODERS]
 
 
 def disagreed(world: World, coders: list[int], clips: int = 1, **columns: object) -> tuple[int, list[int]]:

@@ -7,7 +7,6 @@ import re
 from pathlib import Path
 
 import pytest
-from flask import Flask
 
 from app.models import Study, db
 from app.results import classifier, judgements
@@ -18,29 +17,15 @@ from policy_lab import model
 from tests.cli import in_process
 from tests.policy_lab.policy_files import write_policy
 from tests.policy_lab.scripted_scorer import ScriptedScorer
-from tests.ra_app.campaign import CODEBOOK, add_items, add_study, judge
+from tests.ra_app.campaign import CODEBOOK, CODERS, add_items, add_study, judge
 from tests.ra_app.world import Visitor, World
 
-CODERS = ("annika", "benedikt", "cemil")
 OLD = {
     "id": CODEBOOK[0],
     "version": "2",
     "title": "Before",
     "labels": [{"key": "1", "code": "hate", "name": "Old hate", "definition": "As it was."}],
 }
-
-
-@pytest.fixture
-def lead(app: Flask, world: World) -> Visitor:
-    world.add_user("lea", role="lead")
-    browser = Visitor(app)
-    browser.log_in("lea")
-    return browser
-
-
-@pytest.fixture
-def coders(world: World) -> list[int]:
-    return [world.add_user(name) for name in CODERS]
 
 
 def flag(world: World, clip: int, score: float, *, version: str = "1.0.0", at: str = "now") -> None:
