@@ -123,3 +123,8 @@ def test_the_example_of_the_vault_names_every_secret_that_is_used():
     used = set(re.findall(r"\bvault_[a-z0-9_]+", "\n".join(texts))) - {"vault_names"}
     example = (ANSIBLE / "group_vars/vault.yml.example").read_text()
     assert {name for name in used if not re.search(rf"\b{name}\b", example)} == set()
+
+
+def test_no_replacement_has_two_backslashes():
+    """Ansible takes both as they are, so that a reference to a group is none."""
+    assert [path for path in ANSIBLE.rglob("*.yml") if path.is_file() and "\\\\1" in path.read_text()] == []
