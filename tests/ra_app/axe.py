@@ -18,7 +18,7 @@ WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22a", "wcag22aa"]
 CONTRAST = ["color-contrast"]
 DOUBTS = ["few-words", "uncovered-speech", "unclear-language"]
 
-# Each route with a page, and addresses of it. {held}, {labelled} and so on are those of `Places`.
+# Each route with a page, and its addresses, that with most on it first. {held}, {labelled} and so on are those of `Places`.
 PAGES = {
     "auth.account": ("/account",),
     "auth.login": ("/login",),
@@ -41,11 +41,11 @@ PAGES = {
     "search.numbers": ("/clips/numbers?words=listen",),
     "clip_history.show": ("/clips/{labelled}", "/clips/{held}"),
     "studies.index": ("/studies",),
-    "studies.show": ("/studies/1", "/studies/{sample}"),
+    "studies.show": ("/studies/{sample}", "/studies/1"),
     "study_forms.new": ("/studies/new",),
-    "study_forms.change": ("/studies/1/change", "/studies/{sample}/change"),
-    "study_forms.extend": ("/studies/1/extend", "/studies/{sample}/extend"),
-    "study_plan.index": ("/studies/plan", "/studies/plan?half_width=5"),
+    "study_forms.change": ("/studies/{sample}/change", "/studies/1/change"),
+    "study_forms.extend": ("/studies/{sample}/extend", "/studies/1/extend"),
+    "study_plan.index": ("/studies/plan?half_width=5", "/studies/plan"),
     "agreement.show": ("/studies/{judged}/agreement", "/studies/1/agreement"),
     "references.index": ("/studies/{judged}/references", "/studies/1/references"),
     "decisions.index": ("/studies/{judged}/decisions", "/studies/1/decisions?show=decided"),

@@ -13,6 +13,7 @@ from tests.ra_app.axe import (
     PAGES,
     STRANGERS,
     WITHOUT_PAGE,
+    Places,
     findings,
     furnish,
     in_both_themes,
@@ -44,12 +45,9 @@ def test_axe_finds_what_is_wrong(page: Page) -> None:
 
 
 def test_axe_finds_nothing_on_any_page(page: Page, world: World) -> None:
+    """The first address of each route; the others are looked at by the next test."""
     places = furnish(world)
-    without_a_provider(page, world.app)
-    found = [line for endpoint in sorted(STRANGERS) for path in places.addresses(endpoint) for line in _at(page, path)]
-    log_in(page)
-    for endpoint in PAGES.keys() - STRANGERS:
-        found += [line for path in places.addresses(endpoint) for line in _at(page, path)]
+    found = _on_pages(page, world, places, slice(0, 1))
     page.goto(f"/review/{places.held}")
     shown(page, places.held)
     page.keyboard.press("Enter")  # the problem in line
@@ -61,6 +59,22 @@ def test_axe_finds_nothing_on_any_page(page: Page, world: World) -> None:
     found += in_both_themes(page, dark=CONTRAST)
     found += _at_a_clip_that_went_to_somebody_else(page, world, places.other)
     assert found == []
+
+
+@pytest.mark.thorough
+def test_axe_finds_nothing_on_other_states_of_the_pages(page: Page, world: World) -> None:
+    assert _on_pages(page, world, furnish(world), slice(1, None)) == []
+
+
+def _on_pages(page: Page, world: World, places: Places, which: slice) -> list[str]:
+    without_a_provider(page, world.app)
+    found = []
+    for endpoint in sorted(STRANGERS):
+        found += [line for path in places.addresses(endpoint)[which] for line in _at(page, path)]
+    log_in(page)
+    for endpoint in sorted(PAGES.keys() - STRANGERS):
+        found += [line for path in places.addresses(endpoint)[which] for line in _at(page, path)]
+    return found
 
 
 def _at_a_clip_that_went_to_somebody_else(page: Page, world: World, clip: int) -> list[str]:
