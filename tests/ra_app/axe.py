@@ -18,7 +18,7 @@ WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22a", "wcag22aa"]
 CONTRAST = ["color-contrast"]
 DOUBTS = ["few-words", "uncovered-speech", "unclear-language"]
 
-# Each route with a page, and its addresses, that with most on it first. {held}, {labelled} and so on are those of `Places`.
+# Each route with a page, and its addresses, that with most on it first. {held} and so on are those of `Places`.
 PAGES = {
     "auth.account": ("/account",),
     "auth.login": ("/login",),
