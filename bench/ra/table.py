@@ -66,7 +66,7 @@ def _table(names: Iterable[str]) -> tuple[Table, bool]:
     figures = [Figure(**values) for name in names if name in kept for values in kept[name]["figures"]]
     said = {True: "yes", False: "no", None: "–"}
     rows = [(figure.measure, figure.target, figure.figure, said[figure.met]) for figure in figures]
-    return Table("The review screen", COLUMNS, rows), all(figure.met is not False for figure in figures)
+    return Table("The RA app", COLUMNS, rows), all(figure.met is not False for figure in figures)
 
 
 def _facts(names: Iterable[str]) -> str:
