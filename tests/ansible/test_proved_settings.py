@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import runpy
 import subprocess
 from pathlib import Path
@@ -111,3 +112,13 @@ def test_secrets_of_all_roles_are_checked_before_a_package_is_installed():
     assert set(of_role["vars"]["common_roles"].values()) | {"common"} == roles
     play, *_ = yaml.safe_load((ROOT / "ansible/playbooks/site.yml").read_text())
     assert play["roles"] == [{"role": "common"}]
+
+
+def test_a_rotation_reads_only_the_line_of_s3():
+    tasks = (ROLE.parent / "orchestrator/tasks/rotate_begin.yml").read_text()
+    found = re.search(r"orchestrator_ra_refused: (\S+ .*?) #", tasks)
+    assert found
+    refused = re.compile(found[1])
+    assert not refused.search("Postgres  password authentication failed\nS3        good")
+    assert refused.search("Postgres  good\nS3        S3 refuses access")
+    assert refused.search(""), "a check that says nothing has failed"
