@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import runpy
 import subprocess
 from pathlib import Path
@@ -102,12 +103,24 @@ def test_a_failed_step_is_never_without_a_cause():
 
 
 def test_secrets_of_all_roles_are_checked_before_a_package_is_installed():
-    first, second, *_ = yaml.safe_load((ROLE / "tasks/main.yml").read_text())
-    assert first["ansible.builtin.import_tasks"] == "preflight_all.yml"
-    assert second["ansible.builtin.import_tasks"] == "packages.yml"
+    first, *others = [
+        task["ansible.builtin.import_tasks"] for task in yaml.safe_load((ROLE / "tasks/main.yml").read_text())
+    ]
+    assert first == "preflight_all.yml"
+    assert "packages.yml" in others
     of_role = yaml.safe_load((ROLE / "tasks/preflight_all.yml").read_text())[1]
     assert of_role["ansible.builtin.include_role"]["tasks_from"] == "preflight"
     roles = {path.name for path in ROLE.parent.iterdir()}
     assert set(of_role["vars"]["common_roles"].values()) | {"common"} == roles
     play, *_ = yaml.safe_load((ROOT / "ansible/playbooks/site.yml").read_text())
     assert play["roles"] == [{"role": "common"}]
+
+
+def test_a_rotation_reads_only_the_line_of_s3():
+    tasks = (ROLE.parent / "orchestrator/tasks/rotate_begin.yml").read_text()
+    found = re.search(r"orchestrator_ra_refused: (\S+ .*?) #", tasks)
+    assert found
+    refused = re.compile(found[1])
+    assert not refused.search("Postgres  password authentication failed\nS3        good")
+    assert refused.search("Postgres  good\nS3        S3 refuses access")
+    assert refused.search(""), "a check that says nothing has failed"
