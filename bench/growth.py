@@ -71,7 +71,7 @@ class Pipeline:
 
     def __init__(self, root: Path, services: Services, redis_db: int) -> None:
         root.mkdir(parents=True)
-        self.world = World(root, services, ttl_s=60.0, redis_db=redis_db)
+        self.world = World(root, services, ttl_s=60.0, REDIS_DB=str(redis_db))
         self.workers = [self.world.worker("unpack"), self.world.worker("gpu")]
         self.archives = 0
 

@@ -104,7 +104,7 @@ class Accounts:
 
 
 class World:
-    def __init__(self, root: Path, services: Services, *, ttl_s: float, redis_db: int = 1, **more: str) -> None:
+    def __init__(self, root: Path, services: Services, *, ttl_s: float, **more: str) -> None:
         self.root = root
         self.services = services
         self.database = fresh_database(services, "reliability")
@@ -112,14 +112,18 @@ class World:
         self.bucket = f"reliability-{secrets.token_hex(4)}"
         services.make_bucket(self.bucket)
         self.redis = redis.Redis(
-            services.redis_host, services.redis_port, redis_db, services.redis_password, socket_timeout=30
+            services.redis_host,
+            services.redis_port,
+            int(more.get("REDIS_DB", "1")),
+            services.redis_password,
+            socket_timeout=30,
         )
         self.redis.flushdb()
         self.scratch, self.logs = root / "scratch", root / "logs"
         for folder in (self.scratch, self.logs):
             folder.mkdir(parents=True, exist_ok=True)
         self.env = {
-            **services.environ(database=self.database.name, bucket=self.bucket, redis_db=redis_db),
+            **services.environ(database=self.database.name, bucket=self.bucket, redis_db=1),
             "SCRATCH_ROOT": str(self.scratch),
             "MODELS_ROOT": str(root),
             "WORKER_HOST": "host-1",
