@@ -295,8 +295,11 @@ def test_the_overview_counts_days_people_and_minutes_only_if_they_are_shared(
     row = re.sub(r"<[^>]+>", " ", page.split(">mira</a>")[1].split("</tr>")[0]).split()
     assert row[:3] == ["1", "0.5", "–"]
     assert "does not share with leads" in page
+    assert ("Hours of each person" in page, ">Heard</li>" in page) == (True, False)
     world.sql("UPDATE ra_studies SET shares_exposure = true")
-    assert re.sub(r"<[^>]+>", " ", lea.get(path).text.split(">mira</a>")[1].split("</tr>")[0]).split()[2] == "2"
+    shared = lea.get(path).text
+    assert re.sub(r"<[^>]+>", " ", shared.split(">mira</a>")[1].split("</tr>")[0]).split()[2] == "2"
+    assert ">Heard</li>" in shared
     assert "1 of 6" in " ".join(lea.get("/studies").text.split())
 
 

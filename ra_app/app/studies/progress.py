@@ -17,6 +17,7 @@ from markupsafe import Markup
 from app import plots
 from app.models import Assignment, Exposure, Member, Study, User, db
 
+HOUR_MS = 3_600_000
 MOST_DAYS = 60  # rows of the table; the plot has as many places
 
 _COUNTS = sa.text("""
@@ -109,6 +110,19 @@ def plot(found: Sequence[Day]) -> Markup:
         names=[f"{day.day:%d.%m.}" for day in found],
     )
     return plots.lines(axes, [plots.Series("Labels so far", [day.so_far for day in found])])
+
+
+def hours(found: Sequence[Coder]) -> Markup:
+    """Return a plot of each person's hours at work, and of the hours heard if the study shares them."""
+    axes = plots.Axes(
+        title="Hours of each person", level="Person", upright="Hours",
+        places=list(range(len(found))), names=[coder.username for coder in found],
+    )  # fmt: skip
+    series = [plots.Series("At work", [coder.active_ms / HOUR_MS for coder in found])]
+    if any(coder.heard_ms is not None for coder in found):
+        heard = [None if coder.heard_ms is None else coder.heard_ms / HOUR_MS for coder in found]
+        series.append(plots.Series("Heard", heard))
+    return plots.bars(axes, series)
 
 
 def coders(study: Study) -> list[Coder]:

@@ -27,7 +27,7 @@ def index() -> ResponseReturnValue:
 @needs(*LEADS)
 def show(study_id: int) -> ResponseReturnValue:
     study = found(study_id)
-    days = progress.days(study.study_id)
+    days, coders = progress.days(study.study_id), progress.coders(study)
     return render_template(
         "study.html",
         study=study,
@@ -35,7 +35,8 @@ def show(study_id: int) -> ResponseReturnValue:
         numbers=progress.numbers(study.study_id),
         days=days,
         plot=progress.plot(days) if days else None,
-        coders=progress.coders(study),
+        coders=coders,
+        hours=progress.hours(coders) if coders else None,
         members=progress.members(study),
         lines=acts.newest(study.study_id),
     )
