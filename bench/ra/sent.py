@@ -106,6 +106,7 @@ def session(site: Site, recorder: Recorder, browser: Browser, mode: str) -> Figu
         log_in(page)
         site.first_clip(page)
         clips = [review(page) for _ in range(CLIPS)]
+        settled(page)  # a clip whose label is still on its way is not shown again
         for path in ("/", "/?show=done", "/me", "/me?q=hate", "/account"):
             page.goto(path)
         found, size = recorder.leaks(), f"{recorder.bytes() / 1e6:.1f} MB, {len(recorder.answers)} answers"
