@@ -12,7 +12,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Event
@@ -32,6 +31,7 @@ from tests.documentation import DOCS
 from tests.ra_app import campaign
 from tests.ra_app.serving import RA_APP, command_env
 from tests.ra_app.world import POLICY, SCORE, Visitor, World
+from tests.workers.processes import wait_until
 
 # The inputs of OWASP's page on CSV injection, and what else a spreadsheet takes for one of them.
 FORMULAS = [
@@ -174,7 +174,7 @@ def test_the_dictionary_explains_every_column_and_the_sums_hold(world: World, ro
 def test_the_snippet_of_the_guide_loads_an_export_with_its_types(
     world: World, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("pandas")
+    """pandas comes with WhisperX: it is in the locks, so a missing one fails."""
     folder = ordered(world, root, "pilot", judged(world, ["=1", "x"]), "csv", "parquet")
     (snippet,) = re.findall(r"```python\n(.*?)```", (DOCS / "lead-guide.md").read_text(), re.DOTALL)
     monkeypatch.chdir(folder)
@@ -287,11 +287,8 @@ def _killed(root: Path, ra_env: dict[str, str], how: signal.Signals, until: Any)
         cwd=RA_APP, env={**command_env(ra_env), "RA_EXPORTS": str(root)}, stderr=subprocess.PIPE,
     )  # fmt: skip
     try:
-        deadline = time.monotonic() + 20
-        while not until():
-            assert process.poll() is None, process.stderr.read() if process.stderr else ""
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        wait_until(lambda: process.poll() is not None or until(), "the export is where the process is to end")
+        assert process.poll() is None, process.stderr.read() if process.stderr else ""
         os.kill(process.pid, how)
         return process.wait(30)
     finally:
