@@ -18,7 +18,7 @@ STAGING = DEMO / "staging"
 LIBRIVOX = DEMO / "librivox"
 EXPORTS = DEMO / "exports"
 ENV_FILE = DEMO / "env"
-RA_USER, RA_LEAD = "demo", "lead"  # an account that labels, and one that also sees the pages about people
+RA_USER, RA_LEAD = "demo", "lead"  # an account that labels, and one of a lead
 RA_ACCOUNTS = {RA_USER: "ra", RA_LEAD: "lead"}  # with their roles
 
 STOP_TIMEOUT_S = 15  # seconds after which a stopping worker hands its job back

@@ -67,7 +67,7 @@ def show_addresses(screen: Screen, address: str) -> None:
     screen.say(f"RA app     {address}", "bold")
     for title, username, does in (
         ("log in as", RA_USER, "labels clips"),
-        ("or as", RA_LEAD, "also sees the page People"),
+        ("or as", RA_LEAD, "makes studies and codebooks, reads results, searches and exports"),
     ):
         file = password_file(username)
         screen.say(f"{title:<10} {username} with {file.read_text().strip()} (kept in {shown(file)}): {does}")

@@ -174,7 +174,7 @@ def test_the_dictionary_explains_every_column_and_the_sums_hold(world: World, ro
 def test_the_snippet_of_the_guide_loads_an_export_with_its_types(
     world: World, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """pandas comes with WhisperX: it is in the locks, so a missing one fails."""
+    """The locks have pandas, which comes with WhisperX; if it is missing, the snippet fails."""
     folder = ordered(world, root, "pilot", judged(world, ["=1", "x"]), "csv", "parquet")
     (snippet,) = re.findall(r"```python\n(.*?)```", (DOCS / "lead-guide.md").read_text(), re.DOTALL)
     monkeypatch.chdir(folder)
