@@ -1,6 +1,7 @@
 """Three coders of the demo: they label clips in the RA app like people who agree mostly, and err each in their own way.
 
-What they answer depends only on their name and the clip, so that every run of the demo shows the same numbers.
+What they answer depends only on their name and the clip's number. Clips are numbered in the order in which they were
+processed, so two runs of the demo show similar numbers, not the same.
 """
 
 from __future__ import annotations
